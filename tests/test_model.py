@@ -1,0 +1,212 @@
+"""Model: the stack of LSTMs against an independent one in NumPy."""
+
+import numpy as np
+import pytest
+from conftest import log_softmax, lstm_logits, lstm_losses, read_lstm, script
+
+tf = script.tf
+
+BATCH, TIME, VOCAB, UNITS = 3, 5, 7, 4
+
+
+class Stack:
+    """A small model in a session, with weights large enough for every gate to matter."""
+
+    def __init__(self, num_layers=3, **more):
+        self.graph = tf.Graph()
+        arguments = dict(
+            rnn_size=UNITS, num_layers=num_layers, batch_size=BATCH, learning_rate=0.01,
+            training_seq_len=TIME, vocab_size=VOCAB, embedding_size=2, **more,
+        )  # fmt: skip
+        with self.graph.as_default():
+            tf.set_random_seed(3)
+            with tf.variable_scope('lstm_model'):
+                self.model = script.LSTM_Model(**arguments)
+            with tf.variable_scope('lstm_model', reuse=True):
+                self.sampler = script.LSTM_Model(infer_sample=True, **arguments)
+            self.variables = tf.trainable_variables()
+            self.gradients = tf.gradients(self.model.cost, self.variables)
+            self.initialize = tf.global_variables_initializer()
+        self.session = tf.Session(graph=self.graph, config=script.session_config())
+        self.session.run(self.initialize)
+        random = np.random.RandomState(0)
+        for variable in self.variables:
+            variable.load(random.normal(size=variable.shape.as_list()), self.session)
+        self.x = random.randint(VOCAB, size=(BATCH, TIME))
+        self.y = random.randint(VOCAB, size=(BATCH, TIME))
+        self.state = random.normal(size=(num_layers, 2, BATCH, UNITS))
+
+    def values(self):
+        return {v.op.name: value for v, value in zip(self.variables, self.run(self.variables))}
+
+    def run(self, fetches):
+        feed = {
+            self.model.x_data: self.x,
+            self.model.y_output: self.y,
+            self.model.initial_state: self.state,
+        }
+        return self.session.run(fetches, feed)
+
+
+@pytest.fixture
+def stack():
+    with tf.Session().as_default():
+        yield Stack()
+
+
+@pytest.mark.parametrize('num_layers', [1, 2, 3, 5])
+def test_outputs_state_and_loss_are_those_of_an_independent_implementation(num_layers):
+    stack = Stack(num_layers)
+    model = stack.model
+    logits, state, losses, cost = stack.run(
+        [model.logits, model.final_state, model.losses, model.cost]
+    )
+    lstm = read_lstm(stack.values())
+    expected_logits, expected_state = lstm_logits(lstm, stack.x, stack.state)
+    expected_losses, _ = lstm_losses(lstm, stack.x, stack.y, stack.state)
+    np.testing.assert_allclose(logits, expected_logits, atol=1e-5)
+    np.testing.assert_allclose(state, expected_state, atol=1e-5)
+    np.testing.assert_allclose(losses, expected_losses, atol=1e-5)
+    np.testing.assert_allclose(cost, expected_losses.mean(), atol=1e-5)
+
+
+def test_gradients_are_those_of_finite_differences(stack):
+    values = stack.values()
+    step = 1e-5
+    for (name, value), gradient in zip(values.items(), stack.run(stack.gradients)):
+        if hasattr(gradient, 'indices'):
+            gathered = np.zeros_like(value, np.float64)
+            np.add.at(gathered, gradient.indices, gradient.values)
+            gradient = gathered  # noqa: PLW2901
+        for place in np.ndindex(value.shape):
+            costs = []
+            for sign in (1, -1):
+                moved = np.float64(value)
+                moved[place] += sign * step
+                lstm = read_lstm({**values, name: moved})
+                costs.append(lstm_losses(lstm, stack.x, stack.y, stack.state)[0].mean())
+            expected = (costs[0] - costs[1]) / (2 * step)
+            assert abs(gradient[place] - expected) < 1e-5 + 1e-4 * abs(expected), (name, place)
+
+
+def test_there_are_three_different_kernels_and_all_receive_gradients(stack):
+    kernels = [v for v in stack.variables if v.op.name.endswith('kernel')]
+    assert [v.shape.as_list() for v in kernels] == [
+        [2 + UNITS, 4 * UNITS], [2 * UNITS, 4 * UNITS], [2 * UNITS, 4 * UNITS]
+    ]  # fmt: skip
+    stack.session.run(stack.initialize)
+    values = stack.session.run(kernels)
+    assert not np.allclose(values[1], values[2])
+    gradients = stack.run([stack.gradients[stack.variables.index(v)] for v in kernels])
+    for gradient in gradients:
+        assert np.abs(gradient).max(axis=1).all()
+
+
+def test_the_cells_are_distinct_basic_lstm_cells_in_a_multi_rnn_cell(stack):
+    cell = stack.model.lstm_cell
+    assert isinstance(cell, tf.contrib.rnn.MultiRNNCell)
+    assert all(type(layer) is tf.contrib.rnn.BasicLSTMCell for layer in cell._cells)
+    assert len({id(layer) for layer in cell._cells}) == 3
+
+
+def test_a_state_that_is_not_fed_is_zero(stack):
+    feed = {stack.model.x_data: stack.x}
+    state = stack.session.run(stack.model.final_state, feed)
+    stack.state = stack.model.zero_state()
+    np.testing.assert_array_equal(state, stack.run(stack.model.final_state))
+
+
+def test_two_windows_with_the_state_carried_over_are_one_long_window(stack):
+    first = stack.run(stack.model.final_state)
+    lstm = read_lstm(stack.values())
+    both = np.concatenate([stack.x, stack.y], axis=1)
+    expected, expected_state = lstm_logits(lstm, both, stack.state)
+    stack.state, stack.x = first, stack.y
+    logits, state = stack.run([stack.model.logits, stack.model.final_state])
+    np.testing.assert_allclose(logits, expected[:, TIME:], atol=1e-5)
+    np.testing.assert_allclose(state, expected_state, atol=1e-5)
+
+
+def test_gradients_are_clipped_by_their_global_norm():
+    stack = Stack(max_gradient_norm=0.01)
+    gradients = stack.run(stack.gradients)
+    squares = [np.sum(np.square(getattr(g, 'values', g), dtype=np.float64)) for g in gradients]
+    norm = stack.run(stack.model.gradient_norm)
+    assert norm > 0.01
+    # Repeated rows of the embedding's gradient are kept apart by TensorFlow until they are added.
+    np.testing.assert_allclose(norm, np.sqrt(sum(squares)), rtol=1e-5)
+
+
+def test_one_step_is_that_of_adam_with_the_rate_that_is_fed(stack):
+    before = stack.values()
+    gradients = dict(zip(before, stack.run(stack.gradients)))
+    stack.session.run(
+        stack.model.train_op,
+        {stack.model.x_data: stack.x, stack.model.y_output: stack.y,
+         stack.model.initial_state: stack.state, stack.model.learning_rate: 0.25},
+    )  # fmt: skip
+    name = 'lstm_model/W'
+    # The first step of Adam (Kingma and Ba, 2015) is the rate times the gradient's sign.
+    gradient = gradients[name].astype(np.float64)
+    expected = before[name] - 0.25 * gradient / (np.abs(gradient) + 1e-8)
+    np.testing.assert_allclose(stack.values()[name], expected, atol=1e-3)
+
+
+def test_the_sampler_has_the_variables_of_the_model(stack):
+    assert len(stack.variables) == 3 + 2 * 3
+    assert stack.sampler.W is stack.model.W
+    assert stack.sampler.embedding_mat is stack.model.embedding_mat
+
+
+def sample(stack, prime, num, temperature, seed=(1, 2), state=None):
+    feed = {} if state is None else {stack.sampler.initial_state: state}
+    feed.update(
+        {
+            stack.sampler.prime: prime,
+            stack.sampler.num: num,
+            stack.sampler.temperature: temperature,
+            stack.sampler.sample_seed: seed,
+        }
+    )
+    return stack.session.run([stack.sampler.sampled, stack.sampler.final_state], feed)
+
+
+def test_at_a_low_temperature_the_likeliest_character_follows(stack):
+    lstm = read_lstm(stack.values())
+    text = stack.x.copy()
+    for _ in range(20):
+        logits, _ = lstm_logits(lstm, text, np.zeros_like(stack.state))
+        text = np.concatenate([text, logits[:, -1:].argmax(axis=-1)], axis=1)
+    sampled, state = sample(stack, stack.x, 20, 1e-3)
+    np.testing.assert_array_equal(sampled, text[:, TIME:])
+    # The last character drawn has not been read yet, so a text can go on from this state.
+    _, expected = lstm_logits(lstm, text[:, :-1], np.zeros_like(stack.state))
+    np.testing.assert_allclose(state, expected, atol=1e-4)
+
+
+@pytest.mark.parametrize('temperature', [0.5, 1.0, 2.0])
+def test_characters_are_drawn_with_the_probabilities_of_the_softmax(stack, temperature):
+    draws = 20_000
+    sampled, _ = sample(stack, np.tile(stack.x[:1], (draws, 1)), 1, temperature)
+    logits, _ = lstm_logits(
+        read_lstm(stack.values()), stack.x[:1], np.zeros_like(stack.state)[:, :, :1]
+    )
+    expected = np.exp(log_softmax(logits[0, -1] / temperature))
+    frequencies = np.bincount(sampled[:, 0], minlength=VOCAB) / draws
+    deviation = np.sqrt(expected * (1 - expected) / draws)
+    assert (np.abs(frequencies - expected) < 5 * deviation + 1e-4).all()
+
+
+def test_the_same_seed_draws_the_same_text_and_another_one_another(stack):
+    first, _ = sample(stack, stack.x, 50, 1.0, seed=(1, 2))
+    again, _ = sample(stack, stack.x, 50, 1.0, seed=(1, 2))
+    other, _ = sample(stack, stack.x, 50, 1.0, seed=(1, 3))
+    np.testing.assert_array_equal(first, again)
+    assert (first != other).mean() > 0.3
+
+
+def test_a_text_drawn_in_two_halves_is_the_text_drawn_at_once(stack):
+    whole, _ = sample(stack, stack.x, 20, 1e-3)
+    first, state = sample(stack, stack.x, 10, 1e-3)
+    second, _ = sample(stack, first[:, -1:], 10, 1e-3, state=state)
+    np.testing.assert_array_equal(np.concatenate([first, second], axis=1), whole)

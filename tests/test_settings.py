@@ -1,0 +1,109 @@
+"""Settings: constants at the top of the file, each of which the command line can change."""
+
+import dis
+import inspect
+import re
+import sys
+import types
+
+import pytest
+from conftest import SCRIPT, run_script, script
+
+CONSTANTS = re.findall(r'^([a-z_]+) = (.+?)  # (.+)$', SCRIPT.read_text(encoding='utf-8'), re.M)
+
+
+def test_the_recipes_names_and_values_are_kept(settings):
+    assert settings.num_layers == 3
+    assert settings.min_word_freq == 5
+    assert settings.rnn_size == 128
+    assert settings.epochs == 10
+    assert (settings.batch_size, settings.training_seq_len) == (100, 50)
+    assert settings.prime_texts == ['thou art more', 'to be or not to', 'wherefore art thou']
+
+
+def test_help_lists_every_setting_with_its_comment_and_default(tmp_path):
+    status, output, errors = run_script('--help', cwd=tmp_path, COLUMNS='1000')
+    assert (status, errors) == (0, '')
+    assert len(CONSTANTS) > 20
+    output = ' '.join(output.split())
+    for name, value, comment in CONSTANTS:
+        kind = type(getattr(script, name))
+        metavar = {list: 'str [str ...]'}.get(kind, kind.__name__)
+        assert f'--{name} {metavar} {comment} ({value})' in output
+
+
+def test_every_setting_can_be_given_by_name():
+    other = {bool: 'False', int: '7', float: '0.25', str: 'elsewhere', list: 'one'}
+    for name, value, _ in CONSTANTS:
+        default = getattr(script, name)
+        settings = script.read_settings([f'--{name}={other[type(default)]}'])
+        changed = getattr(settings, name)
+        assert type(changed) is type(default), name
+        assert changed != default, (name, value)
+
+
+def test_several_prime_texts_can_be_given():
+    settings = script.read_settings(['--prime_texts', 'to be', 'or not'])
+    assert settings.prime_texts == ['to be', 'or not']
+
+
+@pytest.mark.parametrize(
+    'argument, words',
+    [
+        ('--rnn_sise=64', ['--rnn_sise=64']),
+        ('--rnn_size=many', ['--rnn_size', "'many'", 'int']),
+        ('--rnn_size=1.5', ['--rnn_size', "'1.5'", 'int']),
+        ('--clean_text=perhaps', ['--clean_text', "'perhaps'", 'bool']),
+        ('--learning_rate=fast', ['--learning_rate', "'fast'", 'float']),
+        ('--rnn=64', ['--rnn=64']),
+    ],
+)
+def test_a_wrong_setting_ends_in_one_sentence_and_status_2(tmp_path, argument, words):
+    status, output, errors = run_script(argument, cwd=tmp_path)
+    assert (status, output, errors.count('\n')) == (2, '', 1)
+    assert all(word in errors for word in words), errors
+    assert not list(tmp_path.iterdir())
+
+
+def functions_of(module):
+    for value in vars(module).values():
+        if isinstance(value, types.FunctionType) and value.__module__ == module.__name__:
+            yield value
+        elif inspect.isclass(value) and value.__module__ == module.__name__:
+            yield from (f for f in vars(value).values() if isinstance(f, types.FunctionType))
+
+
+def test_no_function_reads_a_constant_behind_the_back_of_the_command_line():
+    names = {name for name, _, _ in CONSTANTS}
+    functions = list(functions_of(script))
+    assert script.train in functions
+    for function in functions:
+        read = {i.argval for i in dis.get_instructions(function) if i.opname == 'LOAD_GLOBAL'}
+        assert not read & names, function.__name__
+
+
+def test_importing_the_script_does_nothing(tmp_path):
+    status, output, errors = run_script(
+        cwd=tmp_path, python=(sys.executable, '-c', 'import stacked_lstm_shakespeare'),
+        PYTHONPATH=str(SCRIPT.parent), PYTHONDONTWRITEBYTECODE='1',
+    )  # fmt: skip
+    assert (status, output, errors) == (0, '', '')
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    'tensorflow, words',
+    [
+        (None, ['requirements.txt', 'Python 3.7', "No module named 'tensorflow'"]),
+        ("__version__ = '2.15.0'", ['TensorFlow 2.15.0 instead of 1.15']),
+        ("raise TypeError('Descriptors cannot not be created directly.\\nSee')", ['Descriptors']),
+    ],
+)
+def test_a_python_that_cannot_work_is_told_in_one_sentence(tmp_path, tensorflow, words):
+    python = (sys.executable, '-S')  # without its packages
+    if tensorflow:
+        (tmp_path / 'tensorflow.py').write_text(tensorflow)
+        python = (sys.executable,)
+    status, output, errors = run_script(cwd=tmp_path, python=python, PYTHONPATH=str(tmp_path))
+    assert (status, output, errors.count('\n')) == (2, '', 1)
+    assert all(word in errors for word in words), errors

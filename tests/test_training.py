@@ -1,0 +1,210 @@
+"""Training: schedule, held-out loss, plot, and whole runs of the script as a user starts them."""
+
+import json
+import math
+import re
+
+import matplotlib.image
+import numpy as np
+import pytest
+from conftest import SMALL, lstm_losses, read_lstm, run_script, script
+
+tf = script.tf
+
+
+def test_the_rate_rises_in_a_line_and_falls_in_a_cosine_to_zero():
+    rates = [script.learning_rate_at(i, 1100, 0.01, 100) for i in range(1, 1101)]
+    np.testing.assert_allclose(rates[:100], 0.01 * np.arange(1, 101) / 100)
+    assert max(rates) == rates[99] == 0.01
+    np.testing.assert_allclose(rates[100 + 500 - 1], 0.005)
+    np.testing.assert_allclose(rates[100 + 250 - 1], 0.01 * (1 + math.sqrt(0.5)) / 2)
+    assert np.all(np.diff(rates[99:]) < 0)
+    assert abs(rates[-1]) < 1e-12
+
+
+def test_a_run_shorter_than_its_warm_up_has_a_rate_too():
+    rates = [script.learning_rate_at(i, 10, 0.01, 100) for i in range(1, 11)]
+    np.testing.assert_allclose(rates, 0.0001 * np.arange(1, 11))
+    assert script.learning_rate_at(1, 10, 0.01, 0) > 0
+
+
+@pytest.mark.parametrize('num_ids, split', [(1000, 900), (1003, 951), (1000, 998), (300, 1)])
+def test_the_held_out_loss_is_the_mean_over_every_held_out_character(settings, num_ids, split):
+    settings.rnn_size, settings.embedding_size = 6, 3
+    settings.batch_size, settings.training_seq_len = 4, 10
+    ids = np.random.RandomState(0).randint(9, size=num_ids)
+    with tf.Graph().as_default(), tf.Session(config=script.session_config()) as session:
+        model, _ = script.build_models(settings, vocab_size=9)
+        session.run(tf.global_variables_initializer())
+        for variable in tf.trainable_variables():
+            variable.load(2 * session.run(variable), session)
+        loss = script.measure_held_out(session, model, ids, split)
+        lstm = read_lstm({v.op.name: session.run(v) for v in tf.trainable_variables()})
+    # The same in NumPy, stream after stream: ten characters to warm up, then those that count.
+    total, per_stream = 0, -(-(num_ids - split) // 4)
+    for start in range(split, num_ids, per_stream):
+        end = min(start + per_stream, num_ids)
+        warm_up = 10 if start >= 10 else 0
+        first = max(start - 1 - warm_up, 0)
+        x, y = ids[None, first : end - 1], ids[None, first + 1 : end]
+        losses, _ = lstm_losses(lstm, x, y, np.zeros((3, 2, 1, 6)))
+        total += losses[0, start - 1 - first :].sum()
+    np.testing.assert_allclose(loss, total / (num_ids - split), rtol=1e-5)
+
+
+def test_a_loss_is_told_in_nats_bits_and_perplexity():
+    assert script.describe_loss(math.log(8)) == (
+        '2.0794 nats, 3.0000 bits per character, perplexity 8.000'
+    )
+
+
+def test_sessions_use_one_thread_per_operation_and_grow_on_a_gpu():
+    config = script.session_config()
+    assert config.intra_op_parallelism_threads == 1
+    assert config.inter_op_parallelism_threads >= 1
+    assert config.gpu_options.allow_growth
+    assert config.allow_soft_placement
+
+
+def test_the_plot_shows_each_iteration_a_smoothed_curve_and_the_held_out_loss():
+    figure = script.matplotlib.figure.Figure()
+    losses = [3 / math.sqrt(i) for i in range(1, 301)]
+    script.draw_losses(figure, losses, [(100, 0.5), (300, 0.3)])
+    (axes,) = figure.axes
+    assert axes.get_title() == 'Sequence to Sequence Loss'
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ('Generation', 'Loss')
+    raw, smooth, held_out = axes.lines
+    assert raw.get_xydata().tolist() == [[i + 1, loss] for i, loss in enumerate(losses)]
+    assert smooth.get_xdata()[[0, -1]].tolist() == [50.5, 250.5]  # the middles of 1-100, 201-300
+    np.testing.assert_allclose(smooth.get_ydata()[-1], np.mean(losses[200:]))
+    assert held_out.get_xydata().tolist() == [[100, 0.5], [300, 0.3]]
+    assert len(axes.get_legend().get_texts()) == 3
+
+
+@pytest.fixture(scope='module')
+def short_run(tmp_path_factory, works):
+    """The folder and the output of a whole run of the script, two epochs on a short text."""
+    folder = tmp_path_factory.mktemp('run')
+    (folder / 'short.txt').write_bytes(works[2_000_000:2_020_000])
+    arguments = ('--text_file=short.txt', '--epochs=2', '--eval_every=100', '--save_every=150')
+    status, output, errors = run_script(*SMALL, *arguments, cwd=folder)
+    assert (status, errors) == (0, '')
+    return folder, output
+
+
+def test_a_run_prints_the_lines_of_the_recipe(short_run):
+    lines = short_run[1].split('\n')
+    assert 'Building Shakespeare Vocab by Characters' in lines
+    assert 'Vocabulary Length = 40' in lines
+    assert lines.index('Starting Epoch #1 of 2.') < lines.index('Starting Epoch #2 of 2.')
+    pattern = r'Iteration: (\d+), Epoch: (\d), Batch: (\d+) out of (\d+), Loss: \d\.\d\d$'
+    found = [
+        tuple(map(int, match.groups())) for match in map(re.compile(pattern).match, lines) if match
+    ]
+    num_batches = found[0][3]
+    assert [iteration for iteration, *_ in found] == list(range(10, 2 * num_batches + 1, 10))
+    for iteration, epoch, batch, _ in found:
+        assert iteration == (epoch - 1) * num_batches + batch
+        assert 1 <= batch <= num_batches
+
+
+def test_a_run_prints_samples_that_continue_the_prime_texts(short_run):
+    lines = short_run[1].split('\n')
+    for prime_text in ('thou art more', 'to be or not to', 'wherefore art thou'):
+        samples = [line for line in lines if line.startswith(prime_text)]
+        assert {len(sample) - len(prime_text) for sample in samples} == {100, 400}
+        assert len(set(samples)) == len(samples)
+
+
+def test_a_run_leaves_its_model_vocabulary_settings_history_and_plot(short_run):
+    temp = short_run[0] / 'temp'
+    assert json.loads((temp / 'vocabulary.json').read_text()) == ['unknown', *script.CHARACTERS]
+    assert json.loads((temp / 'settings.json').read_text())['rnn_size'] == 16
+    history = json.loads((temp / 'history.json').read_text())
+    saved = [iteration for iteration, _ in history['held_out_losses']]
+    num_iterations = len(history['losses'])
+    assert set(saved) == {*range(150, num_iterations, 150), num_iterations // 2, num_iterations}
+    assert history['losses'][-1] < history['losses'][0] - 0.5
+    height, width, _ = matplotlib.image.imread(str(temp / 'loss.png')).shape
+    assert (width, height) == (960, 600)
+    assert not list(temp.glob('**/*.part'))
+
+
+def test_the_newest_and_the_best_model_can_be_read_back_and_give_the_loss_they_had(
+    short_run, tmp_path
+):
+    folder, _ = short_run
+    history = json.loads((folder / 'temp' / 'history.json').read_text())
+    held_out = dict(history['held_out_losses'])
+    expected = {'': max(held_out), 'best': min(held_out, key=held_out.get)}
+    ids = script.encode_text(
+        folder / 'short.txt', True, ['unknown', *script.CHARACTERS], f'{tmp_path}/ids'
+    )
+    split = int(len(ids) * 0.95)
+    for kind, iteration in expected.items():
+        path = tf.train.latest_checkpoint(str(folder / 'temp' / kind))
+        assert path.endswith(f'model-{iteration}')
+        reader = tf.train.load_checkpoint(path)
+        names = [
+            n for n in reader.get_variable_to_shape_map() if 'Adam' not in n and 'beta' not in n
+        ]
+        lstm = read_lstm({name: reader.get_tensor(name) for name in names})
+        x, y = ids[None, split - 13 : -1], ids[None, split - 12 :]
+        losses, _ = lstm_losses(lstm, x, y.astype(int), np.zeros((3, 2, 1, 16)))
+        # In one stream here, in eight there: equal but for the first characters of each.
+        assert abs(losses[0, 12:].mean() - held_out[iteration]) < 0.02
+
+
+def test_the_held_out_part_has_no_influence_on_training_and_runs_repeat_to_the_bit(
+    tmp_path, short_text
+):
+    text = short_text.read_bytes()
+    (tmp_path / 'other.txt').write_bytes(text[:-500] + text[-500:][::-1])
+    histories = []
+    for name, path in ('a', short_text), ('b', tmp_path / 'other.txt'):
+        arguments = (f'--text_file={path}', f'--temp_dir={name}', '--max_iterations=60')
+        status, _, errors = run_script(*SMALL, *arguments, cwd=tmp_path)
+        assert (status, errors) == (0, '')
+        histories.append(json.loads((tmp_path / name / 'history.json').read_text()))
+    assert histories[0]['losses'] == histories[1]['losses']
+    assert histories[0]['held_out_losses'] != histories[1]['held_out_losses']
+
+
+def test_a_short_text_is_learned_by_heart(tmp_path):
+    verse = "Shall I compare thee to a summer's day? Thou art more lovely and more temperate. "
+    (tmp_path / 'verse.txt').write_text(verse * 40)
+    status, output, errors = run_script(
+        '--text_file=verse.txt', '--rnn_size=48', '--batch_size=10', '--training_seq_len=25',
+        '--epochs=60', '--log_every=100000', '--eval_every=100000', '--save_every=100000',
+        '--prime_texts=shall i', '--temperature=0.5', cwd=tmp_path,
+    )  # fmt: skip
+    assert (status, errors) == (0, '')
+    history = json.loads((tmp_path / 'temp' / 'history.json').read_text())
+    assert np.mean(history['losses'][-10:]) < 0.05
+    assert script.clean(verse * 5)[:400] in output
+
+
+def test_a_model_of_characters_as_they_are_learns_and_prints_them(tmp_path):
+    line = 'Кот, пёс & Käse!\n'
+    (tmp_path / 'text.txt').write_text(line * 150, encoding='utf-8')
+    status, output, errors = run_script(
+        *SMALL, '--text_file=text.txt', '--clean_text=False', '--epochs=30', '--eval_every=100000',
+        '--log_every=100000', '--prime_texts=Кот', '--temperature=0.5', cwd=tmp_path,
+        PYTHONIOENCODING='utf-8',
+    )  # fmt: skip
+    assert (status, errors) == (0, '')
+    assert f'Vocabulary Length = {len(set(line)) + 1}' in output
+    assert line * 3 in output
+
+
+def test_a_text_too_short_for_one_batch_is_refused_with_the_length_it_needs(tmp_path, short_text):
+    text = 'to be or not to be ' * 50
+    for length in (1, 100):
+        (tmp_path / 'short.txt').write_text(text[:length])
+        status, _, errors = run_script(*SMALL, '--text_file=short.txt', cwd=tmp_path)
+        assert (status, errors.count('\n')) == (2, 1)
+        assert '8 x 12' in errors
+    needed = int(re.search(r'([\d,]+) are needed', errors).group(1).replace(',', ''))
+    for length, status in (needed - 2, 2), (needed, 0):
+        (tmp_path / 'short.txt').write_text(text[:length].rstrip().ljust(length, 'x'))
+        assert run_script(*SMALL, '--text_file=short.txt', '--epochs=1', cwd=tmp_path)[0] == status
