@@ -19,36 +19,41 @@ lint: .venv/installed-dev
 	$(PYTHON) -m ruff check
 	$(PYTHON) -m ruff format --check
 
-# A working python3.7 (a pyenv shim may be there and not work), or one that uv brings.
+# A working python3.7 (a shim of pyenv may be there and not work), or else one that uv fetches.
 .venv/bin/python:
 	@if python3.7 -c 'import ensurepip, venv' 2>/dev/null; then \
 	    python3.7 -m venv .venv; \
-	elif $(MAKE) --silent $(UV) && $(UV) venv --quiet --seed --python 3.7 .venv; then \
-	    :; \
 	else \
-	    echo 'make: no Python 3.7 here, and uv could not fetch one; install Python 3.7 (for' \
-	        'example with pyenv: pyenv install 3.7) and run make again.' >&2; \
-	    rm -rf .venv; exit 1; \
+	    echo 'No Python 3.7 here; uv will fetch one.'; \
+	    $(MAKE) --silent $(UV) && \
+	    UV_PYTHON_INSTALL_DIR=.uv/python \
+	        $(UV) venv --quiet --seed --managed-python --python 3.7 .venv 2>.uv/errors || { \
+	        echo 'uv could not fetch Python 3.7 (why: .uv/errors). Install Python 3.7, for' \
+	            'example with "pyenv install 3.7", and run make again.' >&2; \
+	        exit 1; \
+	    } \
 	fi
 
 .venv/installed: requirements.txt | .venv/bin/python
-	$(PYTHON) -m pip install --disable-pip-version-check --quiet --requirement $<
+	@echo 'Installing TensorFlow 1.15 and what it needs into .venv: about a minute.'
+	@$(PYTHON) -m pip install --disable-pip-version-check --quiet --requirement $<
 	@touch $@
 
 .venv/installed-dev: requirements-dev.txt .venv/installed
-	$(PYTHON) -m pip install --disable-pip-version-check --quiet --requirement $<
+	@$(PYTHON) -m pip install --disable-pip-version-check --quiet --requirement $<
 	@touch $@
 
 # uv lives in a folder of its own and touches nothing else of the user's. From the root folder,
 # since here pyenv would take python3 for the 3.7 of .python-version, which is what is missing.
+# uv 0.7 and later fetch no Python older than 3.8.
 $(UV):
 	@cd / && python3 -m venv --clear '$(CURDIR)/.uv'
-	@.uv/bin/python -m pip install --disable-pip-version-check --quiet uv
+	@.uv/bin/python -m pip install --disable-pip-version-check --quiet uv==0.6.17
 
 # --universal adds what only Windows needs (colorama). The marks that say "for Python 3.7" are
 # taken off again: with them, pip on a newer Python would install nothing and call it success.
 lock: $(UV)
-	for name in requirements requirements-dev; do \
+	@for name in requirements requirements-dev; do \
 	    $(UV) pip compile --quiet --universal --python-version 3.7 --generate-hashes \
 	        --custom-compile-command 'make lock' $$name.in --output-file $$name.txt && \
 	    sed -i.old "s/ ; python_full_version < '3.8' and / ; /; s/ ; python_full_version < '3.8'//" \

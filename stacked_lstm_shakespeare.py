@@ -770,7 +770,7 @@ def draw_losses(figure, losses, held_out_losses):
     axes = figure.add_subplot(1, 1, 1)
     generations = np.arange(1, len(losses) + 1)
     axes.plot(generations, losses, color='#c8c8c8', linewidth=0.8, label='each iteration')
-    width = min(100, len(losses))
+    width = min(100, len(losses) // 10 + 1)
     smoothed = np.convolve(losses, np.ones(width) / width, mode='valid')
     middles = generations[: len(smoothed)] + (width - 1) / 2
     # Blue and vermilion: a pair that the colour-blind can tell apart (Okabe and Ito, 2008).

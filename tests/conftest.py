@@ -28,7 +28,7 @@ def start_script(*arguments, cwd, python=(sys.executable,), **environment):
     return subprocess.Popen(
         [*python, str(SCRIPT), *map(str, arguments)],
         cwd=str(cwd),
-        env={**os.environ, **environment},
+        env={**os.environ, 'MPLBACKEND': 'Agg', **environment},  # no window to be closed
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

@@ -75,10 +75,26 @@ def test_the_plot_shows_each_iteration_a_smoothed_curve_and_the_held_out_loss():
     assert (axes.get_xlabel(), axes.get_ylabel()) == ('Generation', 'Loss')
     raw, smooth, held_out = axes.lines
     assert raw.get_xydata().tolist() == [[i + 1, loss] for i, loss in enumerate(losses)]
-    assert smooth.get_xdata()[[0, -1]].tolist() == [50.5, 250.5]  # the middles of 1-100, 201-300
-    np.testing.assert_allclose(smooth.get_ydata()[-1], np.mean(losses[200:]))
+    assert smooth.get_xdata()[[0, -1]].tolist() == [16, 285]  # the middles of 1-31 and 270-300
+    np.testing.assert_allclose(smooth.get_ydata()[-1], np.mean(losses[269:]))
     assert held_out.get_xydata().tolist() == [[100, 0.5], [300, 0.3]]
     assert len(axes.get_legend().get_texts()) == 3
+
+
+def test_the_plot_is_opened_in_a_window_where_there_is_a_display(tmp_path, short_text):
+    (tmp_path / 'window.py').write_text(
+        'from matplotlib.backends.backend_agg import FigureCanvas\n'
+        'from matplotlib.backend_bases import FigureManagerBase as FigureManager\n'
+        'import matplotlib._pylab_helpers as open_figures\n'
+        'def show(*_, **__):\n'
+        '    (manager,) = open_figures.Gcf.get_all_fig_managers()\n'
+        '    print("WINDOW", manager.canvas.figure.axes[0].get_title())\n'
+    )
+    arguments = (*SMALL, f'--text_file={short_text}', '--max_iterations=20')
+    more = {'MPLBACKEND': 'module://window', 'PYTHONPATH': str(tmp_path)}
+    status, output, errors = run_script(*arguments, cwd=tmp_path, **more)
+    assert (status, errors) == (0, '')
+    assert output.endswith('WINDOW Sequence to Sequence Loss\n')
 
 
 @pytest.fixture(scope='module')
