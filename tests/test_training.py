@@ -81,6 +81,27 @@ def test_the_plot_shows_each_iteration_a_smoothed_curve_and_the_held_out_loss():
     assert len(axes.get_legend().get_texts()) == 3
 
 
+def test_the_graph_is_final_before_training_and_nothing_is_added_to_it(
+    settings, short_text, monkeypatch
+):
+    sizes = []
+
+    def watched(session, *arguments):
+        assert session.graph.finalized
+        sizes.append(len(session.graph.get_operations()))
+        losses = run_iterations(session, *arguments)
+        sizes.append(len(session.graph.get_operations()))
+        return losses
+
+    run_iterations = script.run_iterations
+    monkeypatch.setattr(script, 'run_iterations', watched)
+    settings.text_file, settings.max_iterations = str(short_text), 20
+    settings.rnn_size, settings.training_seq_len, settings.eval_every = 8, 10, 5
+    monkeypatch.setenv('MPLBACKEND', 'Agg')
+    script.train(settings)
+    assert sizes[0] == sizes[1] > 100
+
+
 def test_the_plot_is_opened_in_a_window_where_there_is_a_display(tmp_path, short_text):
     (tmp_path / 'window.py').write_text(
         'from matplotlib.backends.backend_agg import FigureCanvas\n'
