@@ -2,7 +2,6 @@
 # make test    sets up .venv and runs the checks and the tests
 # make lock    resolves requirements*.in to requirements*.txt
 
-SHELL := /bin/bash
 PYTHON := .venv/bin/python
 UV := .uv/bin/uv
 

@@ -848,7 +848,8 @@ def build_models(settings, vocab_size):
 def device_in_use(session):
     """Return the name of the device that TensorFlow trains on."""
     gpus = [device.name for device in session.list_devices() if device.device_type == 'GPU']
-    return f'the GPU {gpus[0]}' if gpus else f'the CPU, {os.cpu_count()} cores: there is no GPU'
+    cpu = f'the CPU, {os.cpu_count()} cores: TensorFlow found no GPU'
+    return f'the GPU {gpus[0]}' if gpus else cpu
 
 
 def save_run(session, model, temp_dir, losses, held_out_losses):
