@@ -24,7 +24,11 @@ lint: .venv/installed-dev
 	    python3.7 -m venv .venv; \
 	else \
 	    echo 'No Python 3.7 here; uv will fetch one.'; \
-	    $(MAKE) --silent $(UV) && \
+	    $(MAKE) --silent $(UV) || { \
+	        echo 'uv could not be installed: python3 needs its venv and pip (on Debian the package' \
+	            'python3-venv). Or install Python 3.7, and run make again.' >&2; \
+	        exit 1; \
+	    }; \
 	    UV_PYTHON_INSTALL_DIR=.uv/python \
 	        $(UV) venv --quiet --seed --managed-python --python 3.7 .venv 2>.uv/errors || { \
 	        echo 'uv could not fetch Python 3.7 (why: .uv/errors). Install Python 3.7, for' \
@@ -53,7 +57,7 @@ $(UV):
 # taken off again: with them, pip on a newer Python would install nothing and call it success.
 lock: $(UV)
 	@for name in requirements requirements-dev; do \
-	    $(UV) pip compile --quiet --universal --python-version 3.7 --generate-hashes \
+	    $(UV) pip compile --quiet --upgrade --universal --python-version 3.7 --generate-hashes \
 	        --custom-compile-command 'make lock' $$name.in --output-file $$name.txt && \
 	    sed -i.old "s/ ; python_full_version < '3.8' and / ; /; s/ ; python_full_version < '3.8'//" \
 	        $$name.txt && rm $$name.txt.old || exit 1; \

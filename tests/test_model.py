@@ -131,10 +131,14 @@ def test_gradients_are_clipped_by_their_global_norm():
     stack = Stack(max_gradient_norm=0.01)
     gradients = stack.run(stack.gradients)
     squares = [np.sum(np.square(getattr(g, 'values', g), dtype=np.float64)) for g in gradients]
-    norm = stack.run(stack.model.gradient_norm)
+    with stack.graph.as_default():
+        moments = [v for v in tf.global_variables() if v.op.name == 'lstm_model/lstm_model/W/Adam']
+    norm, _ = stack.run([stack.model.gradient_norm, stack.model.train_op])
     assert norm > 0.01
-    # Repeated rows of the embedding's gradient are kept apart by TensorFlow until they are added.
     np.testing.assert_allclose(norm, np.sqrt(sum(squares)), rtol=1e-5)
+    # After its first step Adam's first moment is a tenth of the gradient that it was given.
+    gradient = gradients[[v.op.name for v in stack.variables].index('lstm_model/W')]
+    np.testing.assert_allclose(stack.run(moments[0]), 0.1 * gradient * 0.01 / norm, rtol=1e-4)
 
 
 def test_one_step_is_that_of_adam_with_the_rate_that_is_fed(stack):
@@ -203,6 +207,14 @@ def test_the_same_seed_draws_the_same_text_and_another_one_another(stack):
     other, _ = sample(stack, stack.x, 50, 1.0, seed=(1, 3))
     np.testing.assert_array_equal(first, again)
     assert (first != other).mean() > 0.3
+
+
+def test_the_draw_of_each_position_is_one_of_its_own(stack):
+    stack.model.W.load(np.zeros((UNITS, VOCAB)), stack.session)
+    stack.model.b.load(np.zeros(VOCAB), stack.session)
+    sampled, _ = sample(stack, stack.x[:1], 2000, 1.0)
+    repeats = (sampled[0, 1:] == sampled[0, :-1]).mean()
+    assert abs(repeats - 1 / VOCAB) < 0.05
 
 
 def test_a_text_drawn_in_two_halves_is_the_text_drawn_at_once(stack):

@@ -42,6 +42,23 @@ def test_every_setting_can_be_given_by_name():
         assert changed != default, (name, value)
 
 
+def test_every_number_has_a_range():
+    numbers = {name for name, _, _ in CONSTANTS if type(getattr(script, name)) in (int, float)}
+    assert numbers == set(script.RANGES)
+
+
+def test_a_setting_edited_at_the_top_is_found_with_or_without_its_comment(tmp_path):
+    source = SCRIPT.read_text(encoding='utf-8')
+    source = source.replace('rnn_size = 128  # units in each layer', 'rnn_size = 4 * 48')
+    source = re.sub(r'prime_texts = .*', "prime_texts = [\n    'so',\n    'long',\n]", source)
+    (tmp_path / 'edited.py').write_text(source, encoding='utf-8')
+    probe = 'import edited; s = edited.read_settings([]); print(s.rnn_size, s.prime_texts)'
+    status, output, errors = run_script(
+        cwd=tmp_path, python=(sys.executable, '-c', probe), PYTHONPATH=str(tmp_path)
+    )
+    assert (status, output, errors) == (0, "192 ['so', 'long']\n", '')
+
+
 def test_several_prime_texts_can_be_given():
     settings = script.read_settings(['--prime_texts', 'to be', 'or not'])
     assert settings.prime_texts == ['to be', 'or not']
@@ -56,6 +73,15 @@ def test_several_prime_texts_can_be_given():
         ('--clean_text=perhaps', ['--clean_text', "'perhaps'", 'bool']),
         ('--learning_rate=fast', ['--learning_rate', "'fast'", 'float']),
         ('--rnn=64', ['--rnn=64']),
+        ('--rnn_size=0', ['--rnn_size', '0', 'from 1']),
+        ('--log_every=0', ['--log_every', '0', 'from 1']),
+        ('--epochs=-1', ['--epochs', '-1', 'from 1']),
+        ('--held_out=1', ['--held_out', '1.0', 'to 0.9']),
+        ('--held_out=0', ['--held_out', '0.0']),
+        ('--temperature=0', ['--temperature', '0.0']),
+        ('--learning_rate=nan', ['--learning_rate', 'nan']),
+        ('--seed=-1', ['--seed', '-1', 'from 0']),
+        ('--prime_texts=', ['--prime_texts', 'empty']),
     ],
 )
 def test_a_wrong_setting_ends_in_one_sentence_and_status_2(tmp_path, argument, words):

@@ -11,7 +11,7 @@ import time
 import pytest
 from conftest import answer, run_script, script, start_script
 
-GOOD = ('Hamlet, Romeo and Macbeth. \N{LEFT DOUBLE QUOTATION MARK}To be\r\n' * 30_000).encode()
+GOOD = ('Hamlet, Romeo and Macbeth. \N{LEFT DOUBLE QUOTATION MARK}To be\r\n' * 130_000).encode()
 NOWHERE = 'http://127.0.0.1:9/'  # the port of "discard", where nothing answers
 NO_PACKAGES = {
     'PIP_INDEX_URL': NOWHERE,
@@ -62,6 +62,17 @@ def test_a_damaged_copy_is_set_aside_and_fetched_again(settings, site, tmp_path,
     assert 'set aside' in capsys.readouterr().out
 
 
+def test_after_a_damaged_copy_a_text_put_there_by_hand_is_used(settings, site, tmp_path, capsys):
+    site.pages['/pg100.txt'] = answer(GOOD)
+    settings.gutenberg_url = site.url('/pg100.txt')
+    path = pathlib.Path(script.find_text(settings))
+    path.write_bytes(GOOD[:-1000])
+    assert script.kept_copy(str(path)) is None
+    path.write_bytes(GOOD + b'by hand')
+    assert script.find_text(settings) == str(path)
+    assert path.read_bytes() == GOOD + b'by hand'
+
+
 def slowly(handler):
     handler.send_response(200)
     handler.end_headers()
@@ -96,7 +107,7 @@ PAGE = b'<!DOCTYPE html><html>' + GOOD
         (answer(GOOD, length=2 * len(GOOD)), 'connection failed'),
         (stalled, 'connection failed'),
         (lambda handler: time.sleep(3), 'no answer in 0.5 s'),
-        (answer(b'Moby Dick. ' * 100_000), 'no Shakespeare'),
+        (answer(b'Moby Dick. ' * 400_000), 'no Shakespeare'),
         (answer(GOOD[:1000]), 'characters'),
         (answer(GOOD.decode().encode('utf-16')), 'not UTF-8'),
     ],

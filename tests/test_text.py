@@ -168,6 +168,10 @@ def test_the_licences_of_the_1990s_are_cut(read):
     assert read(text) == 'call me ishmael '
 
 
+def test_a_trailer_that_names_only_the_etext_is_cut(read):
+    assert read('Call me Ishmael.\nEnd of The Etext of Moby Dick\n') == 'call me ishmael '
+
+
 def test_works_one_after_the_other_each_lose_their_header_and_licence(read):
     work = 'header\n*** START OF THE PROJECT GUTENBERG EBOOK {0} ***\nwork {0}\n{1}'
     end = '*** END OF THE PROJECT GUTENBERG EBOOK {} ***\nlicence\n'

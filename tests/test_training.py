@@ -28,7 +28,9 @@ def test_a_run_shorter_than_its_warm_up_has_a_rate_too():
     assert script.learning_rate_at(1, 10, 0.01, 0) > 0
 
 
-@pytest.mark.parametrize('num_ids, split', [(1000, 900), (1003, 951), (1000, 998), (300, 1)])
+@pytest.mark.parametrize(
+    'num_ids, split', [(1000, 900), (1003, 951), (1000, 998), (300, 1), (50, 10)]
+)
 def test_the_held_out_loss_is_the_mean_over_every_held_out_character(settings, num_ids, split):
     settings.rnn_size, settings.embedding_size = 6, 3
     settings.batch_size, settings.training_seq_len = 4, 10
@@ -44,7 +46,7 @@ def test_the_held_out_loss_is_the_mean_over_every_held_out_character(settings, n
     total, per_stream = 0, -(-(num_ids - split) // 4)
     for start in range(split, num_ids, per_stream):
         end = min(start + per_stream, num_ids)
-        warm_up = 10 if start >= 10 else 0
+        warm_up = 10 if start > 10 else 0
         first = max(start - 1 - warm_up, 0)
         x, y = ids[None, first : end - 1], ids[None, first + 1 : end]
         losses, _ = lstm_losses(lstm, x, y, np.zeros((3, 2, 1, 6)))
@@ -100,6 +102,17 @@ def test_the_graph_is_final_before_training_and_nothing_is_added_to_it(
     monkeypatch.setenv('MPLBACKEND', 'Agg')
     script.train(settings)
     assert sizes[0] == sizes[1] > 100
+
+
+def test_a_step_is_taken_at_the_rate_of_the_schedule(settings, short_text, monkeypatch):
+    monkeypatch.setattr(script, 'learning_rate_at', lambda *_: 0.0)
+    monkeypatch.setenv('MPLBACKEND', 'Agg')
+    settings.text_file, settings.max_iterations = str(short_text), 40
+    settings.rnn_size, settings.training_seq_len = 8, 10
+    script.train(settings)
+    with open(f'{settings.temp_dir}/history.json') as file:
+        losses = json.load(file)['losses']
+    assert min(losses) > math.log(40) - 0.1
 
 
 def test_the_plot_is_opened_in_a_window_where_there_is_a_display(tmp_path, short_text):
@@ -199,7 +212,7 @@ def test_the_held_out_part_has_no_influence_on_training_and_runs_repeat_to_the_b
     (tmp_path / 'other.txt').write_bytes(text[:-500] + text[-500:][::-1])
     histories = []
     for name, path in ('a', short_text), ('b', tmp_path / 'other.txt'):
-        arguments = (f'--text_file={path}', f'--temp_dir={name}', '--max_iterations=60')
+        arguments = (f'--text_file={path}', f'--temp_dir={name}', '--epochs=1')
         status, _, errors = run_script(*SMALL, *arguments, cwd=tmp_path)
         assert (status, errors) == (0, '')
         histories.append(json.loads((tmp_path / name / 'history.json').read_text()))
