@@ -55,7 +55,7 @@ class UserError(Exception):
 
 # ---------------------------------------------------------------------------------------------
 # Settings: change them here, or on the command line by name (--rnn_size=256).
-# Every lower-case constant with a comment is one; --help shows these very lines.
+# Every lower-case constant is one; --help shows it with its comment.
 # ---------------------------------------------------------------------------------------------
 
 # The text
@@ -548,6 +548,28 @@ def stream_offset(seed, epoch, training_seq_len):
     return np.random.RandomState([seed, epoch]).randint(training_seq_len)
 
 
+def prepare_text(settings):
+    """Return the vocabulary, the ids of the whole text, and where its held-out part begins."""
+    path = find_text(settings)
+    os.makedirs(settings.temp_dir, exist_ok=True)
+    print('Building Shakespeare Vocab by Characters')
+    ix2vocab = build_vocab(path, settings.clean_text, settings.min_word_freq)
+    print(f'Vocabulary Length = {len(ix2vocab)}')
+    ids_path = os.path.join(settings.temp_dir, 'text.ids')
+    ids = encode_text(path, settings.clean_text, ix2vocab, ids_path)
+    split = int(len(ids) * (1 - settings.held_out))
+    if batches_per_epoch(split, settings.batch_size, settings.training_seq_len) < 1:
+        one_batch = (settings.batch_size + 1) * settings.training_seq_len
+        needed = math.floor(one_batch / (1 - settings.held_out)) + 1
+        raise UserError(
+            f'{path} has {len(ids):,} characters, and for one batch of {settings.batch_size} x '
+            f'{settings.training_seq_len} {needed:,} are needed. Take a longer text, '
+            f'or a smaller batch_size or training_seq_len'
+        )
+    print(f'{split:,} characters to learn, {len(ids) - split:,} held out')
+    return ix2vocab, ids, split
+
+
 # ---------------------------------------------------------------------------------------------
 # Model
 # ---------------------------------------------------------------------------------------------
@@ -724,6 +746,27 @@ def pack_state(layers):
     return tf.stack([tf.stack(layer) for layer in layers], name='state')
 
 
+def build_models(settings, vocab_size):
+    """Return the training model and the sampling model, which shares its variables."""
+    tf.set_random_seed(settings.seed)
+    make = functools.partial(
+        LSTM_Model,
+        rnn_size=settings.rnn_size,
+        num_layers=settings.num_layers,
+        batch_size=settings.batch_size,
+        learning_rate=settings.learning_rate,
+        training_seq_len=settings.training_seq_len,
+        vocab_size=vocab_size,
+        embedding_size=settings.embedding_size,
+        max_gradient_norm=settings.max_gradient_norm,
+    )
+    with tf.variable_scope('lstm_model'):
+        model = make()
+    with tf.variable_scope('lstm_model', reuse=True):
+        sampler = make(infer_sample=True)
+    return model, sampler
+
+
 # ---------------------------------------------------------------------------------------------
 # Training
 # ---------------------------------------------------------------------------------------------
@@ -829,49 +872,6 @@ def show_plot(losses, held_out_losses):
         pyplot.show()
 
 
-def prepare_text(settings):
-    """Return the vocabulary, the ids of the whole text, and where its held-out part begins."""
-    path = find_text(settings)
-    os.makedirs(settings.temp_dir, exist_ok=True)
-    print('Building Shakespeare Vocab by Characters')
-    ix2vocab = build_vocab(path, settings.clean_text, settings.min_word_freq)
-    print(f'Vocabulary Length = {len(ix2vocab)}')
-    ids_path = os.path.join(settings.temp_dir, 'text.ids')
-    ids = encode_text(path, settings.clean_text, ix2vocab, ids_path)
-    split = int(len(ids) * (1 - settings.held_out))
-    if batches_per_epoch(split, settings.batch_size, settings.training_seq_len) < 1:
-        one_batch = (settings.batch_size + 1) * settings.training_seq_len
-        needed = math.floor(one_batch / (1 - settings.held_out)) + 1
-        raise UserError(
-            f'{path} has {len(ids):,} characters, and for one batch of {settings.batch_size} x '
-            f'{settings.training_seq_len} {needed:,} are needed. Take a longer text, '
-            f'or a smaller batch_size or training_seq_len'
-        )
-    print(f'{split:,} characters to learn, {len(ids) - split:,} held out')
-    return ix2vocab, ids, split
-
-
-def build_models(settings, vocab_size):
-    """Return the training model and the sampling model, which shares its variables."""
-    tf.set_random_seed(settings.seed)
-    make = functools.partial(
-        LSTM_Model,
-        rnn_size=settings.rnn_size,
-        num_layers=settings.num_layers,
-        batch_size=settings.batch_size,
-        learning_rate=settings.learning_rate,
-        training_seq_len=settings.training_seq_len,
-        vocab_size=vocab_size,
-        embedding_size=settings.embedding_size,
-        max_gradient_norm=settings.max_gradient_norm,
-    )
-    with tf.variable_scope('lstm_model'):
-        model = make()
-    with tf.variable_scope('lstm_model', reuse=True):
-        sampler = make(infer_sample=True)
-    return model, sampler
-
-
 def device_in_use(session):
     """Return the name of the device that TensorFlow trains on."""
     gpus = [device.name for device in session.list_devices() if device.device_type == 'GPU']
@@ -939,7 +939,7 @@ def run_iterations(session, model, sampler, ix2vocab, ids, split, settings):
         if batch == 1:
             bar.write(f'Starting Epoch #{epoch} of {settings.epochs}.')
             offset = stream_offset(settings.seed, epoch, training_seq_len)
-            state = model.zero_state()
+            state = model.zero_state()  # the streams begin anew; from here on it is carried over
         x, y = read_batch(ids[:split], batch_size, training_seq_len, offset, batch - 1)
         feed = {
             model.x_data: x,
