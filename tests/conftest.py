@@ -116,10 +116,10 @@ def short_text(tmp_path, works):
     return path
 
 
-LSTM = collections.namedtuple('LSTM', 'embedding kernels biases W b')
+LSTM = collections.namedtuple('LSTM', 'embedding kernels biases W b residual')
 
 
-def read_lstm(variables):
+def read_lstm(variables, residual=True):
     """Return the LSTM, in float64, of a dict from variable names to arrays."""
     by_end = {name.split('lstm_model/')[-1]: np.float64(value) for name, value in variables.items()}
     cells = [
@@ -132,6 +132,7 @@ def read_lstm(variables):
         [by_end[cell + 'bias'] for cell in cells],
         by_end['W'],
         by_end['b'],
+        residual,
     )
 
 
@@ -141,6 +142,8 @@ def sigmoid(x):
 
 def lstm_logits(lstm, x, state):
     """Run a stack of LSTMs in NumPy, from the equations of Zaremba et al., 2014.
+
+    Each layer but the first adds what comes from below to what goes up (Wu et al., 2016).
 
     Args:
       lstm: LSTM.
@@ -160,8 +163,9 @@ def lstm_logits(lstm, x, state):
             i, j, f, o = np.split(gates, 4, axis=1)
             # TensorFlow adds a forget bias of 1 (Jozefowicz et al., 2015) outside the variable.
             c = sigmoid(f + 1) * c + sigmoid(i) * np.tanh(j)
-            below = sigmoid(o) * np.tanh(c)
-            state[layer] = c, below
+            h = sigmoid(o) * np.tanh(c)
+            state[layer] = c, h
+            below = h + below if lstm.residual and layer > 0 else h
         logits.append(below @ lstm.W + lstm.b)
     return np.stack(logits, axis=1), state
 

@@ -12,40 +12,50 @@ BATCH, TIME, VOCAB, UNITS = 3, 5, 7, 4
 class Stack:
     """A small model in a session, with weights large enough for every gate to matter."""
 
-    def __init__(self, num_layers=3, **more):
+    def __init__(self, num_layers=3, training_seq_len=TIME, **more):
         self.graph = tf.Graph()
         arguments = dict(
             rnn_size=UNITS, num_layers=num_layers, batch_size=BATCH, learning_rate=0.01,
-            training_seq_len=TIME, vocab_size=VOCAB, embedding_size=2, **more,
+            training_seq_len=training_seq_len, vocab_size=VOCAB, embedding_size=2, **more,
         )  # fmt: skip
         with self.graph.as_default():
             tf.set_random_seed(3)
             with tf.variable_scope('lstm_model'):
                 self.model = script.LSTM_Model(**arguments)
             with tf.variable_scope('lstm_model', reuse=True):
-                self.sampler = script.LSTM_Model(infer_sample=True, **arguments)
+                self.reader = script.LSTM_Model(infer_sample=True, **arguments)
             self.variables = tf.trainable_variables()
-            self.gradients = tf.gradients(self.model.cost, self.variables)
+            self.gradients = self.model.gradients
             self.initialize = tf.global_variables_initializer()
-        self.session = tf.Session(graph=self.graph, config=script.session_config())
+        self.session = tf.Session(graph=self.graph, config=script.session_config(1))
         self.session.run(self.initialize)
         random = np.random.RandomState(0)
         for variable in self.variables:
             variable.load(random.normal(size=variable.shape.as_list()), self.session)
-        self.x = random.randint(VOCAB, size=(BATCH, TIME))
-        self.y = random.randint(VOCAB, size=(BATCH, TIME))
+        self.x = random.randint(VOCAB, size=(BATCH, training_seq_len))
+        self.y = random.randint(VOCAB, size=(BATCH, training_seq_len))
         self.state = random.normal(size=(num_layers, 2, BATCH, UNITS))
 
     def values(self):
         return {v.op.name: value for v, value in zip(self.variables, self.run(self.variables))}
 
-    def run(self, fetches):
+    def run(self, fetches, model=None):
+        model = model or self.model
         feed = {
-            self.model.x_data: self.x,
-            self.model.y_output: self.y,
-            self.model.initial_state: self.state,
+            model.x_data: self.x,
+            model.y_output: self.y,
+            model.initial_state: self.state,
         }
         return self.session.run(fetches, feed)
+
+
+def dense(gradient):
+    """Return a gradient as an array, also where TensorFlow gives only the rows that it touched."""
+    if not hasattr(gradient, 'indices'):
+        return gradient
+    gathered = np.zeros(gradient.dense_shape, np.float64)
+    np.add.at(gathered, gradient.indices, gradient.values)
+    return gathered
 
 
 @pytest.fixture
@@ -54,30 +64,60 @@ def stack():
         yield Stack()
 
 
+@pytest.mark.parametrize('residual', [True, False])
 @pytest.mark.parametrize('num_layers', [1, 2, 3, 5])
-def test_outputs_state_and_loss_are_those_of_an_independent_implementation(num_layers):
-    stack = Stack(num_layers)
-    model = stack.model
-    logits, state, losses, cost = stack.run(
-        [model.logits, model.final_state, model.losses, model.cost]
-    )
-    lstm = read_lstm(stack.values())
+def test_outputs_state_and_loss_are_those_of_an_independent_implementation(num_layers, residual):
+    stack = Stack(num_layers, residual=residual)
+    lstm = read_lstm(stack.values(), residual)
     expected_logits, expected_state = lstm_logits(lstm, stack.x, stack.state)
     expected_losses, _ = lstm_losses(lstm, stack.x, stack.y, stack.state)
-    np.testing.assert_allclose(logits, expected_logits, atol=1e-5)
-    np.testing.assert_allclose(state, expected_state, atol=1e-5)
-    np.testing.assert_allclose(losses, expected_losses, atol=1e-5)
-    np.testing.assert_allclose(cost, expected_losses.mean(), atol=1e-5)
+    for model in stack.model, stack.reader:
+        logits, state, losses = stack.run([model.logits, model.final_state, model.losses], model)
+        np.testing.assert_allclose(logits, expected_logits, atol=1e-5)
+        np.testing.assert_allclose(state, expected_state, atol=1e-5)
+        np.testing.assert_allclose(losses, expected_losses, atol=1e-5)
+    np.testing.assert_allclose(stack.run(stack.model.cost), expected_losses.mean(), atol=1e-5)
+
+
+@pytest.mark.parametrize('time', [1, 4, 5, 12])
+def test_the_fast_gradient_is_tensorflows_own_to_the_rounding_of_float32(time):
+    stack = Stack(training_seq_len=time)
+    fast = [dense(gradient) for gradient in stack.run(stack.gradients)]
+    with stack.graph.as_default(), tf.variable_scope('lstm_model', reuse=True):
+        # The same stack as anybody would build it, with the gradients that TensorFlow makes.
+        cells = [tf.contrib.rnn.BasicLSTMCell(UNITS) for _ in range(3)]
+        upper = [tf.contrib.rnn.ResidualWrapper(cell) for cell in cells[1:]]
+        outputs, _ = tf.nn.static_rnn(
+            tf.contrib.rnn.MultiRNNCell([cells[0], *upper]),
+            tf.unstack(tf.nn.embedding_lookup(stack.model.embedding_mat, stack.x), axis=1),
+            script.unpack_state(tf.constant(stack.state, tf.float32)),
+            scope='rnn',
+        )
+        logits = tf.tensordot(tf.stack(outputs, axis=1), stack.model.W, 1) + stack.model.b
+        cost = tf.reduce_mean(
+            tf.nn.sparse_softmax_cross_entropy_with_logits(labels=stack.y, logits=logits)
+        )
+        own = tf.gradients(cost, stack.variables)
+    for variable, mine, theirs in zip(stack.variables, fast, stack.session.run(own)):
+        expected = dense(theirs)
+        scale = np.abs(expected).max()
+        np.testing.assert_allclose(mine, expected, atol=1e-6 * scale, rtol=1e-5, err_msg=variable)
+
+
+def test_no_more_characters_are_on_their_way_through_the_layers_than_there_are_cores(monkeypatch):
+    for cores in 1, 2, 3, TIME + 1:
+        monkeypatch.setattr(script, 'available_cores', lambda cores=cores: cores)
+        graph = Stack().graph
+        begun = [op for op in graph.get_operations() if op.name.startswith('lstm_model/rnn/Ident')]
+        waiting = [len(op.control_inputs) for op in begun]
+        assert waiting == [0] * min(cores, TIME) + [1] * max(0, TIME - cores)
 
 
 def test_gradients_are_those_of_finite_differences(stack):
     values = stack.values()
     step = 1e-5
     for (name, value), gradient in zip(values.items(), stack.run(stack.gradients)):
-        if hasattr(gradient, 'indices'):
-            gathered = np.zeros_like(value, np.float64)
-            np.add.at(gathered, gradient.indices, gradient.values)
-            gradient = gathered  # noqa: PLW2901
+        gradient = dense(gradient)  # noqa: PLW2901
         for place in np.ndindex(value.shape):
             costs = []
             for sign in (1, -1):
@@ -105,15 +145,16 @@ def test_there_are_three_different_kernels_and_all_receive_gradients(stack):
 def test_the_cells_are_distinct_basic_lstm_cells_in_a_multi_rnn_cell(stack):
     cell = stack.model.lstm_cell
     assert isinstance(cell, tf.contrib.rnn.MultiRNNCell)
-    assert all(type(layer) is tf.contrib.rnn.BasicLSTMCell for layer in cell._cells)
-    assert len({id(layer) for layer in cell._cells}) == 3
+    lowest, *upper = cell._cells
+    assert all(type(layer) is tf.contrib.rnn.ResidualWrapper for layer in upper)
+    layers = [lowest, *(layer.cell for layer in upper)]
+    assert all(type(layer) is tf.contrib.rnn.BasicLSTMCell for layer in layers)
+    assert len(set(map(id, layers))) == 3
 
 
-def test_a_state_that_is_not_fed_is_zero(stack):
-    feed = {stack.model.x_data: stack.x}
-    state = stack.session.run(stack.model.final_state, feed)
-    stack.state = stack.model.zero_state()
-    np.testing.assert_array_equal(state, stack.run(stack.model.final_state))
+def test_without_residual_connections_the_cells_stand_in_the_stack_by_themselves():
+    cells = Stack(residual=False).model.lstm_cell._cells
+    assert [type(cell) for cell in cells] == [tf.contrib.rnn.BasicLSTMCell] * 3
 
 
 def test_two_windows_with_the_state_carried_over_are_one_long_window(stack):
@@ -158,21 +199,20 @@ def test_one_step_is_that_of_adam_with_the_rate_that_is_fed(stack):
 
 def test_the_sampler_has_the_variables_of_the_model(stack):
     assert len(stack.variables) == 3 + 2 * 3
-    assert stack.sampler.W is stack.model.W
-    assert stack.sampler.embedding_mat is stack.model.embedding_mat
+    assert stack.reader.W is stack.model.W
+    assert stack.reader.embedding_mat is stack.model.embedding_mat
 
 
 def sample(stack, prime, num, temperature, seed=(1, 2), state=None):
-    feed = {} if state is None else {stack.sampler.initial_state: state}
-    feed.update(
-        {
-            stack.sampler.prime: prime,
-            stack.sampler.num: num,
-            stack.sampler.temperature: temperature,
-            stack.sampler.sample_seed: seed,
-        }
-    )
-    return stack.session.run([stack.sampler.sampled, stack.sampler.final_state], feed)
+    state = stack.reader.zero_state(len(prime)) if state is None else state
+    feed = {
+        stack.reader.initial_state: state,
+        stack.reader.prime: prime,
+        stack.reader.num: num,
+        stack.reader.temperature: temperature,
+        stack.reader.sample_seed: seed,
+    }
+    return stack.session.run([stack.reader.sampled, stack.reader.sampled_state], feed)
 
 
 def test_at_a_low_temperature_the_likeliest_character_follows(stack):

@@ -1,0 +1,101 @@
+"""The published recipe "Stacking multiple LSTM layers", with its mistakes, to measure against.
+
+Written anew from what the recipe does: one cell object for all three layers, so that they share
+their weights; an embedding as wide as the cells; `legacy_seq2seq.rnn_decoder`; targets that wrap
+around inside each row; batches in a new random order in each epoch, with the state carried over
+all the same; Adam at 0.0005; a session with the options left alone.
+"""
+
+import numpy as np
+import tensorflow as tf
+
+LEARNING_RATE = 0.0005
+MAX_GRADIENT_NORM = 4.5
+
+
+class Recipe:
+    """The recipe's graph, in the default graph.
+
+    Args:
+      rnn_size, num_layers, batch_size, training_seq_len, vocab_size: int.
+
+    Attributes:
+      x_data, y_output: int32 [batch_size, training_seq_len], to be fed.
+      initial_state, final_state: tuples of LSTMStateTuple; the first may be fed.
+      losses: float32 [batch_size * training_seq_len], nats.
+      cost: float32 scalar, their mean.
+      probabilities: float32 [batch_size * training_seq_len, vocab_size].
+      train_op: one step of Adam.
+    """
+
+    def __init__(self, rnn_size, num_layers, batch_size, training_seq_len, vocab_size):
+        cell = tf.contrib.rnn.BasicLSTMCell(rnn_size)
+        stack = tf.contrib.rnn.MultiRNNCell([cell] * num_layers)
+        self.initial_state = stack.zero_state(batch_size, tf.float32)
+        self.x_data = tf.placeholder(tf.int32, [batch_size, training_seq_len])
+        self.y_output = tf.placeholder(tf.int32, [batch_size, training_seq_len])
+        with tf.variable_scope('lstm_vars'):
+            normal = tf.random_normal_initializer()
+            W = tf.get_variable('W', [rnn_size, vocab_size], initializer=normal)
+            b = tf.get_variable('b', [vocab_size], initializer=tf.zeros_initializer())
+            embedding = tf.get_variable('embedding', [vocab_size, rnn_size], initializer=normal)
+        columns = tf.split(tf.nn.embedding_lookup(embedding, self.x_data), training_seq_len, 1)
+        inputs = [tf.squeeze(column, [1]) for column in columns]
+        outputs, self.final_state = tf.contrib.legacy_seq2seq.rnn_decoder(
+            inputs, self.initial_state, stack
+        )
+        self.vocab_size = vocab_size
+        logits = tf.matmul(tf.reshape(tf.concat(outputs, axis=1), [-1, rnn_size]), W) + b
+        self.probabilities = tf.nn.softmax(logits)
+        targets = tf.reshape(self.y_output, [-1])
+        self.losses = tf.contrib.legacy_seq2seq.sequence_loss_by_example(
+            [logits], [targets], [tf.ones([batch_size * training_seq_len])]
+        )
+        self.cost = tf.reduce_sum(self.losses) / (batch_size * training_seq_len)
+        variables = tf.trainable_variables()
+        gradients, _ = tf.clip_by_global_norm(tf.gradients(self.cost, variables), MAX_GRADIENT_NORM)
+        optimizer = tf.train.AdamOptimizer(LEARNING_RATE)
+        self.train_op = optimizer.apply_gradients(zip(gradients, variables))
+
+    def feed(self, x, y, state):
+        """Return the feed of one batch."""
+        feed = {self.x_data: x, self.y_output: y}
+        for (c, h), layer in zip(self.initial_state, state):
+            feed[c], feed[h] = layer.c, layer.h
+        return feed
+
+    def train_step(self, session, x, y, state):
+        """Take one step; return the loss and the state after it."""
+        fetches = [self.cost, self.final_state, self.train_op]
+        loss, state, _ = session.run(fetches, self.feed(x, y, state))
+        return loss, state
+
+    def draw(self, session, num, random):
+        """Draw `num` characters as the recipe does, one session call each: list of int.
+
+        The graph must be one for batches of 1 x 1.
+        """
+        state = session.run(self.initial_state)
+        drawn = [1]
+        for _ in range(num):
+            feed = self.feed([[drawn[-1]]], [[0]], state)
+            probabilities, state = session.run([self.probabilities, self.final_state], feed)
+            drawn.append(random.choice(self.vocab_size, p=probabilities[0]))
+        return drawn[1:]
+
+
+def make_batches(ids, batch_size, training_seq_len):
+    """Return all inputs and targets of an epoch, each [batches, batch_size, training_seq_len]."""
+    num_batches = len(ids) // (batch_size * training_seq_len)
+    rows = np.array(ids[: num_batches * batch_size * training_seq_len])
+    x = np.stack(np.split(rows.reshape(batch_size, -1), num_batches, axis=1))
+    return x, np.roll(x, -1, axis=2)  # the target at a row's end is the row's own beginning
+
+
+def training_batches(ids, batch_size, training_seq_len, epochs, seed):
+    """Yield (epoch, x, y) in the order in which the recipe trains on them; epochs count from 1."""
+    x, y = make_batches(ids, batch_size, training_seq_len)
+    random = np.random.RandomState(seed)
+    for epoch in range(1, epochs + 1):
+        for number in random.permutation(len(x)):
+            yield epoch, x[number], y[number]
