@@ -1,11 +1,13 @@
 # make train   sets up .venv and trains the model
 # make test    sets up .venv and runs the checks and the tests
+# make benchmark-quick   measures the speed: two minutes; writes docs/benchmark-quick.md
+# make benchmark         also trains the recipe to its end: an hour; writes docs/benchmark.md
 # make lock    resolves requirements*.in to requirements*.txt
 
 PYTHON := .venv/bin/python
 UV := .uv/bin/uv
 
-.PHONY: train test lint lock
+.PHONY: train test lint benchmark benchmark-quick lock
 .DELETE_ON_ERROR:
 
 train: .venv/installed
@@ -13,6 +15,12 @@ train: .venv/installed
 
 test: lint
 	$(PYTHON) -m pytest
+
+benchmark-quick: .venv/installed
+	$(PYTHON) docs/benchmark.py quick
+
+benchmark: .venv/installed
+	$(PYTHON) docs/benchmark.py long
 
 lint: .venv/installed-dev
 	$(PYTHON) -m ruff check

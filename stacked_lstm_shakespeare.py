@@ -1044,7 +1044,8 @@ def show_plot(losses, held_out_losses):
 def device_in_use(session):
     """Return the name of the device that TensorFlow trains on."""
     gpus = [device.name for device in session.list_devices() if device.device_type == 'GPU']
-    cpu = f'the CPU, {available_cores()} cores: TensorFlow found no GPU'
+    cores = available_cores()
+    cpu = f'the CPU, {cores} core{"s" if cores > 1 else ""}: TensorFlow found no GPU'
     return f'the GPU {gpus[0]}' if gpus else cpu
 
 

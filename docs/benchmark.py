@@ -2,7 +2,6 @@
 
     python docs/benchmark.py             the quick form: docs/benchmark-quick.md, two minutes
     python docs/benchmark.py long        all of it: docs/benchmark.md and two pictures, an hour
-    python docs/benchmark.py learn recipe|script FOLDER    one learning curve of the long form
 
 All compared figures are medians of repetitions that take turns on the same cores. Each graph
 lives in a process of its own, since TensorFlow's thread settings hold for a whole process.
@@ -12,6 +11,7 @@ import contextlib
 import datetime
 import itertools
 import json
+import math
 import os
 import pathlib
 import platform
@@ -28,6 +28,8 @@ SCRIPT = DOCS.parent / 'stacked_lstm_shakespeare.py'
 sys.path.insert(0, str(DOCS.parent))
 
 import recipe  # noqa: E402
+from matplotlib.backends.backend_agg import FigureCanvasAgg  # noqa: E402
+from matplotlib.figure import Figure  # noqa: E402
 
 import stacked_lstm_shakespeare as script  # noqa: E402
 
@@ -161,12 +163,11 @@ class Worker:
     """A process that runs `serve_steps`."""
 
     def __init__(self, name, *arguments):
-        # TensorFlow is told nothing about its allocator but by the script's own import, and the
-        # recipe's script would not tell it.
-        change = {'TF_CPU_ALLOCATOR_USE_BFC': 'false'} if name == 'recipe_steps' else {}
+        # The script has TensorFlow keep freed memory; the recipe leaves its allocator alone.
+        keeps_memory = str(not name.startswith('recipe')).lower()
         self.process = subprocess.Popen(
             [sys.executable, __file__, 'steps', name, *arguments],
-            env={**os.environ, **change},
+            env={**os.environ, 'TF_CPU_ALLOCATOR_USE_BFC': keeps_memory},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
@@ -370,16 +371,23 @@ def prepare(path, clean_text):
         print(time.perf_counter() - start, memory() - before, len(ids))
 
 
+def write_large(folder, megabytes):
+    """Write the works again and again, so many MB; return the path."""
+    path = os.path.join(folder, f'{megabytes}.txt')
+    works = (DOCS.parent / 'data' / 'shakespeare.txt').read_bytes()
+    left = int(megabytes * MB)
+    with open(path, 'wb') as file:
+        while left > 0:
+            left -= file.write(works[:left])
+    return path
+
+
 def measure_preparing(megabytes):
     """Return rows on making ids of a text of that size: the works again and again."""
     rows = []
-    works = (DOCS.parent / 'data' / 'shakespeare.txt').read_bytes()
     with tempfile.TemporaryDirectory() as folder:
-        path = os.path.join(folder, 'large.txt')
-        with open(path, 'wb') as file:
-            while file.tell() < megabytes * MB:
-                file.write(works)
-            size = file.tell() / MB
+        path = write_large(folder, megabytes)
+        size = os.path.getsize(path) / MB
         start = time.perf_counter()
         with open(path, 'rb') as file:
             while file.read(1 << 22):
@@ -466,7 +474,116 @@ def about_machine():
     )
 
 
+# ---------------------------------------------------------------------------------------------
+# How the cost grows
+# ---------------------------------------------------------------------------------------------
+
+GROWTH = {
+    'rnn_size': (64, 128, 256, 512, 1024),
+    'num_layers': (1, 2, 3, 4, 6),
+    'batch_size': (25, 50, 100, 200, 400),
+}
+SIZES = (1, 10, 100, 1000)  # MB of text
+
+
+def characters_per_second(name, value):
+    """Return the rates of the script's session options and of TensorFlow's, one setting changed."""
+    settings = script.read_settings([f'--{name}={value}'])
+    characters = settings.batch_size * settings.training_seq_len
+    argument = f'--{name}={value}'
+    with workers(['script_steps', argument], ['default_steps', argument]) as started:
+        take_turns(started, repetitions=5, seconds=0.7)
+        return [characters / worker.median for worker in started]
+
+
+def measure_growth():
+    """Return {setting: {value: [rate, rate with default options]}}, characters per second."""
+    growth = {}
+    for name, values in GROWTH.items():
+        print(f'How the cost grows with {name}')
+        growth[name] = {value: characters_per_second(name, value) for value in values}
+    growth['megabytes of text'] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        for megabytes in SIZES:
+            print(f'How the cost grows with the text: {megabytes} MB')
+            path = write_large(folder, megabytes)
+            growth['megabytes of text'][megabytes] = characters_per_second('text_file', path)
+    return growth
+
+
+def draw_growth(growth):
+    figure = Figure(figsize=(10, 6.5), dpi=100, constrained_layout=True)
+    for axes, (name, rates) in zip(figure.subplots(2, 2).flat, growth.items()):
+        ours, default = zip(*rates.values())
+        axes.loglog(list(rates), ours, 'o-', color='#0072b2', label='the script')
+        axes.loglog(list(rates), default, 's--', color='#d55e00', label='default session options')
+        axes.set(xlabel=name, ylabel='characters per second')
+        axes.set_xticks(list(rates))
+        axes.set_xticks([], minor=True)
+        axes.set_xticklabels(list(rates))
+        axes.grid(alpha=0.3, which='both')
+        axes.legend()
+    FigureCanvasAgg(figure).print_png(str(DOCS / 'growth.png'))
+
+
+# ---------------------------------------------------------------------------------------------
+# The two forms of the whole
+# ---------------------------------------------------------------------------------------------
+
 HEAD = ('what', 'the script', 'against', 'measured', 'target')
+
+
+def learning_curves(folder):
+    """Return the held-out losses of the script and of the recipe, lists of (iteration, nats).
+
+    They do not depend on how fast the machine is, so those that a folder has are used again.
+    Both train at the same time, each on a core of its own.
+    """
+    started = []
+    for core, name in zip(itertools.cycle(sorted(os.sched_getaffinity(0))), ('script', 'recipe')):
+        path = folder / name
+        if not (path / 'curve.json').exists():
+            print(f'Training the {name}, half an hour or more: {path}.log shows how far it is')
+            folder.mkdir(parents=True, exist_ok=True)
+            with open(f'{path}.log', 'w') as log:
+                command = [sys.executable, '-u', __file__, 'learn', name, str(path)]
+                process = subprocess.Popen(command, stdout=log, stderr=log)
+            os.sched_setaffinity(process.pid, {core})
+            started.append(process)
+    for process in started:
+        if process.wait():
+            raise RuntimeError(f'{" ".join(process.args)} failed')
+    return [json.loads((folder / name / 'curve.json').read_text()) for name in ('script', 'recipe')]
+
+
+def draw_learning(ours, theirs, seconds_ours, seconds_theirs):
+    figure = Figure(figsize=(8, 5), dpi=100, constrained_layout=True)
+    axes = figure.add_subplot(1, 1, 1)
+    for curve, seconds, color, label in (
+        (ours, seconds_ours, '#0072b2', 'the script'),
+        (theirs, seconds_theirs, '#d55e00', 'the recipe'),
+    ):
+        iterations, losses = np.transpose(curve)
+        axes.plot(iterations * seconds / 60, losses, color=color, label=label)
+    axes.axhline(theirs[-1][1], color='#888888', linewidth=0.8, linestyle=':')
+    axes.set(xlabel='minutes of training', ylabel='held-out loss, nats', ylim=(1.3, 2.1))
+    axes.grid(alpha=0.3)
+    axes.legend()
+    FigureCanvasAgg(figure).print_png(str(DOCS / 'learning.png'))
+
+
+def learning_rows(ours, theirs, seconds_ours, seconds_theirs):
+    """Return the rows of the table that come from the learning curves."""
+    end, loss = theirs[-1]
+    reached = next((iteration for iteration, held_out in ours if held_out <= loss), math.inf)
+    ratio = end * seconds_theirs / (reached * seconds_ours)
+    difference = loss - ours[-1][1]
+    return [
+        (f'time until a held-out loss of {loss:.3f} nats, s', f'{reached * seconds_ours:.0f}',
+         f"{end * seconds_theirs:.0f}, the recipe's 10 epochs", f'1/{ratio:.0f}', 'at most 1/25'),
+        ('held-out loss after 10 epochs, nats', f'{ours[-1][1]:.4f}', f'{loss:.4f}, the recipe',
+         f'{difference:.3f} lower', 'at least 0.15 lower'),
+    ]  # fmt: skip
 
 
 def write_quick():
@@ -474,6 +591,30 @@ def write_quick():
     text = f'# Benchmark, quick form\n\n`make benchmark-quick`. {about_machine()}\n'
     (DOCS / 'benchmark-quick.md').write_text(text + as_table(HEAD, rows))
     print(as_table(HEAD, rows))
+
+
+def write_long():
+    curves = learning_curves(DOCS.parent / 'temp' / 'benchmark')
+    rows, *seconds = measure_table(repetitions=15, megabytes=1000)
+    rows += learning_rows(*curves, *seconds)
+    draw_learning(*curves, *seconds)
+    growth = measure_growth()
+    draw_growth(growth)
+    text = f'# Benchmark\n\n`make benchmark`. {about_machine()}\n{as_table(HEAD, rows)}\n'
+    text += '![Held-out loss over time](learning.png)\n\n## How the cost grows\n\n'
+    text += '![Characters per second over four settings](growth.png)\n\n'
+    head = ('setting', 'value', 'characters per second', 'with default session options', 'ratio')
+    text += as_table(
+        head,
+        [
+            (name, str(value), f'{ours:,.0f}', f'{default:,.0f}', f'{ours / default:.2f} x')
+            for name, rates in growth.items()
+            for value, (ours, default) in rates.items()
+        ],
+    )
+    notes = (DOCS / 'benchmark-notes.md').read_text()
+    (DOCS / 'benchmark.md').write_text(f'{text}\n{notes}')
+    print(text)
 
 
 if __name__ == '__main__':
@@ -486,5 +627,5 @@ if __name__ == '__main__':
         {'recipe': learn_recipe, 'script': learn_script}[rest[0]](*rest[1:])
     elif mode == 'prepare':
         prepare(*rest)
-    elif mode == 'quick':
-        write_quick()
+    else:
+        {'quick': write_quick, 'long': write_long}[mode]()

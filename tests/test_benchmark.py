@@ -1,0 +1,81 @@
+"""docs/: the recipe that the script is measured against, and how it is measured."""
+
+import sys
+
+import numpy as np
+import pytest
+from conftest import ROOT, SMALL, script
+
+sys.path.insert(0, str(ROOT / 'docs'))
+
+import benchmark
+import recipe
+
+tf = script.tf
+
+
+def test_the_recipe_has_one_kernel_for_all_three_layers_and_an_embedding_as_wide_as_the_cells():
+    with tf.Graph().as_default():
+        recipe.Recipe(8, 3, batch_size=4, training_seq_len=5, vocab_size=7)
+        shapes = {v.op.name: v.shape.as_list() for v in tf.trainable_variables()}
+    kernels = [shape for name, shape in shapes.items() if name.endswith('kernel')]
+    assert kernels == [[16, 32]]
+    assert shapes['lstm_vars/embedding'] == [7, 8]
+
+
+def test_the_recipes_targets_wrap_around_in_each_row_and_its_batches_are_shuffled():
+    ids = np.arange(4 * 5 * 30 + 3)
+    batches = list(recipe.training_batches(ids, 4, 5, epochs=2, seed=1))
+    assert [epoch for epoch, _, _ in batches] == [1] * 30 + [2] * 30
+    firsts = [x[0, 0] for _, x, _ in batches]
+    assert sorted(firsts[:30]) == sorted(firsts[30:]) == list(range(0, 150, 5))
+    assert firsts[:30] != firsts[30:] != sorted(firsts[30:])
+    for _, x, y in batches:
+        np.testing.assert_array_equal(y, np.concatenate([x[:, 1:], x[:, :1]], axis=1))
+
+
+def test_the_recipe_learns_and_draws(works):
+    ids = np.random.RandomState(0).randint(3, size=(1, 1))
+    with tf.Graph().as_default(), tf.Session() as session:
+        model = recipe.Recipe(8, 3, batch_size=1, training_seq_len=1, vocab_size=3)
+        session.run(tf.global_variables_initializer())
+        state = session.run(model.initial_state)
+        losses = [model.train_step(session, ids, ids, state)[0] for _ in range(200)]
+        drawn = model.draw(session, 50, np.random.RandomState(0))
+    assert losses[-1] < losses[0]
+    assert len(drawn) == 50 and set(drawn) <= {0, 1, 2}
+
+
+def test_the_arithmetic_of_a_step_is_that_of_the_products_in_its_graph(settings):
+    with tf.Graph().as_default() as graph:
+        script.build_models(settings, vocab_size=40)
+    total = 0
+    for op in graph.get_operations():
+        # The graph that measures and samples has no fixed number of streams.
+        if op.type == 'MatMul' and op.outputs[0].shape.is_fully_defined():
+            (rows, columns), (inner, other) = (tensor.shape.as_list() for tensor in op.inputs)
+            if op.get_attr('transpose_a'):
+                rows, columns = columns, rows
+            assert (not op.get_attr('transpose_b') and inner == columns) or other == columns
+            width = op.outputs[0].shape.as_list()[1]
+            total += 2 * rows * columns * width
+    assert total == benchmark.multiplications(settings)
+
+
+@pytest.mark.parametrize('name', sorted(set(benchmark.STEPS) - {'product_steps'}))
+def test_every_worker_takes_the_steps_that_it_is_asked_for(name, short_text):
+    arguments = () if 'draw' in name else (*SMALL, f'--text_file={short_text}')
+    with benchmark.workers([name, *arguments]) as (worker,):
+        benchmark.take_turns([worker], repetitions=2, seconds=0.1)
+        assert len(worker.seconds) == 2
+        assert 0 < min(worker.seconds) <= worker.median < 10
+        assert 100 < worker.memory < 10_000
+
+
+def test_the_learning_rows_name_the_first_time_that_the_recipes_last_loss_is_reached():
+    ours, theirs = [[100, 2.0], [200, 1.5], [300, 1.4]], [[500, 1.6], [1000, 1.5]]
+    time_row, loss_row = benchmark.learning_rows(ours, theirs, 0.1, 0.2)
+    assert time_row[1:4] == ('20', "200, the recipe's 10 epochs", '1/10')
+    assert loss_row[3] == '0.100 lower'
+    never, _ = benchmark.learning_rows([[100, 2.0]], theirs, 0.1, 0.2)
+    assert never[1] == 'inf'
