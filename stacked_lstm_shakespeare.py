@@ -11,7 +11,10 @@ After the cookbook recipe "Stacking multiple LSTM layers", with its names and it
 """
 
 import argparse
+import collections
+import contextlib
 import functools
+import glob
 import hashlib
 import importlib.util
 import io
@@ -19,12 +22,14 @@ import json
 import math
 import os
 import re
+import signal
 import subprocess
 import sys
 import tarfile
 import tempfile
 import time
 import unicodedata
+import zlib
 
 # TensorFlow reads these as it is imported, and what the shell has set comes first.
 # At 3 it keeps quiet about the CUDA libraries that a machine without a GPU does not have.
@@ -88,6 +93,7 @@ seed = 1  # of initial weights, stream offsets and samples
 log_every = 10  # iterations between two lines with the loss
 eval_every = 500  # iterations between two rounds of samples
 save_every = 1000  # iterations between two checkpoints, each with a held-out loss and a plot
+restart = False  # begin anew, and move what an earlier run left in temp_dir aside
 prime_texts = ['thou art more', 'to be or not to', 'wherefore art thou']  # samples begin so
 sample_length = 100  # characters in a sample; four times as many in those at the end
 temperature = 0.7  # of the samples: 1 draws as the model believes, lower is more cautious
@@ -159,7 +165,8 @@ def read_settings(arguments):
             group.add_argument(
                 f'--{name}',
                 type=boolean if kind is bool else kind,
-                nargs='+' if several else None,
+                nargs='+' if several else '?' if kind is bool else None,
+                const=True if kind is bool else None,  # --restart: short for --restart=True
                 default=default,
                 metavar=kind.__name__,
                 help=f'{comment} ({default!r})'.replace('%', '%%'),
@@ -731,8 +738,10 @@ class LSTM_Model:
       cost: float32 scalar, the mean of `losses`.
       gradients: of the cost, before clipping, in the order of `tf.trainable_variables()`.
       gradient_norm: float32 scalar, their global norm.
+      iteration: int64 scalar variable, how many steps were taken.
       averages: tf.train.ExponentialMovingAverage of the weights.
       train_op: one step of Adam on the cost, and of the averages.
+      carried_state: variable as `initial_state`, in which a checkpoint keeps the state.
       saver, best_saver: tf.train.Saver of the newest models and of the best.
 
       For sampling:
@@ -784,6 +793,12 @@ class LSTM_Model:
         with tf.get_default_graph().gradient_override_map(CELL_GRADIENTS):
             outputs, final_state = unroll(self.lstm_cell, tf.unstack(inputs), state)
         self.final_state = pack_state(final_state)
+        self.carried_state = tf.get_variable(
+            'carried_state',
+            self.initial_state.shape,
+            initializer=tf.zeros_initializer(),
+            trainable=False,
+        )
         # A few steps at once here too, so that the way back can begin before all logits are there.
         logits = [tf.matmul(output, self.W) + self.b for output in grouped(outputs)]
         targets = grouped(tf.unstack(tf.transpose(self.y_output)))
@@ -803,10 +818,10 @@ class LSTM_Model:
         self.gradients, variables = zip(*stack_gradients(self.cost, self.layers, others))
         clipped, self.gradient_norm = tf.clip_by_global_norm(self.gradients, max_gradient_norm)
         optimizer = tf.train.AdamOptimizer(self.learning_rate)
-        iteration = tf.train.get_or_create_global_step()
-        step = optimizer.apply_gradients(zip(clipped, variables), global_step=iteration)
+        self.iteration = tf.train.get_or_create_global_step()
+        step = optimizer.apply_gradients(zip(clipped, variables), global_step=self.iteration)
         # With the count, early averages reach back only over a tenth of the run so far.
-        self.averages = tf.train.ExponentialMovingAverage(average_decay, num_updates=iteration)
+        self.averages = tf.train.ExponentialMovingAverage(average_decay, num_updates=self.iteration)
         with tf.control_dependencies([step]):
             self.train_op = self.averages.apply(variables)
         self.saver = tf.train.Saver(max_to_keep=2)
@@ -1003,7 +1018,7 @@ def draw_losses(figure, losses, held_out_losses):
     Args:
       figure: matplotlib Figure.
       losses: list of float, nats, of each iteration.
-      held_out_losses: list of (iteration, float), one or more.
+      held_out_losses: list of (iteration, float).
     """
     axes = figure.add_subplot(1, 1, 1)
     generations = np.arange(1, len(losses) + 1)
@@ -1013,7 +1028,8 @@ def draw_losses(figure, losses, held_out_losses):
     middles = generations[: len(smoothed)] + (width - 1) / 2
     # Blue and vermilion: a pair that the colour-blind can tell apart (Okabe and Ito, 2008).
     axes.plot(middles, smoothed, color='#0072b2', label=f'mean of {width}')
-    axes.plot(*zip(*held_out_losses), 'o-', color='#d55e00', markersize=4, label='held-out')
+    iterations, values = zip(*held_out_losses) if held_out_losses else ((), ())
+    axes.plot(iterations, values, 'o-', color='#d55e00', markersize=4, label='held-out')
     axes.set(title='Sequence to Sequence Loss', xlabel='Generation', ylabel='Loss')
     axes.grid(alpha=0.3)
     axes.legend()
@@ -1049,25 +1065,175 @@ def device_in_use(session):
     return f'the GPU {gpus[0]}' if gpus else cpu
 
 
-def save_run(session, model, temp_dir, losses, held_out_losses):
-    """Write the checkpoint, the history and the plot; a second checkpoint if it is the best.
+# ---------------------------------------------------------------------------------------------
+# Saving and continuing
+# ---------------------------------------------------------------------------------------------
 
-    Args:
-      session: tf.Session.
-      model: LSTM_Model for training.
-      temp_dir: str.
-      losses: list of float, nats, of each iteration so far.
-      held_out_losses: list of (iteration, float) so far; the last is that of this moment.
+# losses: list of float, nats, of each iteration so far; held_out_losses: list of
+# (iteration, float); state: float32 [num_layers, 2, batch, rnn_size], after the last iteration.
+Progress = collections.namedtuple('Progress', 'losses held_out_losses state')
+
+# A run goes on only with these as they were: another value would need another model, or would
+# read the text in another order. All others may change from one start to the next.
+FIXED = (
+    *('clean_text', 'min_word_freq', 'held_out', 'num_layers', 'rnn_size', 'embedding_size'),
+    *('residual', 'batch_size', 'training_seq_len', 'max_gradient_norm', 'average_decay', 'seed'),
+)
+OF_A_RUN = ('model-*', 'checkpoint', 'best', '*.json', '*.png')  # what --restart moves aside
+
+
+class StopRequest:
+    """Turns the first Ctrl-C or SIGTERM into a request; the next one ends the process at once.
+
+    Attributes:
+      signal: int, the number of the signal that came; None before.
     """
-    iteration, loss = held_out_losses[-1]
-    path = os.path.join(temp_dir, 'model')
-    model.saver.save(session, path, iteration, write_meta_graph=False)
-    if loss <= min(loss for _, loss in held_out_losses):
-        path = os.path.join(temp_dir, 'best', 'model')
-        model.best_saver.save(session, path, iteration, write_meta_graph=False)
+
+    def __init__(self):
+        self.signal = None
+
+    def __enter__(self):
+        numbers = signal.SIGINT, signal.SIGTERM
+        self.earlier = {number: signal.signal(number, self.receive) for number in numbers}
+        return self
+
+    def receive(self, number, _):
+        if self.signal:
+            raise KeyboardInterrupt
+        self.signal = number
+
+    def __exit__(self, *_):
+        for number, handler in self.earlier.items():
+            signal.signal(number, handler)
+
+
+@contextlib.contextmanager
+def only_run_in(folder):
+    """Keep other runs out of a folder as long as this one lasts, however it ends.
+
+    Raises:
+      UserError: another run is there.
+    """
+    import fcntl  # not on Windows, where importing the script should work all the same
+
+    with open(os.path.join(folder, 'lock'), 'a+') as file:
+        file.seek(0)
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UserError(
+                f'{folder} is in use by the run with process number {file.read()}. '
+                f'Wait for its end, or give this run a temp_dir of its own'
+            )
+        file.truncate(0)
+        file.write(str(os.getpid()))
+        file.flush()
+        yield
+
+
+def one_line(error):
+    """Return what an error says, without the graph that TensorFlow adds."""
+    return str(getattr(error, 'message', error)).strip().split('\n')[0]
+
+
+def save_run(session, model, temp_dir, progress):
+    """Write the history, the checkpoint and the plot; a second checkpoint if it is the best.
+
+    The checkpoint counts from the moment that TensorFlow names it in the file `checkpoint`. All
+    that goes with it is there by then, so a run may be killed at any time.
+    """
+    losses, held_out_losses, state = progress
+    iteration = len(losses)
     history = {'losses': losses, 'held_out_losses': held_out_losses}
     write_atomically(os.path.join(temp_dir, 'history.json'), json.dumps(history).encode())
+    model.carried_state.load(state, session)
+    best = min(held_out_losses, key=lambda pair: pair[1], default=(None, None))
+    if best[0] == iteration:
+        path = os.path.join(temp_dir, 'best', 'model')
+        model.best_saver.save(session, path, iteration, write_meta_graph=False)
+    path = os.path.join(temp_dir, 'model')
+    model.saver.save(session, path, iteration, write_meta_graph=False)
     save_plot(os.path.join(temp_dir, 'loss.png'), losses, held_out_losses)
+
+
+def restore_run(session, model, temp_dir):
+    """Restore the newest checkpoint that can be read; return the Progress there.
+
+    Raises:
+      UserError: there are checkpoints or a history, and none can be read.
+    """
+    found = tf.train.get_checkpoint_state(temp_dir)
+    paths = list(found.all_model_checkpoint_paths)
+    for path in reversed(paths):
+        try:
+            model.saver.restore(session, path)
+            iteration, state = session.run([model.iteration, model.carried_state])
+            with open(os.path.join(temp_dir, 'history.json'), encoding='utf-8') as file:
+                history = json.load(file)
+            losses = history['losses'][:iteration]
+            if len(losses) != iteration:
+                raise ValueError('history.json ends before it')
+        except (tf.errors.OpError, ValueError, KeyError, OSError) as error:
+            print(f'The checkpoint {path} cannot be used: {one_line(error)}')
+            continue
+        model.saver.set_last_checkpoints_with_time(
+            [(p, 0) for p in paths if p != path] + [(path, 0)]
+        )
+        held_out_losses = [(i, loss) for i, loss in history['held_out_losses'] if i <= iteration]
+        print(f'Continuing after iteration {iteration}, from {path}')
+        return Progress(losses, held_out_losses, state)
+    raise UserError(f'no checkpoint in {temp_dir} can be read. Begin anew with --restart')
+
+
+def move_aside(temp_dir):
+    """Move what an earlier run left into a folder of its own."""
+    paths = [path for name in OF_A_RUN for path in glob.glob(os.path.join(temp_dir, name))]
+    if paths:
+        folder = os.path.join(temp_dir, time.strftime('earlier-%Y%m%d-%H%M%S'))
+        os.makedirs(folder)
+        for path in paths:
+            os.rename(path, os.path.join(folder, os.path.basename(path)))
+        print(f'The earlier run is now in {folder}')
+
+
+def begin_or_continue(session, model, ix2vocab, ids, settings):
+    """Return the Progress of the run in `temp_dir`, restored, or that of a new one.
+
+    Raises:
+      UserError: the settings or the text do not fit that run.
+    """
+    temp_dir = settings.temp_dir
+    if settings.restart:
+        move_aside(temp_dir)
+    now = {**vars(settings), 'text': f'{len(ids)} characters, CRC {zlib.crc32(ids):08x}'}
+    if tf.train.get_checkpoint_state(temp_dir):
+        with open(os.path.join(temp_dir, 'settings.json'), encoding='utf-8') as file:
+            then = json.load(file)
+        for name in (*FIXED, 'text'):
+            if then[name] != now[name]:
+                raise UserError(
+                    f'{name} is {now[name]!r}, and the run in {temp_dir} has {then[name]!r}. Give '
+                    f'that, or another temp_dir, or --restart to begin anew'
+                )
+        progress = restore_run(session, model, temp_dir)
+    else:
+        progress = Progress([], [], model.zero_state(settings.batch_size))
+    for name, content in ('vocabulary', ix2vocab), ('settings', now):
+        path = os.path.join(temp_dir, f'{name}.json')
+        write_atomically(path, json.dumps(content, indent=1).encode())
+    return progress
+
+
+# ---------------------------------------------------------------------------------------------
+# Training, from the first iteration to the last
+# ---------------------------------------------------------------------------------------------
+
+
+def iterations_to_do(settings, split):
+    """Return after how many iterations the training ends."""
+    num_batches = batches_per_epoch(split, settings.batch_size, settings.training_seq_len)
+    num_iterations = settings.epochs * num_batches
+    return min(num_iterations, settings.max_iterations or num_iterations)
 
 
 def describe_loss(nats):
@@ -1076,47 +1242,55 @@ def describe_loss(nats):
     return f'{nats:.4f} nats, {bits:.4f} bits per character, perplexity {math.exp(nats):.3f}'
 
 
-def run_iterations(session, model, sampler, ix2vocab, ids, split, settings):
+def run_iterations(session, model, sampler, ix2vocab, ids, split, settings, progress, stop):
     """Train, and print, save and draw on the way, as the settings say.
 
     Args:
-      session: tf.Session, with its variables initialized.
+      session: tf.Session, with its variables initialized or restored.
       model, sampler: LSTM_Model, for training, and for held-out losses and samples.
       ix2vocab: list of str.
       ids: integers [characters].
       split: int, where the held-out part of `ids` begins.
       settings: argparse.Namespace.
+      progress: Progress, from which to go on.
+      stop: StopRequest, looked at after each iteration.
 
     Returns:
-      The loss of each iteration, list of float, and the held-out losses, list of
-      (iteration, float), all in nats.
+      The Progress at the end, or where the user stopped the run.
+
+    Raises:
+      UserError: the loss is not a number any more.
     """
     batch_size, training_seq_len = settings.batch_size, settings.training_seq_len
     num_batches = batches_per_epoch(split, batch_size, training_seq_len)
-    num_iterations = settings.epochs * num_batches
-    if settings.max_iterations:
-        num_iterations = min(num_iterations, settings.max_iterations)
-    losses, held_out_losses = [], []
+    num_iterations = iterations_to_do(settings, split)
+    losses, held_out_losses, state = progress
     bar = tqdm(
+        initial=len(losses) * batch_size * training_seq_len,
         total=num_iterations * batch_size * training_seq_len,
         unit='char',
         unit_scale=True,
         dynamic_ncols=True,
         disable=None,  # quiet where the output is not a terminal
     )
-    for iteration in range(1, num_iterations + 1):
+    for iteration in range(len(losses) + 1, num_iterations + 1):
         epoch, batch = (iteration - 1) // num_batches + 1, (iteration - 1) % num_batches + 1
         if batch == 1:
             bar.write(f'Starting Epoch #{epoch} of {settings.epochs}.')
-            offset = stream_offset(settings.seed, epoch, training_seq_len)
-            state = model.zero_state(
-                batch_size
-            )  # the streams begin anew; from here on it is carried over
+            # The streams begin anew; from here on the state is carried over.
+            state = model.zero_state(batch_size)
+        offset = stream_offset(settings.seed, epoch, training_seq_len)
         x, y = read_batch(ids[:split], batch_size, training_seq_len, offset, batch - 1)
         rate = learning_rate_at(
             iteration, num_iterations, settings.learning_rate, settings.warmup_iterations
         )
         loss, state = train_step(session, model, x, y, state, rate)
+        if not math.isfinite(loss):
+            raise UserError(
+                f'the loss is {loss} at iteration {iteration}; nothing was saved after the last '
+                f'checkpoint. Begin anew with --restart and a lower learning_rate or '
+                f'max_gradient_norm'
+            )
         losses.append(loss)
         bar.set_postfix_str(f'loss {loss:.2f}', refresh=False)
         bar.update(x.size)
@@ -1129,32 +1303,57 @@ def run_iterations(session, model, sampler, ix2vocab, ids, split, settings):
             length = settings.sample_length
             for text in draw_samples(session, sampler, ix2vocab, iteration, length, settings):
                 bar.write(text)
-        if iteration % settings.save_every == 0 or iteration == num_iterations:
+        is_time = iteration % settings.save_every == 0 or iteration == num_iterations
+        if is_time:
             held_out = measure_held_out(session, sampler, ids, split, batch_size, training_seq_len)
             held_out_losses.append((iteration, held_out))
-            bar.write(f'Held-out loss: {describe_loss(held_out_losses[-1][1])}')
-            save_run(session, model, settings.temp_dir, losses, held_out_losses)
+            bar.write(f'Held-out loss: {describe_loss(held_out)}')
+        if is_time or stop.signal:
+            progress = Progress(losses, held_out_losses, state)
+            try:
+                save_run(session, model, settings.temp_dir, progress)
+            except (OSError, tf.errors.OpError) as error:
+                bar.write(f'Not saved at iteration {iteration}: {one_line(error)}. Going on')
+        if stop.signal:
+            break
     bar.close()
-    return losses, held_out_losses
+    return Progress(losses, held_out_losses, state)
 
 
 def train(settings):
-    """Train a model; leave its checkpoints, vocabulary, history and plot in `temp_dir`."""
+    """Train a model; leave its checkpoints, vocabulary, history and plot in `temp_dir`.
+
+    Returns:
+      The exit status: 0, or 128 and the number of the signal that stopped the run.
+    """
     ix2vocab, ids, split = prepare_text(settings)
-    for name, content in ('vocabulary', ix2vocab), ('settings', vars(settings)):
-        path = os.path.join(settings.temp_dir, f'{name}.json')
-        write_atomically(path, json.dumps(content, indent=1).encode())
     # (To look for deprecated arguments takes TensorFlow a fifth of the time to build a graph.)
     with deprecation.silence(), tf.Graph().as_default() as graph:
         model, sampler = build_models(settings, len(ix2vocab))
         initialize = tf.global_variables_initializer()
         graph.finalize()  # an operation added after this, by mistake, is an error
-    with tf.Session(graph=graph, config=session_config(settings.threads_per_operation)) as session:
+    with contextlib.ExitStack() as stack:
+        stop = stack.enter_context(StopRequest())
+        session = stack.enter_context(
+            tf.Session(graph=graph, config=session_config(settings.threads_per_operation))
+        )
         print(f'Training on {device_in_use(session)}')
         session.run(initialize)
-        losses, held_out_losses = run_iterations(
-            session, model, sampler, ix2vocab, ids, split, settings
+        progress = begin_or_continue(session, model, ix2vocab, ids, settings)
+        done, wanted = len(progress.losses), iterations_to_do(settings, split)
+        if done >= wanted:
+            print(
+                f'This run ended after {done} iterations. More epochs go on from there; --restart '
+                f'begins anew; another temp_dir leaves it as it is'
+            )
+            return 0
+        progress = run_iterations(
+            session, model, sampler, ix2vocab, ids, split, settings, progress, stop
         )
+        losses, held_out_losses, _ = progress
+        if len(losses) < wanted:
+            print(f'Stopped after iteration {len(losses)}. The same command goes on from there')
+            return 128 + stop.signal
         length = 4 * settings.sample_length
         for text in draw_samples(session, sampler, ix2vocab, len(losses), length, settings):
             print(text)
@@ -1165,6 +1364,7 @@ def train(settings):
     print(f'Best held-out loss, at iteration {best_iteration}: {describe_loss(best_loss)}')
     print(f'The plot is {os.path.join(settings.temp_dir, "loss.png")}')
     show_plot(losses, held_out_losses)
+    return 0
 
 
 # ---------------------------------------------------------------------------------------------
@@ -1235,14 +1435,15 @@ def main(arguments):
     sys.stdout.reconfigure(line_buffering=True, errors='replace')
     tf.compat.v1.logging.set_verbosity(tf.compat.v1.logging.ERROR)  # contrib's deprecations
     try:
-        train(settings)
+        os.makedirs(settings.temp_dir, exist_ok=True)
+        with only_run_in(settings.temp_dir):
+            return train(settings)
     except (UserError, OSError) as error:
         print(f'{os.path.basename(__file__)}: {error}.', file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print(f'{os.path.basename(__file__)}: stopped.', file=sys.stderr)
         return 130  # what a shell reports of a program that Ctrl-C ended
-    return 0
 
 
 if __name__ == '__main__':

@@ -1,0 +1,230 @@
+"""Saving and continuing: a run that was stopped ends as one that was not."""
+
+import glob
+import json
+import os
+import random
+import signal
+import subprocess
+import time
+
+import numpy as np
+import pytest
+from conftest import SMALL, run_script, script, start_script
+
+tf = script.tf
+
+ARGUMENTS = (*SMALL, '--text_file=short.txt', '--epochs=2', '--save_every=25', '--eval_every=60')
+
+
+def content(temp):
+    """Return the losses and, of each checkpoint that is left, the value of every variable."""
+    history = json.loads((temp / 'history.json').read_text())
+    values = {}
+    for kind in '', 'best':
+        path = tf.train.latest_checkpoint(str(temp / kind))
+        reader = tf.train.load_checkpoint(path)
+        for name in reader.get_variable_to_shape_map():
+            values[os.path.relpath(path, str(temp)), name] = reader.get_tensor(name).tobytes()
+    return history, values
+
+
+def samples(output):
+    return [line for line in output.split('\n') if line.startswith(script.prime_texts[0])]
+
+
+@pytest.fixture(scope='module')
+def undisturbed(tmp_path_factory, works):
+    """The folder of a run that nothing stopped, and what it printed."""
+    folder = tmp_path_factory.mktemp('undisturbed')
+    (folder / 'short.txt').write_bytes(works[2_000_000:2_020_000])
+    status, output, errors = run_script(*ARGUMENTS, cwd=folder)
+    assert (status, errors) == (0, '')
+    return folder, output
+
+
+@pytest.fixture
+def folder(tmp_path, undisturbed):
+    """A folder with the text of the undisturbed run."""
+    (tmp_path / 'short.txt').write_bytes((undisturbed[0] / 'short.txt').read_bytes())
+    return tmp_path
+
+
+def wait_for(process, text):
+    """Read the output of a process up to a line that begins so."""
+    for line in process.stdout:
+        if line.startswith(text):
+            return
+    raise AssertionError(f'no line {text}: {process.stderr.read()}')
+
+
+def finish(folder, undisturbed):
+    """Let the run in a folder go on to its end, and compare it with the undisturbed one."""
+    status, output, errors = run_script(*ARGUMENTS, cwd=folder)
+    assert (status, errors) == (0, '')
+    assert content(folder / 'temp') == content(undisturbed[0] / 'temp')
+    assert samples(output) == samples(undisturbed[1])[-len(samples(output)) :]
+    return output
+
+
+@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_saves_and_the_same_command_goes_on_to_the_same_end(folder, undisturbed, number):
+    process = start_script(*ARGUMENTS, '--log_every=1', cwd=folder)
+    wait_for(process, 'Iteration: 83,')
+    process.send_signal(number)
+    output, errors = process.communicate()
+    assert (process.returncode, errors) == (128 + number, '')
+    stopped = int(output.split('Stopped after iteration ')[1].split('.')[0])
+    assert stopped >= 83
+    assert (folder / 'temp' / 'loss.png').exists()
+    assert f'Continuing after iteration {stopped}, from' in finish(folder, undisturbed)
+
+
+def test_a_second_ctrl_c_ends_at_once(folder):
+    process = start_script(*ARGUMENTS, '--batch_size=200', '--rnn_size=700', cwd=folder)
+    wait_for(process, 'Starting Epoch')
+    time.sleep(1)
+    process.send_signal(signal.SIGINT)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode in (130, 128 + signal.SIGINT)
+    assert errors.count('\n') <= 1
+
+
+def test_kills_at_random_moments_leave_a_run_that_ends_the_same(folder, undisturbed):
+    moments = random.Random(5)
+    kills = 0
+    while kills < 3:
+        process = start_script(*ARGUMENTS, '--log_every=1', cwd=folder)
+        wait_for(process, 'Iteration: ')
+        time.sleep(moments.uniform(0, 2))
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+        kills += process.returncode == -signal.SIGKILL
+        if process.returncode == 0:
+            break
+    finish(folder, undisturbed)
+    assert kills
+
+
+def test_a_damaged_checkpoint_is_told_and_the_one_before_it_used(folder, undisturbed):
+    assert run_script(*ARGUMENTS, '--max_iterations=120', cwd=folder)[0] == 0
+    (data,) = glob.glob(str(folder / 'temp' / 'model-120.data*'))
+    with open(data, 'r+b') as file:
+        file.truncate(os.path.getsize(data) // 2)
+    status, output, _ = run_script(*ARGUMENTS, '--max_iterations=121', cwd=folder)
+    assert status == 0
+    assert 'model-120 cannot be used' in output
+    assert 'Continuing after iteration 100, from' in output
+
+
+def test_when_no_checkpoint_can_be_read_one_sentence_says_what_to_do(folder):
+    assert run_script(*ARGUMENTS, '--max_iterations=60', cwd=folder)[0] == 0
+    for path in glob.glob(str(folder / 'temp' / 'model-*.data*')):
+        os.truncate(path, 10)
+    status, _, errors = run_script(*ARGUMENTS, cwd=folder)
+    assert (status, errors.count('\n')) == (2, 1)
+    assert '--restart' in errors
+
+
+@pytest.mark.parametrize(
+    'argument, words',
+    [
+        ('--rnn_size=24', ['rnn_size is 24', '16']),
+        ('--seed=7', ['seed is 7', '1']),
+        ('--held_out=0.1', ['held_out is 0.1', '0.05']),
+    ],
+)
+def test_a_setting_that_does_not_fit_is_named_with_both_values(undisturbed, argument, words):
+    before = content(undisturbed[0] / 'temp')
+    status, _, errors = run_script(*ARGUMENTS, argument, cwd=undisturbed[0])
+    assert (status, errors.count('\n')) == (2, 1)
+    assert all(word in errors for word in [*words, '--restart']), errors
+    assert content(undisturbed[0] / 'temp') == before
+
+
+def test_another_text_is_refused(undisturbed, tmp_path):
+    text = (undisturbed[0] / 'short.txt').read_bytes()
+    (tmp_path / 'other.txt').write_bytes(text.replace(b'e', b'o', 1))
+    arguments = (*ARGUMENTS, f'--text_file={tmp_path}/other.txt')
+    status, _, errors = run_script(*arguments, cwd=undisturbed[0])
+    assert (status, errors.count('\n')) == (2, 1)
+    assert 'text is' in errors
+
+
+def test_a_finished_run_says_so_and_is_not_trained_on(undisturbed):
+    before = content(undisturbed[0] / 'temp')
+    status, output, errors = run_script(*ARGUMENTS, cwd=undisturbed[0])
+    assert (status, errors) == (0, '')
+    assert 'This run ended after' in output
+    assert content(undisturbed[0] / 'temp') == before
+
+
+def test_restart_begins_anew_and_keeps_the_earlier_run(folder, undisturbed):
+    assert run_script(*ARGUMENTS, '--max_iterations=30', cwd=folder)[0] == 0
+    earlier = content(folder / 'temp')
+    status, output, errors = run_script(*ARGUMENTS, '--restart', cwd=folder)
+    assert (status, errors) == (0, '')
+    (aside,) = (folder / 'temp').glob('earlier-*')
+    assert f'The earlier run is now in temp/{aside.name}' in output
+    assert content(aside) == earlier
+    assert content(folder / 'temp') == content(undisturbed[0] / 'temp')
+
+
+def test_a_second_run_in_the_same_folder_is_refused_and_a_lock_left_behind_is_not(folder):
+    first = start_script(*ARGUMENTS, '--epochs=1000', cwd=folder)
+    wait_for(first, 'Starting Epoch')
+    status, _, errors = run_script(*ARGUMENTS, cwd=folder)
+    assert (status, errors.count('\n')) == (2, 1)
+    assert f'process number {first.pid}' in errors
+    first.kill()
+    first.communicate()
+    assert run_script(*ARGUMENTS, '--max_iterations=3', cwd=folder)[0] == 0
+
+
+def test_a_loss_that_is_no_number_stops_the_run_with_advice(folder, monkeypatch, settings):
+    monkeypatch.chdir(folder)
+    monkeypatch.setenv('MPLBACKEND', 'Agg')
+    steps = iter([2.0] * 11 + [float('nan')])
+    train_step = script.train_step
+    monkeypatch.setattr(script, 'train_step', lambda *a: (next(steps), train_step(*a)[1]))
+    settings.text_file, settings.rnn_size, settings.training_seq_len = 'short.txt', 8, 10
+    settings.save_every = 10
+    os.makedirs(settings.temp_dir)
+    with pytest.raises(script.UserError, match=r'nan at iteration 12.*--restart'):
+        script.train(settings)
+    assert tf.train.latest_checkpoint(settings.temp_dir).endswith('model-10')
+
+
+def test_a_full_disk_is_told_and_training_goes_on(folder):
+    """The folder is a file system of 2 MB, which fills up; only root may make one."""
+    temp = folder / 'temp'
+    temp.mkdir()
+    mount = ['mount', '-t', 'tmpfs', '-o', 'size=2m', 'tmpfs', str(temp)]
+    if os.getuid() or subprocess.run(mount, check=False).returncode:
+        pytest.skip('this needs the right to mount a file system')
+    try:
+        process = start_script(*ARGUMENTS, '--log_every=1', cwd=folder)
+        wait_for(process, 'Iteration: 60,')
+        (temp / 'ballast').write_bytes(b'x' * (os.statvfs(str(temp)).f_bavail * 4096 - 8192))
+        output, errors = process.communicate()
+        assert 'Not saved at iteration' in output
+        assert (process.returncode, errors.count('\n') <= 1) == (0, True)
+        (temp / 'ballast').unlink()
+        assert tf.train.latest_checkpoint(str(temp))
+    finally:
+        subprocess.run(['umount', str(temp)], check=True)
+
+
+def test_progress_is_that_of_the_checkpoint_where_the_history_is_ahead(folder, undisturbed):
+    assert run_script(*ARGUMENTS, '--max_iterations=75', cwd=folder)[0] == 0
+    path = folder / 'temp' / 'history.json'
+    history = json.loads(path.read_text())
+    history['losses'] += [9.0] * 10
+    history['held_out_losses'].append([85, 0.1])
+    path.write_text(json.dumps(history))
+    output = run_script(*ARGUMENTS, '--max_iterations=76', cwd=folder)[1]
+    assert 'Continuing after iteration 75' in output
+    losses = json.loads(path.read_text())['losses']
+    np.testing.assert_array_equal(losses[:75], history['losses'][:75])
+    assert len(losses) == 76
