@@ -334,22 +334,25 @@ def measure_start(repetitions):
     """Return a row on the time from launch to the first iteration, and the script's memory, MB."""
     import_only = [sys.executable, '-c', 'import tensorflow']
     seconds, memory = {'import': [], 'script': []}, 0
-    with tempfile.TemporaryDirectory() as folder:
-        command = [sys.executable, '-u', SCRIPT, f'--data_dir={DOCS.parent / "data"}']
-        command += [f'--temp_dir={folder}', '--log_every=1', '--max_iterations=20']
-        for _ in range(repetitions):
+    command = [sys.executable, '-u', SCRIPT, f'--data_dir={DOCS.parent / "data"}']
+    command += ['--log_every=1', '--max_iterations=20']
+    for _ in range(repetitions):
+        start = time.perf_counter()
+        subprocess.run(import_only, check=True, stderr=subprocess.DEVNULL)
+        seconds['import'].append(time.perf_counter() - start)
+        with tempfile.TemporaryDirectory() as folder:
             start = time.perf_counter()
-            subprocess.run(import_only, check=True, stderr=subprocess.DEVNULL)
-            seconds['import'].append(time.perf_counter() - start)
-            start = time.perf_counter()
-            environment = {**os.environ, 'MPLBACKEND': 'Agg'}
-            process = subprocess.Popen(command, stdout=subprocess.PIPE, env=environment)
-            while not process.stdout.readline().startswith(b'Iteration: 1,'):
-                pass
+            process = subprocess.Popen(
+                [*command, f'--temp_dir={folder}'],
+                stdout=subprocess.PIPE,
+                env={**os.environ, 'MPLBACKEND': 'Agg'},
+            )
+            if not any(line.startswith(b'Iteration: 1,') for line in process.stdout):
+                raise RuntimeError('the script ended before its first iteration')
             seconds['script'].append(time.perf_counter() - start)
             process.stdout.read()
             _, _, usage = os.wait4(process.pid, 0)
-            memory = usage.ru_maxrss * 1024 / MB
+        memory = usage.ru_maxrss * 1024 / MB
     ours, bare = statistics.median(seconds['script']), statistics.median(seconds['import'])
     row = ('from launch to the first iteration, s', f'{ours:.1f}', f'{bare:.1f}, import tensorflow',
            f'{ours - bare:.1f} s more', 'at most 4 s more')  # fmt: skip
@@ -424,7 +427,8 @@ def measure_intervals(step_seconds):
                 times = [time.perf_counter()]
                 script.measure_held_out(session, reader, ids, split, *shape)
                 times.append(time.perf_counter())
-                script.save_run(session, model, folder, losses, [(iterations, 2.0)])
+                progress = script.Progress(losses, [(iterations, 2.0)], model.zero_state(shape[0]))
+                script.save_run(session, model, folder, progress)
                 times.append(time.perf_counter())
                 script.draw_samples(session, reader, ix2vocab, 1, settings.sample_length, settings)
                 times.append(time.perf_counter())

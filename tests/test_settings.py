@@ -28,15 +28,16 @@ def test_help_lists_every_setting_with_its_comment_and_default(tmp_path):
     output = ' '.join(output.split())
     for name, value, comment in CONSTANTS:
         kind = type(getattr(script, name))
-        metavar = {list: 'str [str ...]'}.get(kind, kind.__name__)
+        metavar = {list: 'str [str ...]', bool: '[bool]'}.get(kind, kind.__name__)
         assert f'--{name} {metavar} {comment} ({value})' in output
 
 
 def test_every_setting_can_be_given_by_name():
-    other = {bool: 'False', int: '7', float: '0.25', str: 'elsewhere', list: 'one'}
+    other = {int: '7', float: '0.25', str: 'elsewhere', list: 'one'}
     for name, value, _ in CONSTANTS:
         default = getattr(script, name)
-        settings = script.read_settings([f'--{name}={other[type(default)]}'])
+        text = other.get(type(default), not default)
+        settings = script.read_settings([f'--{name}={text}'])
         changed = getattr(settings, name)
         assert type(changed) is type(default), name
         assert changed != default, (name, value)
