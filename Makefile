@@ -2,25 +2,41 @@
 # make test    sets up .venv and runs the checks and the tests
 # make benchmark-quick   measures the speed: two minutes; writes docs/benchmark-quick.md
 # make benchmark         also trains the recipe to its end: an hour; writes docs/benchmark.md
+# make torture kills a hundred runs at random moments and compares how they end: ten minutes
+# make fuzz    tries ten thousand mutated texts and settings
+# make bad-input         writes docs/bad-input.md, the table of what bad input gets
+# make board   opens TensorBoard on all runs under temp/
 # make lock    resolves requirements*.in to requirements*.txt
 
 PYTHON := .venv/bin/python
 UV := .uv/bin/uv
 
-.PHONY: train test lint benchmark benchmark-quick lock
+.PHONY: train test lint benchmark benchmark-quick torture fuzz bad-input board lock
 .DELETE_ON_ERROR:
 
 train: .venv/installed
 	$(PYTHON) stacked_lstm_shakespeare.py $(ARGS)
 
 test: lint
-	$(PYTHON) -m pytest
+	$(PYTHON) -m pytest --numprocesses 2
 
 benchmark-quick: .venv/installed
 	$(PYTHON) docs/benchmark.py quick
 
 benchmark: .venv/installed
 	$(PYTHON) docs/benchmark.py long
+
+torture: .venv/installed-dev
+	$(PYTHON) tests/torture.py
+
+fuzz: .venv/installed-dev
+	FUZZ_EXAMPLES=6000 $(PYTHON) -m pytest tests/test_fuzz.py
+
+bad-input: .venv/installed-dev
+	PYTHONPATH=tests $(PYTHON) tests/test_bad_input.py
+
+board: .venv/installed
+	.venv/bin/tensorboard --logdir temp
 
 lint: .venv/installed-dev
 	$(PYTHON) -m ruff check

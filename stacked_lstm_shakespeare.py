@@ -91,7 +91,7 @@ epochs = 10  # passes through the text
 batch_size = 100  # streams of text read side by side
 training_seq_len = 50  # characters per step, through which the gradient flows back
 learning_rate = 0.02  # highest rate of Adam, reached after the warm-up; falls to 0 by the end
-weight_decay = 0.03  # share of each weight, times the rate, that each step takes off
+weight_decay = 0.1  # share of each weight, times the rate, that each step takes off
 keep_prob = 1.0  # share of a layer's outputs that stay, while training; less for small texts
 warmup_iterations = 100  # iterations in which the rate rises from 0
 max_gradient_norm = 5.0  # gradients of a larger global norm are scaled down to it
@@ -179,6 +179,7 @@ def read_settings(arguments, **defaults):
       An argparse.Namespace with one attribute for each setting.
     """
     parser = SettingsParser(
+        prog=os.path.basename(__file__),
         usage='%(prog)s [--setting=value ...]',
         description=__doc__.split('\n')[0],
         allow_abbrev=False,
@@ -486,9 +487,6 @@ CLEAN_BYTES = bytes(
 )
 
 
-CONVERT = 'If it is text in another encoding, convert it, for example with iconv -f UTF-16 -t UTF-8'
-
-
 def read_pieces(path, size=1 << 22):
     """Yield a UTF-8 file in pieces of about `size` characters, so that any size fits in memory.
 
@@ -507,12 +505,19 @@ def read_pieces(path, size=1 << 22):
                     if not line.strip():
                         break
                 if '\0' in piece:
-                    raise UserError(f'{path} is no plain text: it has bytes that are 0. {CONVERT}')
+                    raise UserError(
+                        f'{path} is no plain text: it has bytes that are 0. If it is UTF-16, '
+                        f'convert it, for example with iconv -f UTF-16 -t UTF-8'
+                    )
                 if not piece:
                     return
                 yield piece
-    except UnicodeDecodeError:
-        raise UserError(f'{path} is not UTF-8 text. {CONVERT}')
+    except UnicodeDecodeError as error:
+        is_utf16 = error.object.startswith((b'\xff\xfe', b'\xfe\xff'))
+        raise UserError(
+            f'{path} is not UTF-8 text. If it is text in another encoding, convert it, for example '
+            f'with iconv -f {"UTF-16" if is_utf16 else "LATIN1"} -t UTF-8'
+        )
     except OSError as error:
         raise UserError(f'{path} cannot be read: {error.strerror}. Give another text_file')
 
@@ -681,12 +686,15 @@ def prepare_text(settings):
     so a text may be larger than memory.
 
     Raises:
-      UserError: there is no text, or nothing can be learned from it, or it is too short.
+      UserError: there is no text, or nothing can be learned from it, or it is too short, or the
+        rest of the settings do not go with it. Nothing is written then.
     """
     path = find_text(settings)
     print('Building Shakespeare Vocab by Characters')
     ix2vocab = build_vocab(path, settings.clean_text, settings.min_word_freq)
     print(f'Vocabulary Length = {len(ix2vocab)}')
+    check_memory(settings, len(ix2vocab))
+    check_prime_texts(settings.prime_texts, ix2vocab, settings.clean_text)
     ids_path = os.path.join(settings.temp_dir, 'text.ids')
     with whole_file(ids_path) as file:
         num_ids, unknown = encode_text(path, settings.clean_text, ix2vocab, file)
@@ -1719,8 +1727,6 @@ def train(settings):
       The exit status: 0, or 128 and the number of the signal that stopped the run.
     """
     ix2vocab, ids, split = prepare_text(settings)
-    check_memory(settings, len(ix2vocab))
-    check_prime_texts(settings.prime_texts, ix2vocab, settings.clean_text)
     # (To look for deprecated arguments takes TensorFlow a fifth of the time to build a graph.)
     with deprecation.silence(), tf.Graph().as_default() as graph:
         model, sampler = build_models(settings, len(ix2vocab))
@@ -1973,12 +1979,14 @@ def print_samples(session, reader, ix2vocab, _, settings):
             print(piece, end='', flush=True)
         print()
 
-    if settings.prime_text or not sys.stdin.isatty():
+    if settings.prime_text or not (sys.stdin.isatty() and sys.stdout.isatty()):
         prime_text = settings.prime_text or settings.prime_texts[0]
         check_prime_texts([prime_text], ix2vocab, settings.clean_text, file=sys.stderr)
         for number in range(settings.num_samples):
             print_one(prime_text, number)
         return
+    with contextlib.suppress(ImportError):
+        import readline  # noqa: F401  with it `input` has arrow keys and a history
     for number in itertools.count():
         try:
             prime_text = input('Prime text (Ctrl-D ends): ')
@@ -2046,8 +2054,8 @@ def draw_heatmap(figure, text, probabilities, ix2vocab):
                 )  # fmt: skip
         image = axes.imshow(shades, cmap='Blues', vmin=0, vmax=1, aspect='equal')
         axes.axhline(0.5, color='black', linewidth=0.8)
-        axes.set_yticks([0, 1, 5] if likeliest.shape[1] == 5 else [0, 1])
-        axes.set_yticklabels(['text', 'likeliest', '5th'])
+        axes.set_yticks([0, 1, likeliest.shape[1]])
+        axes.set_yticklabels(['text', 'likeliest', 'less likely'])
         axes.set_xticks([])
     figure.colorbar(image, ax=figure.axes, label='probability', shrink=0.6)
 
@@ -2122,7 +2130,8 @@ def plot_runs(settings):
         try:
             runs[folder] = read_history(folder)
         except (OSError, ValueError) as error:
-            raise UserError(f'{folder} has no history of a run that can be read ({error})')
+            reason = getattr(error, 'strerror', None) or error
+            raise UserError(f'{folder} has no history of a run: {reason}. Name another folder')
     if len(runs) == 1:
         ((folder, history),) = runs.items()
         path = os.path.join(folder, 'loss.png')

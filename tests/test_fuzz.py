@@ -1,0 +1,197 @@
+"""Mutated texts, settings and checkpoints: one sentence or success, never a traceback.
+
+`make test` tries some of each; `make fuzz` sets FUZZ_EXAMPLES and tries thousands.
+"""
+
+import contextlib
+import io
+import os
+import pathlib
+import shutil
+import tempfile
+
+import hypothesis
+import numpy as np
+import pytest
+from conftest import SMALL, script
+from hypothesis import strategies as st
+
+EXAMPLES = int(os.environ.get('FUZZ_EXAMPLES', '100'))
+
+many = hypothesis.settings(
+    max_examples=EXAMPLES,
+    deadline=None,
+    derandomize='FUZZ_EXAMPLES' not in os.environ,  # `make test` tries the same in each run
+    suppress_health_check=list(hypothesis.HealthCheck),
+)
+few = hypothesis.settings(many, max_examples=max(5, EXAMPLES // 50))
+
+PIECES = [
+    'Wer reitet so spät durch Nacht und Wind? ', 'TO BE, or not to be\r\n', '\u2603', 'e\u0301',
+    '*** START OF THE PROJECT GUTENBERG EBOOK X ***\n', '*** END OF THIS PROJECT GUTENBERG EBOOK\n',
+    '*END*THE SMALL PRINT!\n', '<<THIS ELECTRONIC VERSION\n', '>>', '\n\n', '\0', '\ufeff', '\x1a',
+    '\U0001f600', '\u2028', 'a' * 3000,
+]  # fmt: skip
+texts = st.one_of(
+    st.binary(max_size=3000),
+    st.text(max_size=3000).map(lambda text: text.encode('utf-8', 'surrogatepass')),
+    st.lists(st.sampled_from(PIECES), max_size=60).map(lambda pieces: ''.join(pieces).encode()),
+    st.tuples(st.lists(st.sampled_from(PIECES), max_size=60), st.binary(max_size=3)).map(
+        lambda both: ''.join(both[0]).encode() + both[1]
+    ),
+    st.tuples(
+        st.text(max_size=1000), st.sampled_from(['utf-16', 'utf-32', 'latin-1', 'cp037'])
+    ).map(lambda both: both[0].encode(both[1], 'replace')),
+)
+
+
+@many
+@hypothesis.given(
+    text=texts,
+    clean_text=st.booleans(),
+    min_word_freq=st.integers(1, 50),
+    held_out=st.floats(1e-9, 0.9),
+    shape=st.tuples(st.integers(1, 9), st.integers(1, 9)),
+)
+def test_any_bytes_are_a_text_or_a_sentence(text, clean_text, min_word_freq, held_out, shape):
+    with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
+        path = pathlib.Path(folder, 'text.txt')
+        path.write_bytes(text)
+        settings = script.read_settings([f'--text_file={path}', f'--temp_dir={folder}'])
+        settings.clean_text, settings.min_word_freq = clean_text, min_word_freq
+        settings.held_out, (settings.batch_size, settings.training_seq_len) = held_out, shape
+        try:
+            ix2vocab, ids, split = script.prepare_text(settings)
+        except script.UserError as error:
+            assert '\n' not in str(error).replace(folder, '')
+            assert sorted(os.listdir(folder)) == ['text.txt']
+            return
+        assert 0 < split < len(ids)
+        assert 0 <= ids.min() <= ids.max() < len(ix2vocab)
+        whole = ''.join(script.read_text(path, clean_text))
+        decoded = script.decode(ids, ix2vocab)
+        assert len(decoded) == len(whole)
+        assert all(d in (w, '\ufffd') for d, w in zip(decoded, whole))
+        x, y = script.read_batch(ids[:split], *shape, 0, 0)
+        assert x.shape == y.shape == shape
+
+
+names = st.sampled_from(sorted(vars(script.read_settings([]))))
+values = st.one_of(
+    st.text(max_size=20),
+    st.integers().map(str),
+    st.floats().map(str),
+    st.sampled_from(['True', 'False', '', '1e400', '-0', '0x10', '١', '1_0', ' 1 ', 'None', '[]']),
+)
+arguments = st.lists(
+    st.one_of(
+        st.tuples(names, values).map('--{0[0]}={0[1]}'.format),
+        st.tuples(names, values).map(lambda pair: f'--{pair[0]}\t{pair[1]}'),
+        names.map('--{}'.format),
+        st.text(max_size=10),
+    ),
+    max_size=5,
+).map(lambda words: [part for word in words for part in word.split('\t')])
+
+
+@many
+@hypothesis.given(arguments=arguments)
+def test_any_arguments_are_settings_or_a_sentence(arguments):
+    hypothesis.assume('--help' not in arguments and '-h' not in arguments)
+    errors = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(errors):
+            settings = script.read_settings(arguments)
+    except SystemExit as end:
+        assert end.code == 2
+        assert len(errors.getvalue().strip().splitlines()) == 1 or '\n' in ''.join(arguments)
+        return
+    for name, (low, high) in script.RANGES.items():
+        value = getattr(settings, name)
+        assert type(value) is type(low)
+        assert low <= value <= high
+
+
+@pytest.fixture(scope='module')
+def run(tmp_path_factory, works):
+    """The folder of a run of 20 iterations, with two checkpoints."""
+    folder = tmp_path_factory.mktemp('run')
+    (folder / 'short.txt').write_bytes(works[2_000_000:2_006_000])
+    assert train(folder, 20)[0] == 0
+    return folder
+
+
+def train(folder, iterations):
+    """Train in this process; return the exit status and what came on standard error."""
+    arguments = [
+        *SMALL, '--num_layers=1', f'--text_file={folder}/short.txt', f'--temp_dir={folder}/temp',
+        '--save_every=10', f'--max_iterations={iterations}', '--sample_length=1',
+    ]  # fmt: skip
+    output, errors = io.TextIOWrapper(io.BytesIO()), io.StringIO()
+    with contextlib.redirect_stdout(output), contextlib.redirect_stderr(errors):
+        return script.main(arguments), errors.getvalue()
+
+
+def weights(folder):
+    return script.tf.train.load_variable(str(folder / 'temp' / 'model-21'), 'lstm_model/W')
+
+
+@pytest.fixture(scope='module')
+def expected(run, tmp_path_factory):
+    """What the weights are after 21 iterations."""
+    folder = tmp_path_factory.mktemp('expected') / 'run'
+    shutil.copytree(str(run), str(folder))
+    assert train(folder, 21)[0] == 0
+    return weights(folder)
+
+
+FILES = (
+    'checkpoint', 'history.json', 'settings.json', 'vocabulary.json', 'model-20.index',
+    'model-20.data-00000-of-00001', 'model-10.index', 'model-10.data-00000-of-00001', 'text.ids',
+    'lock',
+)  # fmt: skip
+
+
+@few
+@hypothesis.given(
+    damage=st.lists(
+        st.tuples(
+            st.sampled_from(FILES),
+            st.sampled_from(['cut', 'overwrite', 'empty', 'remove', 'append']),
+            st.integers(0, 10**6),
+            st.binary(min_size=1, max_size=40),
+        ),
+        min_size=1,
+        max_size=3,
+    )
+)
+def test_any_damage_to_a_run_is_mended_or_a_sentence(run, expected, damage):
+    with tempfile.TemporaryDirectory() as name:
+        folder = pathlib.Path(name, 'run')
+        shutil.copytree(str(run), str(folder))
+        for file, how, position, data in damage:
+            path = folder / 'temp' / file
+            old = path.read_bytes() if path.exists() else b''
+            place = position % (len(old) + 1)
+            if how == 'remove':
+                with contextlib.suppress(FileNotFoundError):
+                    path.unlink()
+                continue
+            path.write_bytes(
+                {
+                    'cut': old[:place],
+                    'overwrite': old[:place] + data + old[place + len(data) :],
+                    'empty': b'',
+                    'append': old + data,
+                }[how]
+            )
+        status, errors = train(folder, 21)
+        assert status in (0, 2), errors
+        assert len(errors.strip().splitlines()) == (status == 2), errors
+        if status == 0:
+            # Whatever was damaged, the model is one that was saved, or a new one; never a mixture.
+            weights = script.tf.train.load_variable(
+                str(folder / 'temp' / 'model-21'), 'lstm_model/W'
+            )
+            assert np.isfinite(weights).all()
+            assert weights.shape == expected.shape
