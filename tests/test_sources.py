@@ -1,15 +1,22 @@
 """Text: where it comes from, in which order, and what happens when a source fails."""
 
+import contextlib
+import gzip
 import hashlib
 import io
 import json
+import os
 import pathlib
 import signal
+import socket
+import ssl
+import struct
+import subprocess
 import tarfile
 import time
 
 import pytest
-from conftest import answer, run_script, script, start_script
+from conftest import Site, answer, run_script, script, start_script
 
 GOOD = ('Hamlet, Romeo and Macbeth. \N{LEFT DOUBLE QUOTATION MARK}To be\r\n' * 130_000).encode()
 NOWHERE = 'http://127.0.0.1:9/'  # the port of "discard", where nothing answers
@@ -98,6 +105,56 @@ def test_a_slow_answer_is_waited_for(settings, site):
 PAGE = b'<!DOCTYPE html><html>' + GOOD
 
 
+def endless(handler):
+    handler.send_response(200)
+    handler.end_headers()
+    with contextlib.suppress(OSError):  # until the client goes away
+        while True:
+            handler.wfile.write(GOOD)
+
+
+def trickling(handler):
+    handler.send_response(200)
+    handler.end_headers()
+    with contextlib.suppress(OSError):
+        while True:
+            handler.wfile.write(b'x')
+            time.sleep(0.05)
+
+
+def reset(handler):
+    handler.send_response(200)
+    handler.send_header('Content-Length', str(len(GOOD)))
+    handler.end_headers()
+    handler.wfile.write(GOOD[:100_000])
+    handler.wfile.flush()
+    # With no time to linger the connection is reset, not closed.
+    handler.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack('ii', 1, 0))
+    handler.connection.close()
+
+
+def redirected(to):
+    def page(handler):
+        handler.send_response(302)
+        handler.send_header('Location', to)
+        handler.send_header('Content-Length', '0')
+        handler.end_headers()
+
+    return page
+
+
+BOMB = gzip.compress(b' ' * 100_000_000)
+
+
+def bomb(handler):
+    handler.send_response(200)
+    handler.send_header('Content-Encoding', 'gzip')
+    handler.send_header('Content-Length', str(len(BOMB)))
+    handler.end_headers()
+    with contextlib.suppress(OSError):
+        handler.wfile.write(BOMB)
+
+
 @pytest.mark.parametrize(
     'page, reason',
     [
@@ -109,6 +166,12 @@ PAGE = b'<!DOCTYPE html><html>' + GOOD
         (lambda handler: time.sleep(3), 'no answer in 0.5 s'),
         (answer(b'Moby Dick. ' * 400_000), 'no Shakespeare'),
         (answer(GOOD[:1000]), 'characters'),
+        (answer(GOOD, length=3_000_000), 'characters'),
+        (endless, 'more than 50 MB came'),
+        (reset, 'connection failed'),
+        (redirected('/'), 'connection failed .TooManyRedirects'),
+        (redirected(NOWHERE), 'connection failed'),
+        (bomb, 'it came compressed'),
         (answer(GOOD.decode().encode('utf-16')), 'not UTF-8'),
     ],
 )
@@ -118,6 +181,52 @@ def test_a_bad_answer_is_refused_with_its_reason(site, page, reason):
     with pytest.raises(script.SourceError, match=reason):
         script.check_shakespeare(script.download(site.url('/'), timeout=0.5))
     assert time.monotonic() - start < 3
+
+
+def test_an_answer_that_never_ends_is_given_up_whatever_trickles_in(
+    settings, site, monkeypatch, capsys
+):
+    site.pages['/'] = trickling
+    settings.gutenberg_url = site.url('/')
+    monkeypatch.setattr(script, 'DOWNLOAD_SECONDS', 1)
+    for variable, value in NO_PACKAGES.items():
+        monkeypatch.setenv(variable, value)
+    start = time.monotonic()
+    with pytest.raises(script.UserError, match='no text'):
+        script.find_text(settings)
+    assert time.monotonic() - start < 10
+    assert 'Not to be had from Project Gutenberg: it took more than 1 s' in capsys.readouterr().out
+    assert os.listdir(settings.data_dir) == []
+
+
+@pytest.fixture
+def encrypted_site(site, tmp_path, monkeypatch):
+    """The site over HTTPS, with a certificate that requests is told to trust."""
+    certificate = str(tmp_path / 'certificate.pem')
+    subprocess.run(
+        ['openssl', 'req', '-x509', '-newkey', 'rsa:2048', '-nodes', '-days', '1',
+         '-subj', '/CN=127.0.0.1', '-addext', 'subjectAltName=IP:127.0.0.1',
+         '-keyout', certificate, '-out', certificate + '.crt'],
+        check=True, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate + '.crt', certificate)
+    secure = Site()
+    secure.server.socket = context.wrap_socket(secure.server.socket, server_side=True)
+    monkeypatch.setenv('REQUESTS_CA_BUNDLE', certificate + '.crt')
+    yield secure
+    secure.close()
+
+
+def test_https_is_followed_to_https_and_not_to_plain_http(site, encrypted_site):
+    site.pages['/plain'] = answer(GOOD)
+    encrypted_site.pages['/good'] = answer(GOOD)
+    encrypted_site.pages['/moved'] = redirected('/good')
+    encrypted_site.pages['/down'] = redirected(site.url('/plain'))
+    base = encrypted_site.url('').replace('http:', 'https:')
+    assert script.download(f'{base}/moved', timeout=5) == GOOD
+    with pytest.raises(script.SourceError, match='not encrypted'):
+        script.download(f'{base}/down', timeout=5)
 
 
 def test_no_connection_is_a_reason_too():
