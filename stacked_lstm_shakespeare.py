@@ -710,6 +710,7 @@ def prepare_text(settings):
     print(f'{split:,} characters to learn, {num_ids - split:,} held out')
     if unknown:
         print(f"{unknown:,} of them are rare and read as 'unknown'")
+    print(describe_size(count_parameters(settings, len(ix2vocab)), split))
     return ix2vocab, np.memmap(ids_path, id_type(ix2vocab), 'r'), split
 
 
@@ -1067,6 +1068,27 @@ def pack_state(layers):
     return tf.stack([tf.stack(layer) for layer in layers], name='state')
 
 
+def count_parameters(settings, vocab_size):
+    """Return how many numbers the model learns."""
+    n = settings.rnn_size
+    widths = [settings.embedding_size] + [n] * (settings.num_layers - 1)
+    layers = sum((width + n + 1) * 4 * n for width in widths)
+    return layers + (settings.embedding_size + n + 1) * vocab_size
+
+
+def describe_size(parameters, characters):
+    """Return in words whether a model goes with a text of so many characters.
+
+    Karpathy's rule for char-rnn, 2015: the two should be of the same order of magnitude.
+    """
+    each = characters / parameters
+    if each < 1:
+        advice = 'it may learn the text by heart; try keep_prob=0.5, or a smaller rnn_size'
+    else:
+        advice = 'it fits' if each < 100 else 'a larger rnn_size could learn more'
+    return f'Model: {parameters:,} parameters, {each:.1f} characters for each; {advice}'
+
+
 def check_memory(settings, vocab_size):
     """Raise UserError if the model and a batch would not fit into the machine's memory.
 
@@ -1075,10 +1097,10 @@ def check_memory(settings, vocab_size):
     """
     if not hasattr(os, 'sysconf'):  # Windows
         return
-    n, layers = settings.rnn_size, settings.num_layers
-    weights = (settings.embedding_size + n) * 4 * n + (layers - 1) * 8 * n * n + n * vocab_size
+    weights = count_parameters(settings, vocab_size)
+    units = settings.num_layers * settings.rnn_size
     characters = settings.batch_size * settings.training_seq_len
-    needed = 4 * (7 * weights + characters * (25 * layers * n + 6 * vocab_size))
+    needed = 4 * (7 * weights + characters * (25 * units + 6 * vocab_size))
     present = os.sysconf('SC_PHYS_PAGES') * os.sysconf('SC_PAGE_SIZE')
     if needed > present:
         raise UserError(

@@ -62,6 +62,22 @@ def test_a_loss_is_told_in_nats_bits_and_perplexity():
     )
 
 
+@pytest.mark.parametrize('num_layers', [1, 3])
+def test_the_parameters_are_counted_as_the_graph_has_them(settings, num_layers):
+    settings.num_layers = num_layers
+    with tf.Graph().as_default():
+        script.build_models(settings, vocab_size=40)
+        expected = sum(w.shape.num_elements() for w in tf.trainable_variables())
+    assert script.count_parameters(settings, vocab_size=40) == expected
+
+
+@pytest.mark.parametrize(
+    'characters, words', [(999, 'by heart'), (1000, 'it fits'), (100_000, 'larger rnn_size')]
+)
+def test_a_model_that_does_not_go_with_the_text_is_told(characters, words):
+    assert words in script.describe_size(1000, characters)
+
+
 def test_sessions_use_one_thread_per_operation_and_grow_on_a_gpu():
     config = script.session_config(1)
     assert config.intra_op_parallelism_threads == 1
