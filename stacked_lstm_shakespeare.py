@@ -162,7 +162,7 @@ class SettingsParser(argparse.ArgumentParser):
     """An ArgumentParser that reports a mistake in one line."""
 
     def error(self, message):
-        self.exit(2, f'{self.prog}: {message}. --help lists the settings.\n')
+        self.exit(2, f'{self.prog}: {" ".join(message.split())}. --help lists the settings.\n')
 
 
 def read_settings(arguments, **defaults):
@@ -1575,7 +1575,7 @@ class Board:
         self.add_texts('settings', [f'{k} = {v!r}' for k, v in vars(settings).items()], done)
         self.last = done, time.perf_counter()
 
-    def add_scalars(self, iteration, **values):
+    def add_scalars(self, iteration, values):
         value = [tf.Summary.Value(tag=k, simple_value=v) for k, v in values.items()]
         self.writer.add_summary(tf.Summary(value=value), iteration)
 
@@ -1583,14 +1583,21 @@ class Board:
         """Write what is known of a Step, of so many characters, and the speed since the last."""
         number, seconds = self.last
         self.last = step.number, time.perf_counter()
+        characters *= self.last[0] - number
         self.add_scalars(
             step.number,
-            loss=step.loss,
-            perplexity=perplexity(step.loss),
-            gradient_norm=step.norm,
-            learning_rate=step.rate,
-            characters_per_second=(step.number - number) * characters / (self.last[1] - seconds),
+            {
+                'loss/training': step.loss,
+                'loss/training_perplexity': perplexity(step.loss),
+                'training/gradient_norm': step.norm,
+                'training/learning_rate': step.rate,
+                'training/characters_per_second': characters / (self.last[1] - seconds),
+            },
         )
+
+    def add_held_out(self, iteration, loss):
+        values = {'loss/held_out': loss, 'loss/held_out_perplexity': perplexity(loss)}
+        self.add_scalars(iteration, values)
 
     def add_texts(self, name, texts, iteration):
         # Four blanks: Markdown shows such a line as it is.
@@ -1723,9 +1730,7 @@ def run_iterations(session, model, sampler, board, ix2vocab, ids, split, setting
             (held_out,) = measure(session, sampler, [sampler.losses], ids, split, *shape)
             held_out_losses.append((step.number, held_out))
             bar.write(f'Held-out loss: {describe_loss(held_out)}')
-            board.add_scalars(
-                step.number, held_out_loss=held_out, held_out_perplexity=perplexity(held_out)
-            )
+            board.add_held_out(step.number, held_out)
             board.add_weights(step.number)
         if is_time or stop.signal:
             progress = Progress(losses, held_out_losses, step.state)
@@ -2221,7 +2226,7 @@ def main(arguments):
         status = 2
     except KeyboardInterrupt:
         problem, status = 'stopped', 130  # what a shell reports of a program that Ctrl-C ended
-    print(f'{os.path.basename(__file__)}: {problem}.', file=sys.stderr)
+    print(f'{os.path.basename(__file__)}: {" ".join(problem.split())}.', file=sys.stderr)
     return status
 
 

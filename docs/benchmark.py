@@ -409,37 +409,54 @@ def measure_preparing(megabytes):
 
 
 def measure_intervals(step_seconds):
-    """Return a row on what is shown and saved at the default intervals, as a share of the time."""
-    settings = script.read_settings([])
+    """Return rows on what is shown and saved at the default intervals, as shares of the time."""
     with tempfile.TemporaryDirectory() as folder, tf.Graph().as_default():
         settings, ids, split = prepared_text(folder)
         model, reader = script.build_models(settings, len(script.CHARACTERS) + 1)
+        board = script.Board(tf.trainable_variables())
         initialize = tf.global_variables_initializer()
         shape = settings.batch_size, settings.training_seq_len
-        num_batches = script.batches_per_epoch(split, *shape)
-        iterations = settings.epochs * num_batches
-        losses = [2.0] * iterations
+        iterations = settings.epochs * script.batches_per_epoch(split, *shape)
+        progress = script.Progress(
+            [2.0] * iterations, [(iterations, 2.0)], model.zero_state(shape[0])
+        )
+        step = script.Step(iterations, settings.epochs, 1, 0.01, 2.0, 1.0, progress.state)
         ix2vocab = [script.UNKNOWN, *script.CHARACTERS]
+        texts = ['x' * settings.sample_length] * len(settings.prime_texts)
+        # How often each is done in a run. A checkpoint is also written at its end.
+        logs, rounds = iterations // settings.log_every, iterations // settings.eval_every
+        saves = iterations // settings.save_every + 1
         with tf.Session(config=script.session_config(1)) as session:
             session.run(initialize)
-            seconds = []
-            for _ in range(3):
-                times = [time.perf_counter()]
-                script.measure(session, reader, [reader.losses], ids, split, *shape)
-                times.append(time.perf_counter())
-                progress = script.Progress(losses, [(iterations, 2.0)], model.zero_state(shape[0]))
-                script.save_run(session, model, folder, progress)
-                times.append(time.perf_counter())
-                script.draw_samples(session, reader, ix2vocab, 1, settings.sample_length, settings)
-                times.append(time.perf_counter())
-                seconds.append(np.diff(times))
-    held_out, save, samples = np.median(seconds, axis=0)
-    saves = iterations // settings.save_every + 1  # the last at the end
-    total = saves * (held_out + save) + iterations // settings.eval_every * samples
-    share = total / (iterations * step_seconds)
+            board.open(session, settings, 0)
+            work = {
+                'held-out losses': (saves, lambda: script.measure(
+                    session, reader, [reader.losses], ids, split, *shape)),
+                'checkpoints and plots': (saves, lambda: script.save_run(
+                    session, model, folder, progress)),
+                'samples': (rounds, lambda: script.draw_samples(
+                    session, reader, ix2vocab, 1, settings.sample_length, settings)),
+                'scalars': (logs, lambda: board.add_step(step, shape[0] * shape[1])),
+                'texts': (rounds, lambda: board.add_texts('samples', texts, 1)),
+                'histograms': (saves, lambda: board.add_weights(1)),
+            }  # fmt: skip
+            seconds = {}
+            for name, (times, function) in work.items():
+                function()
+                repetitions = min(times, 100) if name == 'scalars' else 3
+                start = time.perf_counter()
+                for _ in range(repetitions):
+                    function()
+                seconds[name] = times * (time.perf_counter() - start) / repetitions
+            board.close()
+    training = iterations * step_seconds
+    total = sum(seconds.values())
+    watching = seconds['scalars'] + seconds['texts'] + seconds['histograms']
     return [
-        ('held-out losses, checkpoints, plots and samples of a default run, s', f'{total:.0f}',
-         f'{iterations * step_seconds:.0f}, the training', f'{share:.1%}', 'under 5 %')
+        ('all that a run shows and saves at the default intervals, s', f'{total:.0f}',
+         f'{training:.0f}, the training', f'{total / training:.1%}', 'under 5 %'),
+        ('of that, for TensorBoard, s', f'{watching:.1f}', f'{training:.0f}, the training',
+         f'{watching / training:.1%}', 'under 2 %'),
     ]  # fmt: skip
 
 

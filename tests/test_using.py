@@ -271,14 +271,15 @@ def test_tensorboard_gets_the_scalars_the_samples_the_weights_the_graph_and_the_
                 histograms.add(value.tag)
             else:
                 texts.setdefault(value.tag, []).append(tf.make_ndarray(value.tensor).item())
-    losses = {i: history['losses'][i - 1] for i in scalars['loss']}
+    losses = {i: history['losses'][i - 1] for i in scalars['loss/training']}
     assert len(losses) == len(history['losses']) // 10
-    np.testing.assert_allclose([*scalars['loss'].values()], [*losses.values()], rtol=1e-6)
+    np.testing.assert_allclose([*scalars['loss/training'].values()], [*losses.values()], rtol=1e-6)
     np.testing.assert_allclose(
-        sorted(scalars['held_out_loss'].items()), history['held_out_losses'], rtol=1e-6
+        sorted(scalars['loss/held_out'].items()), history['held_out_losses'], rtol=1e-6
     )
-    assert {'perplexity', 'gradient_norm', 'learning_rate', 'characters_per_second'} <= set(scalars)
-    assert min(scalars['characters_per_second'].values()) > 0
+    assert {'training/gradient_norm', 'training/learning_rate'} <= set(scalars)
+    assert {'loss/training_perplexity', 'loss/held_out_perplexity'} <= set(scalars)
+    assert min(scalars['training/characters_per_second'].values()) > 0
     assert sum('kernel' in tag for tag in histograms) == 3
     assert graphs == 1
     assert b'rnn_size = 16' in texts['settings'][0]
