@@ -236,3 +236,18 @@ def test_progress_is_that_of_the_checkpoint_where_the_history_is_ahead(folder, u
     losses = json.loads(path.read_text())['losses']
     np.testing.assert_array_equal(losses[:75], history['losses'][:75])
     assert len(losses) == 76
+
+
+def test_with_dropout_too_a_run_that_was_stopped_ends_as_one_that_was_not(folder):
+    arguments = (*ARGUMENTS, '--keep_prob=0.7', '--save_every=20')
+    ends = {}
+    for temp, stops in ('once', [60]), ('twice', [33, 60]):
+        for stop in stops:
+            last = (f'--max_iterations={stop}', '--learning_rate=0.01', '--warmup_iterations=1000')
+            status = run_script(*arguments, *last, f'--temp_dir={temp}', cwd=folder)[0]
+            assert status == 0
+        ends[temp] = content(folder / temp)
+    losses = [history['losses'] for history, _ in ends.values()]
+    assert losses[0] == losses[1]
+    newest = [{name: value for (_, name), value in values.items()} for _, values in ends.values()]
+    assert newest[0] == newest[1]
