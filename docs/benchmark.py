@@ -633,8 +633,8 @@ def write_long():
             for value, (ours, default) in rates.items()
         ],
     )
-    notes = (DOCS / 'benchmark-notes.md').read_text()
-    (DOCS / 'benchmark.md').write_text(f'{text}\n{notes}')
+    text += '\nWhy the curves bend where they bend: [benchmark-notes.md](benchmark-notes.md).\n'
+    (DOCS / 'benchmark.md').write_text(text)
     print(text)
 
 
