@@ -908,7 +908,7 @@ class LSTM_Model:
     def __init__(
         self, rnn_size, num_layers, batch_size, learning_rate, training_seq_len, vocab_size,
         infer_sample=False, embedding_size=32, max_gradient_norm=5.0, average_decay=0.99,
-        residual=True, weight_decay=0.03, keep_prob=1.0, seed=1, top_k=0,
+        residual=True, weight_decay=0.1, keep_prob=1.0, seed=1, top_k=0,
     ):  # fmt: skip
         # Each layer needs a cell object of its own: [cell] * num_layers would share one kernel.
         self.layers = [tf.contrib.rnn.BasicLSTMCell(rnn_size) for _ in range(num_layers)]

@@ -367,11 +367,9 @@ def prepare(path, clean_text):
 
     before = memory()
     start = time.perf_counter()
-    is_clean = clean_text == 'True'
-    ix2vocab = script.build_vocab(path, is_clean, 5)
     with tempfile.TemporaryDirectory(dir=os.path.dirname(path)) as folder:
-        ids = script.encode_text(path, is_clean, ix2vocab, os.path.join(folder, 'ids'))
-        print(time.perf_counter() - start, memory() - before, len(ids))
+        prepared_text(folder, f'--text_file={path}', f'--clean_text={clean_text}')
+        print(time.perf_counter() - start, memory() - before)
 
 
 def write_large(folder, megabytes):
@@ -399,7 +397,7 @@ def measure_preparing(megabytes):
         for clean_text in 'True', 'False':
             command = [sys.executable, __file__, 'prepare', path, clean_text]
             output = subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout
-            seconds, memory, _ = map(float, output.split())
+            seconds, memory = map(float, output.split())
             rows.append(
                 (f'preparing {size:,.0f} MB, clean_text={clean_text}', f'{size / seconds:.0f}',
                  f'{reading:,.0f}, reading the file', f'{memory:.0f} MB of memory',
