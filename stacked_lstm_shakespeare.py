@@ -127,13 +127,6 @@ gutenberg_url = 'https://www.gutenberg.org/cache/epub/100/pg100.txt'  # where th
 download_timeout = 20.0  # seconds to wait for a connection, and for each part of an answer
 
 
-def boolean(text):
-    """Return the bool that the text 'True' or 'False' stands for."""
-    if text not in ('True', 'False'):
-        raise ValueError(text)
-    return text == 'True'
-
-
 MANY = 10**9
 TINY = 1e-9  # nothing smaller makes sense for a setting that must not be 0
 RANGES = {  # lowest and highest; whole numbers where these are
@@ -156,6 +149,24 @@ RANGES = {  # lowest and highest; whole numbers where these are
     'seed': (0, 2**32 - 1),  # what NumPy takes
     'download_timeout': (TINY, 86_400.0),  # a day
 }
+
+
+FLAGS = ('clean_text', 'residual', 'restart', 'sample', 'evaluate')
+LISTS = ('prime_texts', 'plot')
+
+
+def boolean(text):
+    """Return the bool that the text 'True' or 'False' stands for."""
+    if text not in ('True', 'False'):
+        raise ValueError(text)
+    return text == 'True'
+
+
+def kind_of(name):
+    """Return the type of a setting: int, float, bool, list (of str) or str."""
+    if name in RANGES:
+        return type(RANGES[name][0])
+    return bool if name in FLAGS else list if name in LISTS else str
 
 
 class SettingsParser(argparse.ArgumentParser):
@@ -186,37 +197,49 @@ def read_settings(arguments, **defaults):
     )
     with open(os.path.abspath(__file__), encoding='utf-8') as source:
         section = source.read().split('\n# Settings:')[1].split('\ndef ')[0]
-    pattern = r'\n\n# (\w.*)|\n([a-z_]+) = [^#\n]*(?:# *(.*))?'
+    pattern = r'\n\n# (\w.*)|\n([a-z_]+) *(?::[^=\n]*)?= *[^#\n]*(?:# *(.*))?'
     for heading, name, comment in re.findall(pattern, section):
         if heading:
             group = parser.add_argument_group(heading)
         else:
-            default = defaults.get(name, globals()[name])
-            kind = str if default is None or isinstance(default, list) else type(default)
+            default, kind = defaults.get(name, globals()[name]), kind_of(name)
+            nargs = {list: '+' if default else '*', bool: '?'}  # --plot may be given bare
             group.add_argument(
                 f'--{name}',
-                type=boolean if kind is bool else kind,
-                nargs={list: '+', type(None): '*', bool: '?'}.get(type(default)),
+                type={bool: boolean, list: str}.get(kind, kind),
+                nargs=nargs.get(kind),
                 const=True if kind is bool else None,  # --restart: short for --restart=True
                 default=default,
-                metavar=kind.__name__,
+                metavar='text' if kind in (str, list) else kind.__name__,
                 help=f'{comment} ({default!r})'.replace('%', '%%'),
             )
     settings = parser.parse_args(arguments)
-    for name, (low, high) in RANGES.items():
-        value = getattr(settings, name)
-        kind = 'a whole number' if isinstance(low, int) else 'a number'
-        # (A constant at the top may have been edited to anything.)
-        is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-        if not is_number or (isinstance(low, int) and isinstance(value, float)):
-            parser.error(f'{name} is {value!r}, and has to be {kind}')
-        if not low <= value <= high:
-            parser.error(f'--{name} is {value}, and has to be from {low} to {high}')
-    if not isinstance(settings.prime_texts, list):
-        parser.error('prime_texts is one text, and has to be a list of them, in brackets')
-    if not all(settings.prime_texts):
-        parser.error('--prime_texts has an empty text, and each needs a character to begin with')
+    for name, value in vars(settings).items():  # the constants may have been edited to anything
+        problem = find_fault(name, value)
+        if problem:
+            parser.error(problem)
     return settings
+
+
+def find_fault(name, value):
+    """Return what is wrong with the value of a setting, str; None if nothing is."""
+    kind = kind_of(name)
+    if kind in (int, float):
+        numbers = (int,) if kind is int else (int, float)
+        if not isinstance(value, numbers) or isinstance(value, bool):
+            return f'{name} is {value!r}, and has to be {"an int" if kind is int else "a number"}'
+        low, high = RANGES[name]
+        if not low <= value <= high:
+            return f'{name} is {value}, and has to be from {low} to {high}'
+    elif kind is list:
+        texts = [] if value is None and name == 'plot' else value
+        if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
+            return f'{name} is {value!r}, and has to be a list of texts'
+        if name == 'prime_texts' and not (texts and all(texts)):
+            return 'prime_texts needs one text or more, each of one character or more'
+    elif not isinstance(value, kind):
+        return f'{name} is {value!r}, and has to be {"True or False" if kind is bool else "a text"}'
+    return None
 
 
 def given(settings, names):
@@ -283,6 +306,8 @@ def make_folder(path, name):
     Raises:
       UserError: it cannot be made, or nothing can be written there.
     """
+    if set(path) & set('[]*?'):
+        raise UserError(f'{path} has one of []*? in it, which TensorFlow does not take as a name')
     try:
         os.makedirs(path, exist_ok=True)
         with tempfile.TemporaryFile(dir=path):
@@ -390,7 +415,7 @@ def download(url, timeout):
         raise SourceError(f'the server answered {error.response.status_code}')
     except requests.Timeout:
         raise SourceError(f'no answer in {timeout:g} s')
-    except requests.RequestException as error:
+    except (requests.RequestException, ValueError) as error:
         raise SourceError(f'the connection failed ({type(error).__name__})')
     return data.getvalue()
 
@@ -433,13 +458,14 @@ def read_package(timeout):
 @contextlib.contextmanager
 def whole_file(path):
     """Open a file that takes the place of `path` when it is complete; else nothing is left."""
+    part = f'{path}.{os.getpid()}.part'  # no other process writes to this one
     try:
-        with open(path + '.part', 'wb') as file:
+        with open(part, 'wb') as file:
             yield file
-        os.replace(path + '.part', path)
+        os.replace(part, path)
     except BaseException:
         with contextlib.suppress(OSError):
-            os.remove(path + '.part')
+            os.remove(part)
         raise
 
 
@@ -590,7 +616,14 @@ def build_vocab(path, clean_text, min_word_freq):
     A clean text has the same 40 symbols whatever the edition. In any other, the characters that
     occur at least `min_word_freq` times stand in the order of their code points.
     """
-    characters = CHARACTERS if clean_text else frequent_characters(path, min_word_freq)
+    if clean_text:
+        return [UNKNOWN, *CHARACTERS]
+    characters = frequent_characters(path, min_word_freq)
+    if not characters:
+        raise UserError(
+            f'no character of {path} occurs {min_word_freq} times. Lower min_word_freq, or take '
+            f'another text'
+        )
     return [UNKNOWN, *characters]
 
 
@@ -599,7 +632,7 @@ def frequent_characters(path, min_word_freq):
     counts = np.zeros(sys.maxunicode + 1, np.int64)
     for piece in read_text(path, clean_text=False):
         counts += np.bincount(code_points(piece), minlength=len(counts))
-    return map(chr, np.flatnonzero(counts >= min_word_freq))
+    return [chr(code) for code in np.flatnonzero(counts >= min_word_freq)]
 
 
 def encode_text(path, clean_text, ix2vocab, file):
@@ -830,21 +863,24 @@ def stack_gradients(loss, layers, others):
     return pairs
 
 
-def drop_out(cell, keep_prob, mask):
-    """Return a cell with dropout of what it puts out, by one mask for all time steps.
+def drop_out(cells, settings):
+    """Return cells with dropout of what each puts out, by one mask for all time steps.
 
     Gal and Ghahramani, "A Theoretically Grounded Application of Dropout in Recurrent Neural
-    Networks", 2016. The mask comes from outside: those of the wrapper depend on how often
-    TensorFlow was asked for random numbers before, which no checkpoint holds.
-
-    Args:
-      cell: RNNCell.
-      keep_prob: float, below 1.
-      mask: float32 [batch, units], of 0 and 1 / keep_prob.
+    Networks", 2016. The masks depend on the seed and the iteration alone. Those that the wrapper
+    would make depend on how often TensorFlow was asked for random numbers, which no checkpoint
+    holds.
     """
-    wrapper = tf.contrib.rnn.DropoutWrapper(cell, output_keep_prob=keep_prob)
-    wrapper._dropout = lambda output, *_: output * mask
-    return wrapper
+    shape = [settings.num_layers, settings.batch_size, settings.rnn_size]
+    iteration = tf.cast(tf.train.get_or_create_global_step(), tf.int32)
+    noise = tf.random.stateless_uniform(shape, [settings.seed % 2**31, iteration])
+    masks = tf.unstack(tf.floor(noise + settings.keep_prob) / settings.keep_prob)
+    wrappers = []
+    for cell, mask in zip(cells, masks):
+        wrapper = tf.contrib.rnn.DropoutWrapper(cell, output_keep_prob=settings.keep_prob)
+        wrapper._dropout = lambda output, *_, mask=mask: output * mask
+        wrappers.append(wrapper)
+    return wrappers
 
 
 class LSTM_Model:
@@ -860,21 +896,9 @@ class LSTM_Model:
     both, the second with the averaged weights of the first.
 
     Args:
-      rnn_size: int, units in each layer.
-      num_layers: int.
-      batch_size: int, streams in a training batch.
-      learning_rate: float, for Adam where no other is fed.
-      training_seq_len: int, characters in each row of a training batch.
+      settings: argparse.Namespace, with what is said of the model and of the training above.
       vocab_size: int, symbols in the vocabulary.
       infer_sample: bool.
-      embedding_size: int, width of the input of the first layer.
-      max_gradient_norm: float, global norm above which gradients are scaled down.
-      average_decay: float, share of the old in the averaged weights at each step.
-      residual: bool, whether each layer but the first adds its input to its output.
-      weight_decay: float, times the learning rate the share of a weight that a step takes off.
-      keep_prob: float, share of each layer's outputs that training keeps.
-      seed: int, of what is dropped.
-      top_k: int, only the likeliest so many characters are drawn; 0: all of them.
 
     Attributes:
       x_data, y_output: int32 [batch, time], to be fed: characters, and those that follow them.
@@ -905,42 +929,35 @@ class LSTM_Model:
       sampled_state: as `final_state`. The last character drawn has not been read yet.
     """
 
-    def __init__(
-        self, rnn_size, num_layers, batch_size, learning_rate, training_seq_len, vocab_size,
-        infer_sample=False, embedding_size=32, max_gradient_norm=5.0, average_decay=0.99,
-        residual=True, weight_decay=0.1, keep_prob=1.0, seed=1, top_k=0,
-    ):  # fmt: skip
+    def __init__(self, settings, vocab_size, infer_sample=False):
+        num_layers, rnn_size = settings.num_layers, settings.rnn_size
         # Each layer needs a cell object of its own: [cell] * num_layers would share one kernel.
         self.layers = [tf.contrib.rnn.BasicLSTMCell(rnn_size) for _ in range(num_layers)]
         cells = list(self.layers)
-        if keep_prob < 1 and not infer_sample:
-            shape = [num_layers, batch_size, rnn_size]
-            iteration = tf.cast(tf.train.get_or_create_global_step(), tf.int32)
-            noise = tf.random.stateless_uniform(shape, [seed % 2**31, iteration])
-            masks = tf.unstack(tf.floor(noise + keep_prob) / keep_prob)
-            cells = [drop_out(cell, keep_prob, mask) for cell, mask in zip(cells, masks)]
-        if residual:
+        if settings.keep_prob < 1 and not infer_sample:
+            cells = drop_out(cells, settings)
+        if settings.residual:
             cells[1:] = map(tf.contrib.rnn.ResidualWrapper, cells[1:])
         self.lstm_cell = tf.contrib.rnn.MultiRNNCell(cells)
         # Characters of length 1 or so are large enough for all three layers to learn at once.
         self.embedding_mat = tf.get_variable(
             'embedding_mat',
-            [vocab_size, embedding_size],
+            [vocab_size, settings.embedding_size],
             initializer=tf.random_normal_initializer(),
         )
         self.W = tf.get_variable('W', [rnn_size, vocab_size])
         self.b = tf.get_variable('b', [vocab_size], initializer=tf.zeros_initializer())
-        shape = [None, None] if infer_sample else [batch_size, training_seq_len]
+        shape = [None, None] if infer_sample else [settings.batch_size, settings.training_seq_len]
         self.x_data = tf.placeholder(tf.int32, shape, 'x_data')
         self.y_output = tf.placeholder(tf.int32, shape, 'y_output')
         state_shape = [num_layers, 2, shape[0], rnn_size]
         self.initial_state = tf.placeholder(tf.float32, state_shape, 'initial_state')
         if infer_sample:
             self._build_reading()
-            self._build_sampling(top_k)
+            self._build_sampling(settings.top_k)
         else:
             self._build_loss()
-            self._build_training(learning_rate, max_gradient_norm, average_decay, weight_decay)
+            self._build_training(settings)
 
     def zero_state(self, streams):
         """Return the state before the first character: zeros, float32 as `initial_state`."""
@@ -974,19 +991,23 @@ class LSTM_Model:
         self.logits = tf.transpose(tf.reshape(tf.concat(logits, 0), [*by_time, -1]), [1, 0, 2])
         self.losses = tf.transpose(tf.reshape(tf.concat(losses, 0), by_time))
 
-    def _build_training(self, learning_rate, max_gradient_norm, average_decay, weight_decay):
-        self.learning_rate = tf.placeholder_with_default(float(learning_rate), [], 'learning_rate')
+    def _build_training(self, settings):
+        self.learning_rate = tf.placeholder(tf.float32, [], 'learning_rate')
         others = [self.embedding_mat, self.W, self.b]
         self.gradients, variables = zip(*stack_gradients(self.cost, self.layers, others))
-        clipped, self.gradient_norm = tf.clip_by_global_norm(self.gradients, max_gradient_norm)
+        clipped, self.gradient_norm = tf.clip_by_global_norm(
+            self.gradients, settings.max_gradient_norm
+        )
         # TensorFlow would let a weight decay at any time of the step, also while it is read.
         with tf.control_dependencies(clipped):
-            decay = weight_decay * self.learning_rate
+            decay = settings.weight_decay * self.learning_rate
         optimizer = tf.contrib.opt.AdamWOptimizer(decay, learning_rate=self.learning_rate)
         self.iteration = tf.train.get_or_create_global_step()
         step = optimizer.apply_gradients(zip(clipped, variables), global_step=self.iteration)
         # With the count, early averages reach back only over a tenth of the run so far.
-        self.averages = tf.train.ExponentialMovingAverage(average_decay, num_updates=self.iteration)
+        self.averages = tf.train.ExponentialMovingAverage(
+            settings.average_decay, num_updates=self.iteration
+        )
         with tf.control_dependencies([step]):
             self.train_op = self.averages.apply(variables)
         self.saver = tf.train.Saver(max_to_keep=2)
@@ -1048,13 +1069,12 @@ class LSTM_Model:
 
     def _draw(self, logits, position):
         """Draw ids, int32 [streams], from softmax(logits / temperature)."""
+        # At temperature 0 all but the likeliest are so far below that they are never drawn.
+        logits /= tf.maximum(self.temperature, 1e-30)
         # A stateless draw depends on its seed alone, not on what was drawn before.
-        return tf.random.stateless_categorical(
-            logits / self.temperature,
-            1,
-            seed=self.sample_seed + tf.stack([0, position]),
-            dtype=tf.int32,
-        )[:, 0]
+        seed = self.sample_seed + tf.stack([0, position])
+        drawn = tf.random.stateless_categorical(logits, 1, seed, dtype=tf.int32)[:, 0]
+        return tf.minimum(drawn, logits.shape[1].value - 1)  # where no logit is a number
 
 
 def unpack_state(state):
@@ -1117,31 +1137,14 @@ def build_models(settings, vocab_size):
     Approximation by Averaging", 1992), and predicts better until the rate has fallen.
     """
     tf.set_random_seed(settings.seed)
-    make = functools.partial(
-        LSTM_Model,
-        rnn_size=settings.rnn_size,
-        num_layers=settings.num_layers,
-        batch_size=settings.batch_size,
-        learning_rate=settings.learning_rate,
-        training_seq_len=settings.training_seq_len,
-        vocab_size=vocab_size,
-        embedding_size=settings.embedding_size,
-        max_gradient_norm=settings.max_gradient_norm,
-        average_decay=settings.average_decay,
-        residual=settings.residual,
-        weight_decay=settings.weight_decay,
-        keep_prob=settings.keep_prob,
-        seed=settings.seed,
-        top_k=settings.top_k if settings.temperature else 1,
-    )
     with tf.variable_scope('lstm_model'):
-        model = make()
+        model = LSTM_Model(settings, vocab_size)
 
     def averaged(getter, name, *arguments, **more):
         return model.averages.average(getter(name, *arguments, **more))
 
     with tf.variable_scope('lstm_model', reuse=True, custom_getter=averaged):
-        sampler = make(infer_sample=True)
+        sampler = LSTM_Model(settings, vocab_size, infer_sample=True)
     return model, sampler
 
 
@@ -1288,7 +1291,14 @@ def finish_axes(axes, losses):
     axes.legend()
 
 
-def save_picture(path, size, draw_on):
+def save_plot(temp_dir, losses, held_out_losses):
+    """Write the loss plot; return its path."""
+    path = os.path.join(temp_dir, 'loss.png')
+    save_picture(path, lambda figure: draw_losses(figure, losses, held_out_losses))
+    return path
+
+
+def save_picture(path, draw_on, size=(8, 5)):
     """Write a PNG of so many inches, on whose matplotlib Figure a function draws."""
     # Imported here, as it takes a while, and training can begin without it.
     from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -1301,7 +1311,7 @@ def save_picture(path, size, draw_on):
     write_atomically(path, picture.getvalue())
 
 
-def show_picture(size, draw_on):
+def show_picture(draw_on, size=(8, 5)):
     """Open the same in a window, where there is a display, until the user closes it."""
     from matplotlib import pyplot  # it looks for a display as it is imported
 
@@ -1326,14 +1336,18 @@ def device_in_use(session):
 # (iteration, float); state: float32 [num_layers, 2, batch, rnn_size], after the last iteration.
 Progress = collections.namedtuple('Progress', 'losses held_out_losses state')
 
-# A run goes on only with these as they were: another value would need another model, or would
-# read the text in another order. All others may change from one start to the next.
-FIXED = (
+# Another value of one of these would need another model.
+OF_THE_MODEL = (
     *('clean_text', 'min_word_freq', 'held_out', 'num_layers', 'rnn_size', 'embedding_size'),
-    *('residual', 'batch_size', 'training_seq_len', 'seed'),
+    'residual',
 )
+# A run goes on only with these as they were; others would read the text in another order.
+FIXED = (*OF_THE_MODEL, 'batch_size', 'training_seq_len', 'seed')
 # What --restart moves aside.
-OF_A_RUN = ('model-*', 'checkpoint', 'best', 'board', '*.json', '*.png')
+OF_A_RUN = (
+    *('model-*', 'checkpoint', 'best', 'board', 'vocabulary.json', 'settings.json'),
+    *('history.json', 'loss.png', 'runs.png', 'heatmap.png'),
+)
 
 
 class StopRequest:
@@ -1418,15 +1432,15 @@ def one_line(error):
 
 
 def save_run(session, model, temp_dir, progress):
-    """Write the history, the checkpoint and the plot; a second checkpoint if it is the best.
+    """Write the history and the checkpoint; a second checkpoint if it is the best so far.
 
-    The checkpoint counts from the moment that TensorFlow names it in the file `checkpoint`. All
-    that goes with it is there by then, so a run may be killed at any time.
+    The checkpoint comes last: all that goes with it is there by then, so a run may be killed at
+    any time.
     """
     losses, held_out_losses, state = progress
     iteration = len(losses)
     history = {'losses': losses, 'held_out_losses': held_out_losses}
-    write_atomically(os.path.join(temp_dir, 'history.json'), json.dumps(history).encode())
+    write_json(temp_dir, 'history', history)
     model.carried_state.load(state, session)
     best = min(held_out_losses, key=lambda pair: pair[1], default=(None, None))
     if best[0] == iteration:
@@ -1434,8 +1448,26 @@ def save_run(session, model, temp_dir, progress):
         model.best_saver.save(session, path, iteration, write_meta_graph=False)
     path = os.path.join(temp_dir, 'model')
     model.saver.save(session, path, iteration, write_meta_graph=False)
-    path = os.path.join(temp_dir, 'loss.png')
-    save_picture(path, (8, 5), lambda figure: draw_losses(figure, losses, held_out_losses))
+
+
+def write_json(folder, name, content):
+    path = os.path.join(folder, f'{name}.json')
+    write_atomically(path, json.dumps(content, indent=1).encode())
+
+
+def read_json(folder, name):
+    """Return the content of a file that `write_json` wrote.
+
+    Raises:
+      UserError: it cannot be read.
+    """
+    path = os.path.join(folder, f'{name}.json')
+    try:
+        with open(path, encoding='utf-8') as file:
+            return json.load(file)
+    except (OSError, ValueError) as error:
+        reason = getattr(error, 'strerror', None) or 'it is damaged'
+        raise UserError(f'{path} cannot be read: {reason}')
 
 
 def checkpoints(folder):
@@ -1461,32 +1493,33 @@ def restore_run(session, model, temp_dir):
             iteration, state = session.run([model.iteration, model.carried_state])
             losses, held_out_losses = read_history(temp_dir)
             if len(losses) < iteration:
-                raise ValueError('history.json ends before it')
-        except (tf.errors.OpError, ValueError, OSError) as error:
+                raise UserError('history.json ends before it')
+        except (tf.errors.OpError, ValueError, UserError) as error:
             print(f'The checkpoint {path} cannot be used: {one_line(error)}')
             continue
         # The oldest goes at the next save, and one that cannot be read before it.
         in_order = [p for p in paths if p != path] + [path]
         model.saver.set_last_checkpoints_with_time([(p, 0) for p in in_order])
+        of_the_best = checkpoints(os.path.join(temp_dir, 'best'))
+        model.best_saver.set_last_checkpoints_with_time([(p, 0) for p in of_the_best])
         print(f'Continuing after iteration {iteration}, from {path}')
         until_then = [(i, loss) for i, loss in held_out_losses if i <= iteration]
         return Progress(losses[:iteration], until_then, state)
-    raise UserError(f'no checkpoint in {temp_dir} can be read. Begin anew with --restart')
+    raise UserError(f'no checkpoint in {temp_dir} can be used. Begin anew with --restart')
 
 
 def read_history(folder):
     """Return the losses of a run, list of float, and its held-out losses, list of (int, float).
 
     Raises:
-      ValueError: the file is damaged.
+      UserError: they cannot be read.
     """
-    with open(os.path.join(folder, 'history.json'), encoding='utf-8') as file:
-        history = json.load(file)
+    history = read_json(folder, 'history')
     try:
         losses = [float(loss) for loss in history['losses']]
         return losses, [(int(i), float(loss)) for i, loss in history['held_out_losses']]
-    except (KeyError, TypeError):
-        raise ValueError('history.json is damaged')
+    except (KeyError, TypeError, ValueError):
+        raise UserError(f'the history in {folder} is damaged')
 
 
 def read_settings_of(folder):
@@ -1495,12 +1528,10 @@ def read_settings_of(folder):
     Raises:
       UserError: they cannot be read.
     """
-    path = os.path.join(folder, 'settings.json')
-    try:
-        with open(path, encoding='utf-8') as file:
-            return dict(json.load(file))
-    except (OSError, ValueError, TypeError) as error:
-        raise UserError(f'{path} cannot be read ({error}). Begin anew with --restart')
+    settings = read_json(folder, 'settings')
+    if not isinstance(settings, dict):
+        raise UserError(f'the settings in {folder} are damaged')
+    return settings
 
 
 def move_aside(temp_dir):
@@ -1519,34 +1550,32 @@ def describe_text(ids):
     return f'{len(ids)} characters, CRC {zlib.crc32(ids):08x}'
 
 
-def begin_or_continue(session, model, ix2vocab, ids, settings):
+def begin_or_continue(session, model, ids, settings):
     """Return the Progress of the run in `temp_dir`, restored, or that of a new one.
 
     Raises:
       UserError: the settings or the text do not fit that run.
     """
     temp_dir = settings.temp_dir
-    if settings.restart:
-        move_aside(temp_dir)
-    now = {**vars(settings), 'text': describe_text(ids)}
-    for pattern in 'model-*_temp_*', 'best/model-*_temp_*':  # a save that was killed
-        for path in glob.glob(os.path.join(temp_dir, pattern)):
+    for folder in temp_dir, os.path.join(temp_dir, 'best'):  # what a killed run began to write
+        for path in glob.glob(os.path.join(folder, 'model-*_temp_*')):
             shutil.rmtree(path)
-    if checkpoints(temp_dir):
-        then = read_settings_of(temp_dir)
-        for name in (*FIXED, 'text'):
-            if then.get(name) != now[name]:
-                raise UserError(
-                    f'{name} is {now[name]!r}, and the run in {temp_dir} has {then.get(name)!r}. '
-                    f'Give that, or another temp_dir, or --restart to begin anew'
-                )
-        progress = restore_run(session, model, temp_dir)
-    else:
-        progress = Progress([], [], model.zero_state(settings.batch_size))
-    for name, content in ('vocabulary', ix2vocab), ('settings', now):
-        path = os.path.join(temp_dir, f'{name}.json')
-        write_atomically(path, json.dumps(content, indent=1).encode())
-    return progress
+        for path in glob.glob(os.path.join(folder, '*.[0-9]*.part')):
+            os.remove(path)
+    # A best model without a run is what is left of one; it is not that of the run to come.
+    if settings.restart or (not checkpoints(temp_dir) and checkpoints(f'{temp_dir}/best')):
+        move_aside(temp_dir)
+    if not checkpoints(temp_dir):
+        return Progress([], [], model.zero_state(settings.batch_size))
+    then = read_settings_of(temp_dir)
+    now = {**vars(settings), 'text': describe_text(ids)}
+    for name in (*FIXED, 'text'):
+        if then.get(name) != now[name]:
+            raise UserError(
+                f'{name} is {now[name]!r}, and the run in {temp_dir} has {then.get(name)!r}. '
+                f'Give that, or another temp_dir, or --restart to begin anew'
+            )
+    return restore_run(session, model, temp_dir)
 
 
 # ---------------------------------------------------------------------------------------------
@@ -1666,11 +1695,11 @@ def training_steps(session, model, ids, settings, done, state):
             number, num_iterations, settings.learning_rate, settings.warmup_iterations
         )
         loss, norm, state = train_step(session, model, x, y, state, rate)
-        if not math.isfinite(loss):
+        if not math.isfinite(loss) or not math.isfinite(norm):
             raise UserError(
-                f'the loss is {loss} at iteration {number}; nothing was saved after the last '
-                f'checkpoint. Begin anew with --restart and a lower learning_rate or '
-                f'max_gradient_norm'
+                f'the loss is {loss} and the norm of its gradient {norm} at iteration {number}; '
+                f'nothing was saved after the last checkpoint. Begin anew with --restart and a '
+                f'lower learning_rate or max_gradient_norm'
             )
         yield Step(number, epoch, batch, rate, loss, norm, state)
 
@@ -1725,23 +1754,28 @@ def run_iterations(session, model, sampler, board, ix2vocab, ids, split, setting
             )
             bar.write('\n'.join(texts))
             board.add_texts('samples', texts, step.number)
-        is_time = step.number % settings.save_every == 0 or step.number == num_iterations
-        if is_time:
+        is_last = step.number == num_iterations
+        if step.number % settings.save_every == 0 or is_last:
             (held_out,) = measure(session, sampler, [sampler.losses], ids, split, *shape)
             held_out_losses.append((step.number, held_out))
             bar.write(f'Held-out loss: {describe_loss(held_out)}')
             board.add_held_out(step.number, held_out)
             board.add_weights(step.number)
-        if is_time or stop.signal:
-            progress = Progress(losses, held_out_losses, step.state)
+        is_stopped = bool(stop.signal)  # asked once, since it may come at any time
+        progress = Progress(losses, held_out_losses, step.state)
+        if step.number % settings.save_every == 0 or is_last or is_stopped:
             try:
                 save_run(session, model, settings.temp_dir, progress)
             except (OSError, tf.errors.OpError) as error:
                 problem = f'not saved at iteration {step.number}: {one_line(error)}'
-                if stop.signal or step.number == num_iterations:
+                if is_last or is_stopped:
                     raise UserError(f'{problem}. Mend that, and the same command does it again')
                 bar.write(f'{problem}. The checkpoint before it is whole; going on')
-        if stop.signal:
+            try:
+                save_plot(settings.temp_dir, losses, held_out_losses)
+            except OSError as error:
+                bar.write(f'The plot was not drawn: {error}')
+        if is_stopped:
             break
     bar.close()
     return progress
@@ -1767,34 +1801,45 @@ def train(settings):
         )
         print(f'Training on {device_in_use(session)}')
         session.run(initialize)
-        progress = begin_or_continue(session, model, ix2vocab, ids, settings)
+        progress = begin_or_continue(session, model, ids, settings)
         done, wanted = len(progress.losses), iterations_to_do(settings, split)
         if done >= wanted:
             print(
                 f'This run ended after {done} iterations. More epochs go on from there; --restart '
                 f'begins anew; another temp_dir leaves it as it is'
             )
+            report(progress, settings.temp_dir)
             return 0
+        write_json(settings.temp_dir, 'vocabulary', ix2vocab)
+        now = {**vars(settings), 'text': describe_text(ids)}
+        write_json(settings.temp_dir, 'settings', now)
         board.open(session, settings, done)
         stack.callback(board.close)
         progress = run_iterations(
             session, model, sampler, board, ix2vocab, ids, split, settings, progress, stop
         )
-        losses, held_out_losses, _ = progress
-        if len(losses) < wanted:
-            print(f'Stopped after iteration {len(losses)}. The same command goes on from there')
+        done = len(progress.losses)
+        if done < wanted:
+            print(f'Stopped after iteration {done}. The same command goes on from there')
             return 128 + stop.signal
         length = 4 * settings.sample_length
-        for text in draw_samples(session, sampler, ix2vocab, len(losses), length, settings):
+        for text in draw_samples(session, sampler, ix2vocab, done, length, settings):
             print(text)
+    report(progress, settings.temp_dir)
+    return 0
+
+
+def report(progress, temp_dir):
+    """Print how a run ended, and show its plot where there is a display."""
+    losses, held_out_losses, _ = progress
     last = losses[-100:]
     print(f'Final loss, mean of the last {len(last)} iterations: {describe_loss(np.mean(last))}')
-    print(f'Final held-out loss: {describe_loss(held_out_losses[-1][1])}')
-    best_iteration, best_loss = min(held_out_losses, key=lambda pair: pair[1])
-    print(f'Best held-out loss, at iteration {best_iteration}: {describe_loss(best_loss)}')
-    print(f'The plot is {os.path.join(settings.temp_dir, "loss.png")}')
-    show_picture((8, 5), lambda figure: draw_losses(figure, losses, held_out_losses))
-    return 0
+    if held_out_losses:
+        print(f'Final held-out loss: {describe_loss(held_out_losses[-1][1])}')
+        best_iteration, best_loss = min(held_out_losses, key=lambda pair: pair[1])
+        print(f'Best held-out loss, at iteration {best_iteration}: {describe_loss(best_loss)}')
+    print(f'The plot is {os.path.join(temp_dir, "loss.png")}')
+    show_picture(lambda figure: draw_losses(figure, losses, held_out_losses))
 
 
 # ---------------------------------------------------------------------------------------------
@@ -1836,7 +1881,7 @@ def draw(session, sampler, prime, num, temperature, sample_seed, state=None):
       sampler: LSTM_Model for sampling.
       prime: int32 [streams, characters], one character or more.
       num: int, characters to draw for each stream.
-      temperature: float, above 0.
+      temperature: float; at 0 the likeliest character is drawn.
       sample_seed: int32 [2].
       state: as `LSTM_Model.sampled_state`, before the first character of `prime`; None: zeros.
     """
@@ -1869,13 +1914,11 @@ def draw_pieces(session, sampler, ix2vocab, prime_text, length, random, settings
     """
     ids = encode_prime(prime_text, ix2vocab, settings.clean_text)
     yield decode(ids[0], ix2vocab)
-    # At temperature 0 the sampler keeps only the likeliest character, so any other will do.
-    temperature = settings.temperature or 1.0
     state = None
     while length:
         num = min(piece, length)
         seed = random.randint(2**30, size=2)
-        sampled, state = draw(session, sampler, ids, num, temperature, seed, state)
+        sampled, state = draw(session, sampler, ids, num, settings.temperature, seed, state)
         yield decode(sampled[0], ix2vocab)
         ids = sampled[:, -1:]
         length -= num
@@ -1899,63 +1942,34 @@ def draw_samples(session, sampler, ix2vocab, iteration, length, settings):
 # ---------------------------------------------------------------------------------------------
 
 
-OF_THE_MODEL = (
-    *('clean_text', 'min_word_freq', 'held_out', 'num_layers', 'rnn_size', 'embedding_size'),
-    'residual',
-)
-
-
 def read_run_settings(arguments, temp_dir):
     """Return the settings for a task with the model in `temp_dir`.
 
-    What is not said on the command line is as the run had it.
+    What belongs to the model and its text, and is not given, is as the run had it.
 
     Raises:
       UserError: there is no run, or its model was made with other settings than those given.
     """
-    if not checkpoints(temp_dir):
+    if not os.path.exists(os.path.join(temp_dir, 'settings.json')):
         raise UserError(f'there is no model in {temp_dir}. Train one, or give its temp_dir')
     run = read_settings_of(temp_dir)
-    defaults = {name: run[name] for name in (*FIXED, 'text_file') if name in run}
-    settings = read_settings(arguments, **defaults)
+    names = (*FIXED, 'text_file', 'data_dir')
+    if not all(name in run and find_fault(name, run[name]) is None for name in names):
+        raise UserError(f'the settings in {temp_dir} are damaged')
+    settings = read_settings(arguments, **{name: run[name] for name in names})
     for name in OF_THE_MODEL:
-        if getattr(settings, name) != run.get(name):
+        if getattr(settings, name) != run[name]:
             raise UserError(
                 f'{name} is {getattr(settings, name)!r}, and the model in {temp_dir} was made with '
-                f'{run.get(name)!r}. Leave it out'
+                f'{run[name]!r}. Leave it out'
             )
     return settings
-
-
-def read_vocabulary(temp_dir):
-    """Return the vocabulary of the run in a folder, list of str.
-
-    Raises:
-      UserError: it cannot be read.
-    """
-    path = os.path.join(temp_dir, 'vocabulary.json')
-    try:
-        with open(path, encoding='utf-8') as file:
-            return [str(symbol) for symbol in json.load(file)]
-    except (OSError, ValueError, TypeError) as error:
-        raise UserError(f'{path} cannot be read ({error}). The next save of a run writes it anew')
 
 
 def build_reader(settings, vocab_size):
     """Return a model that measures and samples, and the tf.train.Saver of its averaged weights."""
     with tf.variable_scope('lstm_model'):
-        reader = LSTM_Model(
-            settings.rnn_size,
-            settings.num_layers,
-            settings.batch_size,
-            settings.learning_rate,
-            settings.training_seq_len,
-            vocab_size,
-            infer_sample=True,
-            embedding_size=settings.embedding_size,
-            residual=settings.residual,
-            top_k=settings.top_k if settings.temperature else 1,
-        )
+        reader = LSTM_Model(settings, vocab_size, infer_sample=True)
     averages = tf.train.ExponentialMovingAverage(settings.average_decay).variables_to_restore()
     return reader, tf.train.Saver({f'lstm_model/{name}': w for name, w in averages.items()})
 
@@ -1976,16 +1990,21 @@ def restore_model(session, saver, settings):
         for path in paths:
             try:
                 saver.restore(session, path)
-                return path
             except (tf.errors.OpError, ValueError) as error:
                 problem = f'{path} cannot be used: {one_line(error)}'
+            else:
+                if problem:
+                    print(f'{problem}. Using {path}', file=sys.stderr)
+                return path
         time.sleep(0.1)
     raise UserError(problem or f'there is no model in {settings.temp_dir}')
 
 
 def use_model(task, settings):
     """Carry out a task, a function of (session, reader, ix2vocab, path, settings), with a model."""
-    ix2vocab = read_vocabulary(settings.temp_dir)
+    ix2vocab = read_json(settings.temp_dir, 'vocabulary')
+    if not isinstance(ix2vocab, list) or not all(isinstance(symbol, str) for symbol in ix2vocab):
+        raise UserError(f'the vocabulary in {settings.temp_dir} is damaged')
     with deprecation.silence(), tf.Graph().as_default() as graph:
         reader, saver = build_reader(settings, len(ix2vocab))
     config = session_config(settings.threads_per_operation)
@@ -2037,10 +2056,10 @@ def evaluate_model(session, reader, ix2vocab, path, settings):
             num_ids, unknown = encode_text(text_path, settings.clean_text, ix2vocab, file)
         ids = np.memmap(ids_path, id_type(ix2vocab), 'r')
         part, start = 'all', 1  # nothing comes before the first character to predict it from
-        if settings.text_file == run['text_file']:
-            if describe_text(ids) != run['text']:
-                raise UserError(f'{text_path} is not the text that the model in {path} has learned')
+        if describe_text(ids) == run.get('text'):
             part, start = 'the held-out part', int(num_ids * (1 - settings.held_out))
+        elif settings.text_file == run['text_file']:
+            raise UserError(f'{text_path} is not the text that the model in {path} has learned')
         shape = settings.batch_size, settings.training_seq_len
         loss, accuracy = measure(session, reader, [reader.losses, reader.hits], ids, start, *shape)
     print(f'Model: {path}')
@@ -2049,6 +2068,9 @@ def evaluate_model(session, reader, ix2vocab, path, settings):
     )
     print(f'Loss: {describe_loss(loss)}')
     print(f'Accuracy: {accuracy:.2%} of the characters were the likeliest one')
+
+
+HEATMAP_WIDTH = 40  # characters in a line
 
 
 def draw_heatmap(figure, text, probabilities, ix2vocab):
@@ -2060,7 +2082,7 @@ def draw_heatmap(figure, text, probabilities, ix2vocab):
       probabilities: float32 [characters - 1, vocab_size], of the second character and those after.
       ix2vocab: list of str.
     """
-    width = 40  # characters in a line
+    width = HEATMAP_WIDTH
     shown = {' ': '\u2423', '\n': '\u21b5', '\t': '\u21e5', UNKNOWN: '\ufffd'}
     symbols = [shown.get(symbol, symbol) for symbol in ix2vocab]
     likeliest = np.argsort(-probabilities, axis=1, kind='stable')[:, :5]
@@ -2091,22 +2113,22 @@ def save_heatmap(session, reader, ix2vocab, path, settings):
     """Draw what the model thought of each character of the text that `heatmap` holds."""
     check_prime_texts([settings.heatmap], ix2vocab, settings.clean_text)
     text = encode_prime(settings.heatmap, ix2vocab, settings.clean_text)
-    if text.size < 2:
-        raise UserError('heatmap needs two characters or more')
+    if not 2 <= text.size <= 2000:
+        raise UserError('heatmap needs a text of 2 to 2,000 characters')
     feed = {reader.x_data: text[:, :-1], reader.initial_state: reader.zero_state(1)}
     logits = session.run(reader.logits, feed)[0]
     exponentials = np.exp(logits - logits.max(axis=1, keepdims=True))
     probabilities = exponentials / exponentials.sum(axis=1, keepdims=True)
-    lines = math.ceil(text.size / 40)
+    size = 14, 0.7 + 2.2 * math.ceil(text.size / HEATMAP_WIDTH)
 
     def draw_on(figure):
         draw_heatmap(figure, text[0], probabilities, ix2vocab)
 
     picture = os.path.join(settings.temp_dir, 'heatmap.png')
-    save_picture(picture, (14, 0.7 + 2.2 * lines), draw_on)
+    save_picture(picture, draw_on, size)
     print(f'Model: {path}')
     print(f'The picture is {picture}')
-    show_picture((14, 0.7 + 2.2 * lines), draw_on)
+    show_picture(draw_on, size)
 
 
 def export_model(session, reader, ix2vocab, path, settings):
@@ -2134,46 +2156,36 @@ def export_model(session, reader, ix2vocab, path, settings):
             {'ids': reader.sampled},
         ),
     }
-    part = settings.export.rstrip(os.sep) + '.part'
-    shutil.rmtree(part, ignore_errors=True)
-    builder = tf.saved_model.Builder(part)
-    builder.add_meta_graph_and_variables(
-        session,
-        [tf.saved_model.SERVING],
-        signatures,
-        assets_collection=tf.get_collection(tf.GraphKeys.ASSET_FILEPATHS),
-        strip_default_attrs=True,
-    )
-    builder.save()
-    os.rename(part, settings.export)
+    parent = os.path.dirname(os.path.abspath(settings.export))
+    os.makedirs(parent, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=parent) as folder:
+        part = os.path.join(folder, 'part')
+        builder = tf.saved_model.Builder(part)
+        builder.add_meta_graph_and_variables(
+            session,
+            [tf.saved_model.SERVING],
+            signatures,
+            assets_collection=tf.get_collection(tf.GraphKeys.ASSET_FILEPATHS),
+            strip_default_attrs=True,
+        )
+        builder.save()
+        os.rename(part, settings.export)
     print(f'Model: {path}')
     print(f'The SavedModel is {settings.export}')
 
 
 def plot_runs(settings):
     """Draw the losses of the run in `temp_dir` again, or of the runs in the folders of `plot`."""
-    runs = {}
-    for folder in settings.plot or [settings.temp_dir]:
-        try:
-            runs[folder] = read_history(folder)
-        except (OSError, ValueError) as error:
-            reason = getattr(error, 'strerror', None) or error
-            raise UserError(f'{folder} has no history of a run: {reason}. Name another folder')
+    runs = {folder: read_history(folder) for folder in settings.plot or [settings.temp_dir]}
     if len(runs) == 1:
         ((folder, history),) = runs.items()
-        path = os.path.join(folder, 'loss.png')
-
-        def draw_on(figure):
-            draw_losses(figure, *history)
+        path = save_plot(folder, *history)
+        show_picture(lambda figure: draw_losses(figure, *history))
     else:
         path = os.path.join(settings.temp_dir, 'runs.png')
-
-        def draw_on(figure):
-            draw_runs(figure, runs)
-
-    save_picture(path, (8, 5), draw_on)
+        save_picture(path, lambda figure: draw_runs(figure, runs))
+        show_picture(lambda figure: draw_runs(figure, runs))
     print(f'The plot is {path}')
-    show_picture((8, 5), draw_on)
 
 
 # ---------------------------------------------------------------------------------------------
@@ -2196,6 +2208,8 @@ def run(arguments):
       UserError, OSError: what the user has to mend.
     """
     settings = read_settings(arguments)
+    if {'--heatmap=', '--export='} & set(arguments):
+        raise UserError('heatmap and export need a text, and got an empty one')
     tasks = given(settings, [*TASKS, 'plot'])
     if len(tasks) > 1:
         raise UserError(f'{" and ".join(tasks)}: only one of them at a time')
@@ -2219,11 +2233,13 @@ def main(arguments):
     except BrokenPipeError:  # who read the output, as `head` does, has gone
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
-    except (UserError, OSError) as error:
+    except (UserError, OSError, UnicodeError) as error:
         problem, status = str(error), 2
     except (tf.errors.ResourceExhaustedError, MemoryError):
         problem = 'memory is full; lower rnn_size, num_layers, batch_size or training_seq_len'
         status = 2
+    except tf.errors.OpError as error:
+        problem, status = f'TensorFlow failed: {one_line(error)}', 2
     except KeyboardInterrupt:
         problem, status = 'stopped', 130  # what a shell reports of a program that Ctrl-C ended
     print(f'{os.path.basename(__file__)}: {" ".join(problem.split())}.', file=sys.stderr)

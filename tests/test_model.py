@@ -14,16 +14,17 @@ class Stack:
 
     def __init__(self, num_layers=3, training_seq_len=TIME, **more):
         self.graph = tf.Graph()
-        arguments = dict(
-            rnn_size=UNITS, num_layers=num_layers, batch_size=BATCH, learning_rate=0.01,
-            training_seq_len=training_seq_len, vocab_size=VOCAB, embedding_size=2, **more,
-        )  # fmt: skip
+        settings = script.read_settings([
+            f'--rnn_size={UNITS}', f'--num_layers={num_layers}', f'--batch_size={BATCH}',
+            f'--training_seq_len={training_seq_len}', '--embedding_size=2',
+            *[f'--{name}={value}' for name, value in more.items()],
+        ])  # fmt: skip
         with self.graph.as_default():
             tf.set_random_seed(3)
             with tf.variable_scope('lstm_model'):
-                self.model = script.LSTM_Model(**arguments)
+                self.model = script.LSTM_Model(settings, VOCAB)
             with tf.variable_scope('lstm_model', reuse=True):
-                self.reader = script.LSTM_Model(infer_sample=True, **arguments)
+                self.reader = script.LSTM_Model(settings, VOCAB, infer_sample=True)
             self.variables = tf.trainable_variables()
             self.gradients = self.model.gradients
             self.initialize = tf.global_variables_initializer()
@@ -39,9 +40,10 @@ class Stack:
     def values(self):
         return {v.op.name: value for v, value in zip(self.variables, self.run(self.variables))}
 
-    def run(self, fetches, model=None):
+    def run(self, fetches, model=None, feed=None):
         model = model or self.model
         feed = {
+            **(feed or {}),
             model.x_data: self.x,
             model.y_output: self.y,
             model.initial_state: self.state,
@@ -174,7 +176,8 @@ def test_gradients_are_clipped_by_their_global_norm():
     squares = [np.sum(np.square(getattr(g, 'values', g), dtype=np.float64)) for g in gradients]
     with stack.graph.as_default():
         moments = [v for v in tf.global_variables() if v.op.name == 'lstm_model/lstm_model/W/AdamW']
-    norm, _ = stack.run([stack.model.gradient_norm, stack.model.train_op])
+    feed = {stack.model.learning_rate: 0.1}
+    norm, _ = stack.run([stack.model.gradient_norm, stack.model.train_op], feed=feed)
     assert norm > 0.01
     np.testing.assert_allclose(norm, np.sqrt(sum(squares)), rtol=1e-5)
     # After its first step Adam's first moment is a tenth of the gradient that it was given.

@@ -29,9 +29,10 @@ def test_help_lists_every_setting_with_its_comment_and_default(tmp_path):
     for name, value, comment in CONSTANTS:
         kind = type(getattr(script, name))
         metavar = {
-            list: 'str [str ...]',
+            str: 'text',
+            list: 'text [text ...]',
             bool: '[bool]',
-            type(None): '[str [str ...]]',
+            type(None): '[text [text ...]]',
         }.get(kind, kind.__name__)
         assert f'--{name} {metavar} {comment} ({value})' in output
 
@@ -64,6 +65,42 @@ def test_a_setting_edited_at_the_top_is_found_with_or_without_its_comment(tmp_pa
     assert (status, output, errors) == (0, "192 ['so', 'long']\n", '')
 
 
+def test_a_setting_edited_in_another_style_is_one_all_the_same(tmp_path):
+    source = SCRIPT.read_text(encoding='utf-8')
+    source = source.replace('\nrnn_size = 128  # units', '\nrnn_size=64 # units')
+    source = source.replace('\nkeep_prob = 1.0 ', '\nkeep_prob: float = 1 ')
+    (tmp_path / 'edited.py').write_text(source, encoding='utf-8')
+    arguments = '["--keep_prob=0.5"]'
+    probe = f'import edited; s = edited.read_settings({arguments}); print(s.rnn_size, s.keep_prob)'
+    status, output, errors = run_script(
+        cwd=tmp_path, python=(sys.executable, '-c', probe), PYTHONPATH=str(tmp_path)
+    )
+    assert (status, output, errors) == (0, '64 0.5\n', '')
+
+
+@pytest.mark.parametrize(
+    'name, value, words',
+    [
+        ('rnn_size', 64.0, 'an int'),
+        ('epochs', True, 'an int'),
+        ('keep_prob', None, 'a number'),
+        ('clean_text', 1, 'True or False'),
+        ('temp_dir', None, 'a text'),
+        ('prime_texts', 'so', 'a list'),
+        ('prime_texts', [1, 2], 'a list'),
+        ('prime_texts', [], 'one text or more'),
+        ('plot', 'temp', 'a list'),
+    ],
+)
+def test_a_constant_edited_to_something_else_is_told(name, value, words, monkeypatch, capsys):
+    monkeypatch.setattr(script, name, value)
+    with pytest.raises(SystemExit):
+        script.read_settings([])
+    errors = capsys.readouterr().err
+    assert f'{name} is {value!r}' in errors or 'one text or more' in errors
+    assert words in errors
+
+
 def test_several_prime_texts_can_be_given():
     settings = script.read_settings(['--prime_texts', 'to be', 'or not'])
     assert settings.prime_texts == ['to be', 'or not']
@@ -78,15 +115,15 @@ def test_several_prime_texts_can_be_given():
         ('--clean_text=perhaps', ['--clean_text', "'perhaps'", 'bool']),
         ('--learning_rate=fast', ['--learning_rate', "'fast'", 'float']),
         ('--rnn=64', ['--rnn=64']),
-        ('--rnn_size=0', ['--rnn_size', '0', 'from 1']),
-        ('--log_every=0', ['--log_every', '0', 'from 1']),
-        ('--epochs=-1', ['--epochs', '-1', 'from 1']),
-        ('--held_out=1', ['--held_out', '1.0', 'to 0.9']),
-        ('--held_out=0', ['--held_out', '0.0']),
-        ('--temperature=-1', ['--temperature', '0.0']),
-        ('--learning_rate=nan', ['--learning_rate', 'nan']),
-        ('--seed=-1', ['--seed', '-1', 'from 0']),
-        ('--prime_texts=', ['--prime_texts', 'empty']),
+        ('--rnn_size=0', ['rnn_size is', '0', 'from 1']),
+        ('--log_every=0', ['log_every is', '0', 'from 1']),
+        ('--epochs=-1', ['epochs is', '-1', 'from 1']),
+        ('--held_out=1', ['held_out is', '1.0', 'to 0.9']),
+        ('--held_out=0', ['held_out is', '0.0']),
+        ('--temperature=-1', ['temperature is', '0.0']),
+        ('--learning_rate=nan', ['learning_rate is', 'nan']),
+        ('--seed=-1', ['seed is', '-1', 'from 0']),
+        ('--prime_texts=', ['prime_texts', 'one character or more']),
     ],
 )
 def test_a_wrong_setting_ends_in_one_sentence_and_status_2(tmp_path, argument, words):

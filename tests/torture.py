@@ -56,8 +56,8 @@ def kill_once(folder, moments):
 
 def stamp(temp):
     """Return what changes when a save begins."""
-    part = temp / 'history.json.part'
-    return part.exists(), [path.stat().st_mtime_ns for path in temp.glob('history.json')]
+    parts = list(temp.glob('history.json.*.part'))
+    return parts, [path.stat().st_mtime_ns for path in temp.glob('history.json')]
 
 
 def torture(number, text, expected):
