@@ -63,6 +63,7 @@ def finish(folder, undisturbed):
     status, output, errors = run_script(*ARGUMENTS, cwd=folder)
     assert (status, errors) == (0, '')
     assert content(folder / 'temp') == content(undisturbed[0] / 'temp')
+    assert len(list((folder / 'temp' / 'best').glob('*.index'))) == 1
     assert samples(output) == samples(undisturbed[1])[-len(samples(output)) :]
     return output
 
@@ -222,6 +223,20 @@ def test_an_end_that_cannot_be_saved_is_an_error_and_the_run_can_go_on(folder, u
     assert (process.returncode, errors.count('\n')) == (2, 1)
     assert 'not saved at iteration' in errors
     assert 'Continuing after iteration 50' in finish(folder, undisturbed)
+
+
+def test_a_plot_that_cannot_be_drawn_is_told_and_no_more(folder, undisturbed):
+    (folder / 'temp' / 'loss.png').mkdir(parents=True)
+    assert 'The plot was not drawn' in finish(folder, undisturbed)
+
+
+def test_what_is_left_of_a_run_without_its_checkpoints_is_moved_aside(folder, undisturbed):
+    assert run_script(*ARGUMENTS, '--max_iterations=30', cwd=folder)[0] == 0
+    for path in (folder / 'temp').glob('model-*'):
+        path.unlink()
+    (folder / 'temp' / 'photo.png').write_bytes(b'not of a run')
+    assert 'The earlier run is now in' in finish(folder, undisturbed)
+    assert (folder / 'temp' / 'photo.png').exists()
 
 
 def test_progress_is_that_of_the_checkpoint_where_the_history_is_ahead(folder, undisturbed):

@@ -168,9 +168,12 @@ def test_without_a_text_the_held_out_part_is_evaluated_as_in_training(trained):
         use(trained, '--evaluate')
     (trained / 'moved.txt').rename(trained / 'short.txt')
     try:
-        loss, _ = figures(use(trained, '--evaluate'))
         history = json.loads((trained / 'temp' / 'history.json').read_text())
-        assert abs(loss - min(loss for _, loss in history['held_out_losses'])) < 1e-4
+        expected = min(loss for _, loss in history['held_out_losses'])
+        for arguments in ((), ('--text_file=./short.txt',)):  # never what was trained on
+            output = use(trained, '--evaluate', *arguments)
+            assert abs(figures(output)[0] - expected) < 1e-4
+            assert 'the held-out part of' in output
     finally:
         (trained / 'short.txt').rename(trained / 'moved.txt')
 
@@ -295,9 +298,11 @@ def test_tensorboard_gets_the_scalars_the_samples_the_weights_the_graph_and_the_
         (('--sample', '--checkpoint=temp/model-7'), ['temp/model-7', 'cannot be used']),
         (('--sample', '--prime_text=\N{COMBINING ACUTE ACCENT}'), ['no character to begin with']),
         (('--evaluate', '--text_file=nowhere.txt'), ['nowhere.txt cannot be read']),
-        (('--heatmap=x',), ['two characters']),
+        (('--heatmap=x',), ['2 to 2,000']),
         (('--export=temp',), ['temp exists already']),
-        (('--plot', 'nothing'), ['nothing has no history']),
+        (('--plot', 'nothing'), ['nothing/history.json cannot be read']),
+        (('--heatmap=',), ['empty']),
+        (('--export=moved.txt/1',), ['moved.txt']),
     ],
 )
 def test_wrong_use_ends_in_one_sentence_and_changes_nothing(trained, arguments, words):
