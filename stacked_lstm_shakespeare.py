@@ -1034,47 +1034,41 @@ class LSTM_Model:
         self.num = tf.placeholder(tf.int32, [], 'num')
         self.temperature = tf.placeholder(tf.float32, [], 'temperature')
         self.sample_seed = tf.placeholder(tf.int32, [2], 'sample_seed')
-        prime_len = tf.shape(self.prime)[1]
+        layers, two, _, rnn_size = self.initial_state.shape.as_list()
+        zeros = tf.zeros([layers, two, tf.shape(self.prime)[0], rnn_size])
+        self.sampling_state = tf.placeholder_with_default(
+            zeros, self.initial_state.shape, 'sampling_state'
+        )
+        _, state = tf.nn.dynamic_rnn(  # the last character is read by the first step of the loop
+            self.lstm_cell,
+            tf.nn.embedding_lookup(self.embedding_mat, self.prime[:, :-1]),
+            initial_state=unpack_state(self.sampling_state),
+        )
+        # At temperature 0 all but the likeliest are so far below that they are never drawn.
+        scale = 1 / tf.maximum(self.temperature, 1e-30)
 
-        def step(position, character, state, sampled):
+        def step(position, seed, character, state, sampled):
             inputs = tf.nn.embedding_lookup(self.embedding_mat, character)  # [streams, embedding]
             with tf.variable_scope('rnn'):
                 output, state = self.lstm_cell(inputs, state)
-            logits = tf.matmul(output, self.W) + self.b  # [streams, vocab]
+            logits = (tf.matmul(output, self.W) + self.b) * scale  # [streams, vocab]
             if top_k:
                 lowest = tf.nn.top_k(logits, min(top_k, logits.shape[1].value))[0][:, -1:]
                 logits = tf.where(logits < lowest, tf.fill(tf.shape(logits), -np.inf), logits)
-            following = self._draw(logits, position)
-            following = tf.cond(
-                position + 1 < prime_len, lambda: self.prime[:, position + 1], lambda: following
-            )
-            return position + 1, following, state, sampled.write(position, following)
+            # A stateless draw depends on its seed alone, not on what was drawn before.
+            drawn = tf.random.stateless_categorical(logits, 1, seed, dtype=tf.int32)[:, 0]
+            drawn = tf.minimum(drawn, logits.shape[1].value - 1)  # where no logit is a number
+            seed = tf.add(seed, [0, 1])
+            return position + 1, seed, drawn, state, sampled.write(position, drawn)
 
-        shape = self.initial_state.shape
-        zeros = tf.zeros([*shape[:2].as_list(), tf.shape(self.prime)[0], shape[3].value])
-        self.sampling_state = tf.placeholder_with_default(zeros, shape, 'sampling_state')
-        length = prime_len + self.num - 1
-        _, _, final_state, sampled = tf.while_loop(
-            lambda position, *_: position < length,
+        *_, final_state, sampled = tf.while_loop(
+            lambda position, *_: position < self.num,
             step,
-            (
-                0,
-                self.prime[:, 0],
-                unpack_state(self.sampling_state),
-                tf.TensorArray(tf.int32, length),
-            ),
+            (0, self.sample_seed, self.prime[:, -1], state, tf.TensorArray(tf.int32, self.num)),
+            parallel_iterations=1,  # each waits for the one before it anyway
         )
         self.sampled_state = pack_state(final_state)
-        self.sampled = tf.transpose(sampled.stack())[:, -self.num :]
-
-    def _draw(self, logits, position):
-        """Draw ids, int32 [streams], from softmax(logits / temperature)."""
-        # At temperature 0 all but the likeliest are so far below that they are never drawn.
-        logits /= tf.maximum(self.temperature, 1e-30)
-        # A stateless draw depends on its seed alone, not on what was drawn before.
-        seed = self.sample_seed + tf.stack([0, position])
-        drawn = tf.random.stateless_categorical(logits, 1, seed, dtype=tf.int32)[:, 0]
-        return tf.minimum(drawn, logits.shape[1].value - 1)  # where no logit is a number
+        self.sampled = tf.transpose(sampled.stack())
 
 
 def unpack_state(state):
