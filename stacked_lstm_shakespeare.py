@@ -14,6 +14,7 @@ import argparse
 import collections
 import concurrent.futures
 import contextlib
+import ctypes
 import functools
 import glob
 import hashlib
@@ -57,6 +58,7 @@ try:  # (Python 2 stops at the next line, and shows it.)
         raise ImportError("No module named 'matplotlib'")
     import numpy as np
     import requests
+    from tensorflow.python.client import device_lib
     from tensorflow.python.util import deprecation
     from tqdm import tqdm
 except Exception as problem:  # not only ImportError: a wrong protobuf raises TypeError
@@ -97,6 +99,7 @@ warmup_iterations = 100  # iterations in which the rate rises from 0
 max_gradient_norm = 5.0  # gradients of a larger global norm are scaled down to it
 average_decay = 0.99  # held-out loss and samples are of the weights' mean over some 1/(1 - this)
 max_iterations = 0  # stop after so many iterations; 0: when all epochs are done
+device = 'auto'  # 'cpu', 'gpu', or 'auto': a GPU where TensorFlow finds one
 threads_per_operation = 1  # CPU threads for each; operations run side by side, one a core
 seed = 1  # of initial weights, stream offsets and samples
 
@@ -151,6 +154,7 @@ RANGES = {  # lowest and highest; whole numbers where these are
 }
 
 
+DEVICES = ('auto', 'cpu', 'gpu')
 FLAGS = ('clean_text', 'residual', 'restart', 'sample', 'evaluate')
 LISTS = ('prime_texts', 'plot')
 
@@ -224,22 +228,27 @@ def read_settings(arguments, **defaults):
 def find_fault(name, value):
     """Return what is wrong with the value of a setting, str; None if nothing is."""
     kind = kind_of(name)
-    if kind in (int, float):
-        numbers = (int,) if kind is int else (int, float)
-        if not isinstance(value, numbers) or isinstance(value, bool):
-            return f'{name} is {value!r}, and has to be {"an int" if kind is int else "a number"}'
+    texts = value if isinstance(value, list) else []
+    fits, wanted = {
+        bool: (isinstance(value, bool), 'True or False'),
+        int: (isinstance(value, int) and not isinstance(value, bool), 'a whole number'),
+        float: (isinstance(value, (int, float)) and not isinstance(value, bool), 'a number'),
+        str: (isinstance(value, str), 'a text'),
+        list: (
+            all(isinstance(text, str) and text for text in texts),
+            'a list of texts, none empty',
+        ),
+    }[kind]
+    if name == 'prime_texts':
+        fits = fits and texts
+    elif name == 'plot':
+        fits = fits and (texts or value in (None, []))
+    elif name == 'device':
+        fits, wanted = value in DEVICES, f'one of {", ".join(DEVICES)}'
+    elif name in RANGES and fits:
         low, high = RANGES[name]
-        if not low <= value <= high:
-            return f'{name} is {value}, and has to be from {low} to {high}'
-    elif kind is list:
-        texts = [] if value is None and name == 'plot' else value
-        if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
-            return f'{name} is {value!r}, and has to be a list of texts'
-        if name == 'prime_texts' and not (texts and all(texts)):
-            return 'prime_texts needs one text or more, each of one character or more'
-    elif not isinstance(value, kind):
-        return f'{name} is {value!r}, and has to be {"True or False" if kind is bool else "a text"}'
-    return None
+        fits, wanted = low <= value <= high, f'from {low} to {high}'
+    return None if fits else f'{name} is {value!r}, and has to be {wanted}'
 
 
 def given(settings, names):
@@ -726,6 +735,7 @@ def prepare_text(settings):
     print('Building Shakespeare Vocab by Characters')
     ix2vocab = build_vocab(path, settings.clean_text, settings.min_word_freq)
     print(f'Vocabulary Length = {len(ix2vocab)}')
+    check_device(session_config(settings.threads_per_operation, settings.device), settings.device)
     check_memory(settings, len(ix2vocab))
     check_prime_texts(settings.prime_texts, ix2vocab, settings.clean_text)
     ids_path = os.path.join(settings.temp_dir, 'text.ids')
@@ -1159,7 +1169,7 @@ def learning_rate_at(iteration, num_iterations, peak, warmup_iterations):
     return peak * 0.5 * (1 + math.cos(math.pi * min(1, done)))
 
 
-def session_config(threads_per_operation):
+def session_config(threads_per_operation, device='auto'):
     """Return the tf.ConfigProto for training and sampling."""
     config = tf.ConfigProto(
         # One thread for each operation and several operations at once: the layers then run side
@@ -1167,6 +1177,7 @@ def session_config(threads_per_operation):
         intra_op_parallelism_threads=threads_per_operation,
         inter_op_parallelism_threads=available_cores(),
         allow_soft_placement=True,
+        device_count={'GPU': 0} if device == 'cpu' else {},
     )
     config.gpu_options.allow_growth = True
     # The optimizer of graphs takes seconds at the start and finds nothing to gain in this one.
@@ -1312,6 +1323,36 @@ def show_picture(draw_on, size=(8, 5)):
     if pyplot.get_backend().lower() != 'agg':
         draw_on(pyplot.figure(figsize=size))
         pyplot.show()
+
+
+# What TensorFlow 1.15 loads for a GPU, as Linux names it.
+CUDA_LIBRARIES = (
+    *('libcuda.so.1', 'libcudart.so.10.0', 'libcublas.so.10.0', 'libcufft.so.10.0'),
+    *('libcurand.so.10.0', 'libcusolver.so.10.0', 'libcusparse.so.10.0', 'libcudnn.so.7'),
+)
+
+
+def check_device(config, device):
+    """Raise UserError if the user asks for a GPU and TensorFlow finds none."""
+    if device != 'gpu':
+        return
+    found = device_lib.list_local_devices(config)
+    if not any(one.device_type == 'GPU' for one in found):
+        missing = [name for name in CUDA_LIBRARIES if not can_load(name)]
+        reason = f'cannot load {", ".join(missing)}' if missing else 'none that it can use is there'
+        raise UserError(
+            f'TensorFlow found no GPU: {reason}. It needs an NVIDIA driver, CUDA 10.0 and cuDNN 7; '
+            f'or leave device out'
+        )
+
+
+def can_load(library):
+    """Return whether the system finds a shared library."""
+    try:
+        ctypes.CDLL(library)
+    except OSError:
+        return False
+    return True
 
 
 def device_in_use(session):
@@ -1790,9 +1831,8 @@ def train(settings):
         graph.finalize()  # an operation added after this, by mistake, is an error
     with contextlib.ExitStack() as stack:
         stop = stack.enter_context(StopRequest())
-        session = stack.enter_context(
-            tf.Session(graph=graph, config=session_config(settings.threads_per_operation))
-        )
+        config = session_config(settings.threads_per_operation, settings.device)
+        session = stack.enter_context(tf.Session(graph=graph, config=config))
         print(f'Training on {device_in_use(session)}')
         session.run(initialize)
         progress = begin_or_continue(session, model, ids, settings)
@@ -2001,7 +2041,8 @@ def use_model(task, settings):
         raise UserError(f'the vocabulary in {settings.temp_dir} is damaged')
     with deprecation.silence(), tf.Graph().as_default() as graph:
         reader, saver = build_reader(settings, len(ix2vocab))
-    config = session_config(settings.threads_per_operation)
+    config = session_config(settings.threads_per_operation, settings.device)
+    check_device(config, settings.device)
     with graph.as_default(), tf.Session(config=config) as session:
         path = restore_model(session, saver, settings)
         task(session, reader, ix2vocab, path, settings)

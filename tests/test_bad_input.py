@@ -62,6 +62,7 @@ CASES = [
     ('--rnn_size',),
     ('--clean_text=perhaps',),
     ('--restart=2',),
+    ('--device=tpu',),
     ('--learning_rate=inf',),
     ('--prime_texts=',),
     ('--prime_texts',),
