@@ -27,6 +27,7 @@ import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tarfile
@@ -251,11 +252,6 @@ def find_fault(name, value):
     return None if fits else f'{name} is {value!r}, and has to be {wanted}'
 
 
-def given(settings, names):
-    """Return those of some settings that ask for something: names of flags or texts not empty."""
-    return [name for name in names if getattr(settings, name) not in (False, '', None)]
-
-
 # ---------------------------------------------------------------------------------------------
 # Text: where it comes from
 # ---------------------------------------------------------------------------------------------
@@ -315,8 +311,6 @@ def make_folder(path, name):
     Raises:
       UserError: it cannot be made, or nothing can be written there.
     """
-    if set(path) & set('[]*?'):
-        raise UserError(f'{path} has one of []*? in it, which TensorFlow does not take as a name')
     try:
         os.makedirs(path, exist_ok=True)
         with tempfile.TemporaryFile(dir=path):
@@ -721,23 +715,28 @@ def stream_offset(seed, epoch, training_seq_len):
     return np.random.RandomState([seed, epoch]).randint(training_seq_len)
 
 
-def prepare_text(settings):
-    """Return the vocabulary, the ids of the whole text, and where its held-out part begins.
-
-    The ids are a read-only np.memmap [characters]: training reads them from the disk as it goes,
-    so a text may be larger than memory.
+def prepare_vocab(settings):
+    """Return the path of the text to learn, and its vocabulary, list of str.
 
     Raises:
-      UserError: there is no text, or nothing can be learned from it, or it is too short, or the
-        rest of the settings do not go with it. Nothing is written then.
+      UserError: there is no text that can be read.
     """
     path = find_text(settings)
     print('Building Shakespeare Vocab by Characters')
     ix2vocab = build_vocab(path, settings.clean_text, settings.min_word_freq)
     print(f'Vocabulary Length = {len(ix2vocab)}')
-    check_device(session_config(settings.threads_per_operation, settings.device), settings.device)
-    check_memory(settings, len(ix2vocab))
-    check_prime_texts(settings.prime_texts, ix2vocab, settings.clean_text)
+    return path, ix2vocab
+
+
+def prepare_ids(path, ix2vocab, settings):
+    """Return the ids of the whole text, and where its held-out part begins.
+
+    The ids are a read-only np.memmap [characters]: training reads them from the disk as it goes,
+    so a text may be larger than memory.
+
+    Raises:
+      UserError: nothing can be learned from the text, or it is too short. Nothing is written then.
+    """
     ids_path = os.path.join(settings.temp_dir, 'text.ids')
     with whole_file(ids_path) as file:
         num_ids, unknown = encode_text(path, settings.clean_text, ix2vocab, file)
@@ -753,8 +752,7 @@ def prepare_text(settings):
     print(f'{split:,} characters to learn, {num_ids - split:,} held out')
     if unknown:
         print(f"{unknown:,} of them are rare and read as 'unknown'")
-    print(describe_size(count_parameters(settings, len(ix2vocab)), split))
-    return ix2vocab, np.memmap(ids_path, id_type(ix2vocab), 'r'), split
+    return np.memmap(ids_path, id_type(ix2vocab), 'r'), split
 
 
 # ---------------------------------------------------------------------------------------------
@@ -799,11 +797,6 @@ def concat_gradient(operation, gradient):
 
 
 CELL_GRADIENTS = {name: f'Cell{name}' for name in ('MatMul', 'BiasAdd', 'Add', 'ConcatV2')}
-
-
-def available_cores():
-    """Return how many CPU cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()
 
 
 def unroll(cell, inputs, state):
@@ -931,6 +924,7 @@ class LSTM_Model:
       saver, best_saver: tf.train.Saver of the newest models and of the best.
 
       For measuring and sampling:
+      probabilities: float32 [batch, time, vocab_size], of each symbol to come next.
       hits: float32 [batch, time], 1 where the target is the likeliest character, else 0.
       prime: int32 [streams, characters], to be fed: how the texts begin, one character or more.
       num, temperature, sample_seed: int32, float32 scalars and int32 [2], to be fed.
@@ -1035,6 +1029,7 @@ class LSTM_Model:
         self.losses = tf.nn.sparse_softmax_cross_entropy_with_logits(
             labels=self.y_output, logits=self.logits
         )
+        self.probabilities = tf.nn.softmax(self.logits)
         likeliest = tf.argmax(self.logits, axis=2, output_type=tf.int32)
         self.hits = tf.to_float(tf.equal(likeliest, self.y_output))
 
@@ -1153,20 +1148,13 @@ def build_models(settings, vocab_size):
 
 
 # ---------------------------------------------------------------------------------------------
-# Training
+# The device
 # ---------------------------------------------------------------------------------------------
 
 
-def learning_rate_at(iteration, num_iterations, peak, warmup_iterations):
-    """Return the rate of an iteration, counted from 1: a linear rise, then a cosine down to 0.
-
-    Goyal et al., "Accurate, Large Minibatch SGD", 2017, for the warm-up; Loshchilov and Hutter,
-    "SGDR", 2017, for the cosine.
-    """
-    if iteration <= warmup_iterations:
-        return peak * iteration / warmup_iterations
-    done = (iteration - warmup_iterations) / max(1, num_iterations - warmup_iterations)
-    return peak * 0.5 * (1 + math.cos(math.pi * min(1, done)))
+def available_cores():
+    """Return how many CPU cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()
 
 
 def session_config(threads_per_operation, device='auto'):
@@ -1183,6 +1171,61 @@ def session_config(threads_per_operation, device='auto'):
     # The optimizer of graphs takes seconds at the start and finds nothing to gain in this one.
     config.graph_options.rewrite_options.disable_meta_optimizer = True
     return config
+
+
+# What TensorFlow 1.15 loads for a GPU, as Linux names it.
+CUDA_LIBRARIES = (
+    *('libcuda.so.1', 'libcudart.so.10.0', 'libcublas.so.10.0', 'libcufft.so.10.0'),
+    *('libcurand.so.10.0', 'libcusolver.so.10.0', 'libcusparse.so.10.0', 'libcudnn.so.7'),
+)
+
+
+def check_device(config, device):
+    """Raise UserError if the user asks for a GPU and TensorFlow finds none."""
+    if device != 'gpu':
+        return
+    found = device_lib.list_local_devices(config)
+    if not any(one.device_type == 'GPU' for one in found):
+        missing = [name for name in CUDA_LIBRARIES if not can_load(name)]
+        reason = f'cannot load {", ".join(missing)}' if missing else 'none that it can use is there'
+        raise UserError(
+            f'TensorFlow found no GPU: {reason}. It needs an NVIDIA driver, CUDA 10.0 and cuDNN 7; '
+            f'or leave device out'
+        )
+
+
+def can_load(library):
+    """Return whether the system finds a shared library."""
+    try:
+        ctypes.CDLL(library)
+    except OSError:
+        return False
+    return True
+
+
+def device_in_use(session):
+    """Return the name of the device that TensorFlow trains on."""
+    gpus = [device.name for device in session.list_devices() if device.device_type == 'GPU']
+    cores = available_cores()
+    cpu = f'the CPU, {cores} core{"s" if cores > 1 else ""}: TensorFlow found no GPU'
+    return f'the GPU {gpus[0]}' if gpus else cpu
+
+
+# ---------------------------------------------------------------------------------------------
+# Training, one step
+# ---------------------------------------------------------------------------------------------
+
+
+def learning_rate_at(iteration, num_iterations, peak, warmup_iterations):
+    """Return the rate of an iteration, counted from 1: a linear rise, then a cosine down to 0.
+
+    Goyal et al., "Accurate, Large Minibatch SGD", 2017, for the warm-up; Loshchilov and Hutter,
+    "SGDR", 2017, for the cosine.
+    """
+    if iteration <= warmup_iterations:
+        return peak * iteration / warmup_iterations
+    done = (iteration - warmup_iterations) / max(1, num_iterations - warmup_iterations)
+    return peak * 0.5 * (1 + math.cos(math.pi * min(1, done)))
 
 
 def train_step(session, model, x, y, state, rate):
@@ -1242,6 +1285,10 @@ def measure(session, model, what, ids, start, batch_size, training_seq_len):
             totals += [value[targets < ends].sum(dtype=np.float64) for value in values]
     return list(totals / (len(ids) - start))
 
+
+# ---------------------------------------------------------------------------------------------
+# Pictures
+# ---------------------------------------------------------------------------------------------
 
 # Pairs of these the colour-blind can tell apart too (Okabe and Ito, 2008).
 COLORS = ('#0072b2', '#d55e00', '#009e73', '#cc79a7', '#56b4e9', '#e69f00', '#000000')
@@ -1325,42 +1372,43 @@ def show_picture(draw_on, size=(8, 5)):
         pyplot.show()
 
 
-# What TensorFlow 1.15 loads for a GPU, as Linux names it.
-CUDA_LIBRARIES = (
-    *('libcuda.so.1', 'libcudart.so.10.0', 'libcublas.so.10.0', 'libcufft.so.10.0'),
-    *('libcurand.so.10.0', 'libcusolver.so.10.0', 'libcusparse.so.10.0', 'libcudnn.so.7'),
-)
+HEATMAP_WIDTH = 40  # characters in a line
 
 
-def check_device(config, device):
-    """Raise UserError if the user asks for a GPU and TensorFlow finds none."""
-    if device != 'gpu':
-        return
-    found = device_lib.list_local_devices(config)
-    if not any(one.device_type == 'GPU' for one in found):
-        missing = [name for name in CUDA_LIBRARIES if not can_load(name)]
-        reason = f'cannot load {", ".join(missing)}' if missing else 'none that it can use is there'
-        raise UserError(
-            f'TensorFlow found no GPU: {reason}. It needs an NVIDIA driver, CUDA 10.0 and cuDNN 7; '
-            f'or leave device out'
-        )
+def draw_heatmap(figure, text, probabilities, ix2vocab):
+    """Draw how likely each character of a text was, and the five likeliest in its place.
 
-
-def can_load(library):
-    """Return whether the system finds a shared library."""
-    try:
-        ctypes.CDLL(library)
-    except OSError:
-        return False
-    return True
-
-
-def device_in_use(session):
-    """Return the name of the device that TensorFlow trains on."""
-    gpus = [device.name for device in session.list_devices() if device.device_type == 'GPU']
-    cores = available_cores()
-    cpu = f'the CPU, {cores} core{"s" if cores > 1 else ""}: TensorFlow found no GPU'
-    return f'the GPU {gpus[0]}' if gpus else cpu
+    Args:
+      figure: matplotlib Figure.
+      text: int32 [characters], ids.
+      probabilities: float32 [characters - 1, vocab_size], of the second character and those after.
+      ix2vocab: list of str.
+    """
+    width = HEATMAP_WIDTH
+    shown = {' ': '\u2423', '\n': '\u21b5', '\t': '\u21e5', UNKNOWN: '\ufffd'}
+    symbols = [shown.get(symbol, symbol) for symbol in ix2vocab]
+    likeliest = np.argsort(-probabilities, axis=1, kind='stable')[:, :5]
+    lines = math.ceil(len(text) / width)
+    for line, axes in enumerate(figure.subplots(lines, 1, squeeze=False)[:, 0]):
+        # The first row is the text itself; what came before its first character is not known.
+        places = range(line * width, min((line + 1) * width, len(text)))
+        shades = np.full([1 + likeliest.shape[1], width], np.nan)
+        for column, place in enumerate(places):
+            rows = [text[place], *likeliest[place - 1]] if place else [text[0]]
+            for row, ix in enumerate(rows):
+                shades[row, column] = probabilities[place - 1, ix] if place else np.nan
+                dark = place and shades[row, column] > 0.5
+                color, weight = 'white' if dark else 'black', 'normal' if row else 'bold'
+                axes.text(
+                    column, row + (0.15 if row else 0), symbols[ix], ha='center', va='center',
+                    color=color, weight=weight, family='monospace',
+                )  # fmt: skip
+        image = axes.imshow(shades, cmap='Blues', vmin=0, vmax=1, aspect='equal')
+        axes.axhline(0.5, color='black', linewidth=0.8)
+        axes.set_yticks([0, 1, likeliest.shape[1]])
+        axes.set_yticklabels(['text', 'likeliest', 'less likely'])
+        axes.set_xticks([])
+    figure.colorbar(image, ax=figure.axes, label='probability', shrink=0.6)
 
 
 # ---------------------------------------------------------------------------------------------
@@ -1388,26 +1436,41 @@ OF_A_RUN = (
 class StopRequest:
     """Turns the first Ctrl-C or SIGTERM into a request; the next one ends the process at once.
 
+    Python calls its own handlers only between two calls, and a session call can last. Therefore
+    a thread waits for what Python writes into a socket at the moment that a signal comes.
+
     Attributes:
       signal: int, the number of the signal that came; None before.
     """
+
+    SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
     def __init__(self):
         self.signal = None
 
     def __enter__(self):
-        numbers = signal.SIGINT, signal.SIGTERM
-        self.earlier = {number: signal.signal(number, self.receive) for number in numbers}
+        self.reader, self.writer = socket.socketpair()
+        self.writer.setblocking(False)
+        signal.set_wakeup_fd(self.writer.fileno())
+        threading.Thread(target=self.watch, daemon=True).start()
+        self.earlier = {number: signal.signal(number, lambda *_: None) for number in self.SIGNALS}
         return self
 
-    def receive(self, number, _):
-        if self.signal:
-            raise KeyboardInterrupt
-        self.signal = number
+    def watch(self):
+        with self.reader:
+            for byte in iter(lambda: self.reader.recv(1), b''):
+                (number,) = byte
+                if number in self.SIGNALS and self.signal:
+                    print(f'{os.path.basename(__file__)}: stopped at once.', file=sys.stderr)
+                    os._exit(128 + number)
+                elif number in self.SIGNALS:
+                    self.signal = number
 
     def __exit__(self, *_):
+        signal.set_wakeup_fd(-1)
         for number, handler in self.earlier.items():
             signal.signal(number, handler)
+        self.writer.close()  # the thread reads to the end, and ends
 
 
 def lock(path):
@@ -1442,8 +1505,13 @@ def only_run_in(folder):
     Windows, where Python has no fcntl, runs are not kept apart.
 
     Raises:
-      UserError: another run is there, or nothing can be written there.
+      UserError: another run is there, or nothing can be written there, or TensorFlow cannot take
+        the name.
     """
+    if set(folder) & set('[]*?'):
+        raise UserError(
+            f'{folder} has one of []*? in it, which TensorFlow takes for a pattern. Give another'
+        )
     with contextlib.ExitStack() as at_the_end:
         if not os.path.exists(folder):
             at_the_end.callback(remove_if_empty, folder)
@@ -1822,7 +1890,13 @@ def train(settings):
     Returns:
       The exit status: 0, or 128 and the number of the signal that stopped the run.
     """
-    ix2vocab, ids, split = prepare_text(settings)
+    config = session_config(settings.threads_per_operation, settings.device)
+    check_device(config, settings.device)
+    path, ix2vocab = prepare_vocab(settings)
+    check_memory(settings, len(ix2vocab))
+    check_prime_texts(settings.prime_texts, ix2vocab, settings.clean_text)
+    ids, split = prepare_ids(path, ix2vocab, settings)
+    print(describe_size(count_parameters(settings, len(ix2vocab)), split))
     # (To look for deprecated arguments takes TensorFlow a fifth of the time to build a graph.)
     with deprecation.silence(), tf.Graph().as_default() as graph:
         model, sampler = build_models(settings, len(ix2vocab))
@@ -1831,7 +1905,6 @@ def train(settings):
         graph.finalize()  # an operation added after this, by mistake, is an error
     with contextlib.ExitStack() as stack:
         stop = stack.enter_context(StopRequest())
-        config = session_config(settings.threads_per_operation, settings.device)
         session = stack.enter_context(tf.Session(graph=graph, config=config))
         print(f'Training on {device_in_use(session)}')
         session.run(initialize)
@@ -2014,8 +2087,8 @@ def restore_model(session, saver, settings):
     Raises:
       UserError: there is none that can be read.
     """
-    problem = ''
-    for _ in range(5):  # A run that is going on may replace one that was just found.
+    for _ in range(5):
+        problem = ''
         if settings.checkpoint:
             paths = [re.sub(r'\.(index|data-\S*)$', '', settings.checkpoint)]
         else:
@@ -2026,6 +2099,8 @@ def restore_model(session, saver, settings):
                 saver.restore(session, path)
             except (tf.errors.OpError, ValueError) as error:
                 problem = f'{path} cannot be used: {one_line(error)}'
+                if not settings.checkpoint and not os.path.exists(f'{path}.index'):
+                    break  # a run that is going on has just replaced it: look again
             else:
                 if problem:
                     print(f'{problem}. Using {path}', file=sys.stderr)
@@ -2105,45 +2180,6 @@ def evaluate_model(session, reader, ix2vocab, path, settings):
     print(f'Accuracy: {accuracy:.2%} of the characters were the likeliest one')
 
 
-HEATMAP_WIDTH = 40  # characters in a line
-
-
-def draw_heatmap(figure, text, probabilities, ix2vocab):
-    """Draw how likely each character of a text was, and the five likeliest in its place.
-
-    Args:
-      figure: matplotlib Figure.
-      text: int32 [characters], ids.
-      probabilities: float32 [characters - 1, vocab_size], of the second character and those after.
-      ix2vocab: list of str.
-    """
-    width = HEATMAP_WIDTH
-    shown = {' ': '\u2423', '\n': '\u21b5', '\t': '\u21e5', UNKNOWN: '\ufffd'}
-    symbols = [shown.get(symbol, symbol) for symbol in ix2vocab]
-    likeliest = np.argsort(-probabilities, axis=1, kind='stable')[:, :5]
-    lines = math.ceil(len(text) / width)
-    for line, axes in enumerate(figure.subplots(lines, 1, squeeze=False)[:, 0]):
-        # The first row is the text itself; what came before its first character is not known.
-        places = range(line * width, min((line + 1) * width, len(text)))
-        shades = np.full([1 + likeliest.shape[1], width], np.nan)
-        for column, place in enumerate(places):
-            rows = [text[place], *likeliest[place - 1]] if place else [text[0]]
-            for row, ix in enumerate(rows):
-                shades[row, column] = probabilities[place - 1, ix] if place else np.nan
-                dark = place and shades[row, column] > 0.5
-                color, weight = 'white' if dark else 'black', 'normal' if row else 'bold'
-                axes.text(
-                    column, row + (0.15 if row else 0), symbols[ix], ha='center', va='center',
-                    color=color, weight=weight, family='monospace',
-                )  # fmt: skip
-        image = axes.imshow(shades, cmap='Blues', vmin=0, vmax=1, aspect='equal')
-        axes.axhline(0.5, color='black', linewidth=0.8)
-        axes.set_yticks([0, 1, likeliest.shape[1]])
-        axes.set_yticklabels(['text', 'likeliest', 'less likely'])
-        axes.set_xticks([])
-    figure.colorbar(image, ax=figure.axes, label='probability', shrink=0.6)
-
-
 def save_heatmap(session, reader, ix2vocab, path, settings):
     """Draw what the model thought of each character of the text that `heatmap` holds."""
     check_prime_texts([settings.heatmap], ix2vocab, settings.clean_text)
@@ -2151,9 +2187,7 @@ def save_heatmap(session, reader, ix2vocab, path, settings):
     if not 2 <= text.size <= 2000:
         raise UserError('heatmap needs a text of 2 to 2,000 characters')
     feed = {reader.x_data: text[:, :-1], reader.initial_state: reader.zero_state(1)}
-    logits = session.run(reader.logits, feed)[0]
-    exponentials = np.exp(logits - logits.max(axis=1, keepdims=True))
-    probabilities = exponentials / exponentials.sum(axis=1, keepdims=True)
+    (probabilities,) = session.run(reader.probabilities, feed)
     size = 14, 0.7 + 2.2 * math.ceil(text.size / HEATMAP_WIDTH)
 
     def draw_on(figure):
@@ -2179,7 +2213,7 @@ def export_model(session, reader, ix2vocab, path, settings):
     signatures = {
         'probabilities': signature(
             {'ids': reader.x_data, 'initial_state': reader.initial_state},
-            {'probabilities': tf.nn.softmax(reader.logits), 'final_state': reader.final_state},
+            {'probabilities': reader.probabilities, 'final_state': reader.final_state},
         ),
         'generate': signature(
             {
@@ -2245,7 +2279,8 @@ def run(arguments):
     settings = read_settings(arguments)
     if {'--heatmap=', '--export='} & set(arguments):
         raise UserError('heatmap and export need a text, and got an empty one')
-    tasks = given(settings, [*TASKS, 'plot'])
+    asked = {name: getattr(settings, name) for name in (*TASKS, 'plot')}
+    tasks = [name for name, value in asked.items() if value not in (False, '', None)]
     if len(tasks) > 1:
         raise UserError(f'{" and ".join(tasks)}: only one of them at a time')
     if tasks == ['plot']:

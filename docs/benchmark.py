@@ -48,7 +48,7 @@ def prepared_text(folder, *arguments):
         [f'--data_dir={DOCS.parent / "data"}', f'--temp_dir={folder}', *arguments]
     )
     with contextlib.redirect_stdout(sys.stderr):
-        _, ids, split = script.prepare_text(settings)
+        ids, split = script.prepare_ids(*script.prepare_vocab(settings), settings)
     return settings, ids, split
 
 

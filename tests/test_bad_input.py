@@ -163,7 +163,13 @@ def test_unknown_characters_in_a_prime_text_are_told_and_no_error(tmp_path):
     arguments = (*RUN, '--clean_text=False', '--max_iterations=2', '--prime_texts=\N{SNOWMAN} so')
     status, output, errors = run_script(*arguments, cwd=tmp_path, PYTHONIOENCODING='utf-8')
     assert (status, errors) == (0, '')
-    assert "has characters that are read as 'unknown'" in output
+    told = "has characters that are read as 'unknown'"
+    assert told in output
+    # When sampling, standard output is for the sample alone.
+    arguments = ('--sample', '--prime_text=\N{SNOWMAN} so', '--sample_length=5')
+    status, output, errors = run_script(*arguments, cwd=tmp_path, PYTHONIOENCODING='utf-8')
+    assert (status, output[:4], len(output)) == (0, '\ufffd so', 10)
+    assert errors.count('\n') == 1 and told in errors
 
 
 def run_as_nobody(*arguments, cwd):

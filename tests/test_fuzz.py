@@ -61,7 +61,8 @@ def test_any_bytes_are_a_text_or_a_sentence(text, clean_text, min_word_freq, hel
         settings.clean_text, settings.min_word_freq = clean_text, min_word_freq
         settings.held_out, (settings.batch_size, settings.training_seq_len) = held_out, shape
         try:
-            ix2vocab, ids, split = script.prepare_text(settings)
+            path, ix2vocab = script.prepare_vocab(settings)
+            ids, split = script.prepare_ids(path, ix2vocab, settings)
         except script.UserError as error:
             assert '\n' not in str(error)
             assert sorted(os.listdir(folder)) == ['text.txt']

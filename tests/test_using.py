@@ -286,7 +286,7 @@ def test_tensorboard_gets_the_scalars_the_samples_the_weights_the_graph_and_the_
     assert sum('kernel' in tag for tag in histograms) == 3
     assert graphs == 1
     assert b'rnn_size = 16' in texts['settings'][0]
-    assert texts.get('samples') or len(history['losses']) < 500
+    assert texts['samples'][0].count(b'    thou art more') == 1
 
 
 @pytest.mark.parametrize(
@@ -312,10 +312,3 @@ def test_wrong_use_ends_in_one_sentence_and_changes_nothing(trained, arguments, 
     assert output in ('', 'Text: nowhere.txt, as text_file says\n')
     assert all(word in errors for word in words), errors
     assert {path: path.stat().st_mtime_ns for path in trained.rglob('*')} == before
-
-
-def test_a_prime_text_with_unknown_characters_is_told_apart_from_the_sample(trained):
-    arguments = ('--sample', '--prime_text=a\u4e00b', '--sample_length=5')
-    status, output, errors = run_script(*arguments, cwd=trained)
-    assert (status, len(output)) == (0, 9)  # a space stands for what is not in ASCII
-    assert errors == ''
