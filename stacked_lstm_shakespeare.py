@@ -1,8 +1,9 @@
 """Stacked LSTM layers: a character-level language model of Shakespeare, in TensorFlow 1.15.
 
-    python stacked_lstm_shakespeare.py                   train, print samples, plot the loss
-    python stacked_lstm_shakespeare.py --rnn_size=256    the same, with a setting changed
-    python stacked_lstm_shakespeare.py --help            list the settings
+    python stacked_lstm_shakespeare.py                 train, print samples, plot the loss
+    python stacked_lstm_shakespeare.py --epochs=2      the same, with a setting changed
+    python stacked_lstm_shakespeare.py --sample        print what the trained model writes
+    python stacked_lstm_shakespeare.py --help          list the settings, and what else it does
 
 The file reads from top to bottom, the way the data flows:
 settings -> text -> ids -> batches -> model -> loss -> checkpoint, plot and samples.
