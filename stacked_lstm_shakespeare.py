@@ -1462,7 +1462,11 @@ class StopRequest:
             for byte in iter(lambda: self.reader.recv(1), b''):
                 (number,) = byte
                 if number in self.SIGNALS and self.signal:
-                    print(f'{os.path.basename(__file__)}: stopped at once.', file=sys.stderr)
+                    print(
+                        f'{os.path.basename(__file__)}: stopped at once.',
+                        file=sys.stderr,
+                        flush=True,
+                    )
                     os._exit(128 + number)
                 elif number in self.SIGNALS:
                     self.signal = number
