@@ -857,7 +857,9 @@ def stack_gradients(loss, layers, others):
     products = [[op for op in matmuls if op.inputs[1] is kernel.value()] for kernel, _ in weights]
     gates = [product.outputs[0] for steps in products for product in steps]
     gradients = iter(tf.gradients(loss, others + gates))
-    pairs = [(next(gradients), variable) for variable in others]
+    # That of the embedding comes as rows, each with its index. As a whole matrix it is applied
+    # sooner, and the weights of characters that a batch does not have decay too.
+    pairs = [(tf.convert_to_tensor(next(gradients)), variable) for variable in others]
     for (kernel, bias), steps in zip(weights, products):
         inputs = grouped([product.inputs[0] for product in steps])
         of_gates = grouped([next(gradients) for _ in steps])

@@ -185,7 +185,8 @@ def test_gradients_are_clipped_by_their_global_norm():
     np.testing.assert_allclose(stack.run(moments[0]), 0.1 * gradient * 0.01 / norm, rtol=1e-4)
 
 
-def test_one_step_is_that_of_adam_with_the_rate_that_is_fed_and_decays_the_weights():
+@pytest.mark.parametrize('name', ['lstm_model/W', 'lstm_model/embedding_mat'])
+def test_one_step_is_that_of_adam_with_the_rate_that_is_fed_and_decays_all_weights(name):
     stack = Stack(weight_decay=0.5)
     before = stack.values()
     gradients = dict(zip(before, stack.run(stack.gradients)))
@@ -194,12 +195,21 @@ def test_one_step_is_that_of_adam_with_the_rate_that_is_fed_and_decays_the_weigh
         {stack.model.x_data: stack.x, stack.model.y_output: stack.y,
          stack.model.initial_state: stack.state, stack.model.learning_rate: 0.25},
     )  # fmt: skip
-    name = 'lstm_model/W'
     # The first step of Adam (Kingma and Ba, 2015) is the rate times the gradient's sign, and the
     # decay (Loshchilov and Hutter, 2019) is the rate times 0.5 times the weight.
     gradient = gradients[name].astype(np.float64)
     expected = before[name] * (1 - 0.25 * 0.5) - 0.25 * gradient / (np.abs(gradient) + 1e-8)
     np.testing.assert_allclose(stack.values()[name], expected, atol=1e-3)
+
+
+def test_the_embedding_of_a_character_that_is_not_in_the_batch_decays_too():
+    stack = Stack(weight_decay=0.5)
+    before = stack.values()['lstm_model/embedding_mat']
+    feed = {stack.model.x_data: np.ones_like(stack.x), stack.model.y_output: stack.y,
+            stack.model.initial_state: stack.state, stack.model.learning_rate: 0.25}  # fmt: skip
+    stack.session.run(stack.model.train_op, feed)
+    after = stack.values()['lstm_model/embedding_mat']
+    np.testing.assert_allclose(after[2:], before[2:] * (1 - 0.25 * 0.5), rtol=1e-6)
 
 
 def test_the_sampler_has_the_variables_of_the_model(stack):
