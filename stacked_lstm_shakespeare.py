@@ -102,6 +102,7 @@ max_gradient_norm = 5.0  # gradients of a larger global norm are scaled down to 
 average_decay = 0.99  # held-out loss and samples are of the weights' mean over some 1/(1 - this)
 max_iterations = 0  # stop after so many iterations; 0: when all epochs are done
 device = 'auto'  # 'cpu', 'gpu', or 'auto': a GPU where TensorFlow finds one
+mixed_precision = False  # float16 where it is safe; for GPUs with Tensor Cores
 threads_per_operation = 1  # CPU threads for each; operations run side by side, one a core
 seed = 1  # of initial weights, stream offsets and samples
 
@@ -157,7 +158,7 @@ RANGES = {  # lowest and highest; whole numbers where these are
 
 
 DEVICES = ('auto', 'cpu', 'gpu')
-FLAGS = ('clean_text', 'residual', 'restart', 'sample', 'evaluate')
+FLAGS = ('clean_text', 'residual', 'mixed_precision', 'restart', 'sample', 'evaluate')
 LISTS = ('prime_texts', 'plot')
 
 
@@ -649,17 +650,19 @@ def encode_text(path, clean_text, ix2vocab, file):
       file: binary file to write to, of the integers that `id_type` tells.
 
     Returns:
-      The number of ids, and how many of them are 'unknown'.
+      The number of ids, how many of them are 'unknown', and their CRC-32: what tells one text
+      from another.
 
     Raises:
       UserError: there is no text, or one symbol throughout, from which nothing can be learned.
     """
     id_of = np.zeros(sys.maxunicode + 1, id_type(ix2vocab))  # of a code point; 0 is 'unknown'
     id_of[[ord(character) for character in ix2vocab[1:]]] = np.arange(1, len(ix2vocab))
-    total, unknown, first, varies = 0, 0, None, False
+    total, unknown, crc, first, varies = 0, 0, 0, None, False
     for piece in read_text(path, clean_text):
         ids = id_of[code_points(piece)]
         file.write(ids.tobytes())
+        crc = zlib.crc32(ids, crc)
         total += len(ids)
         unknown += len(ids) - np.count_nonzero(ids)
         first = ids[0] if first is None and total else first
@@ -667,7 +670,7 @@ def encode_text(path, clean_text, ix2vocab, file):
     if not varies:
         what = 'the same symbol throughout' if total else 'no text'
         raise UserError(f'{path} has {what}, and nothing can be learned from it. Take another text')
-    return total, unknown
+    return total, unknown, crc
 
 
 def id_type(ix2vocab):
@@ -685,7 +688,7 @@ def batches_per_epoch(num_ids, batch_size, training_seq_len):
     return (num_ids - training_seq_len) // (batch_size * training_seq_len)
 
 
-def read_batch(ids, batch_size, training_seq_len, offset, number):
+def read_batch(ids, batch_size, training_seq_len, offset, number, rows=slice(None)):
     """Return one batch of an epoch of truncated back-propagation through time.
 
     The text, from `offset` on, is cut into `batch_size` streams of equal length, one below the
@@ -696,15 +699,16 @@ def read_batch(ids, batch_size, training_seq_len, offset, number):
       ids: integers [characters].
       offset: int, from 0 up to `training_seq_len` - 1.
       number: int, from 0 up to `batches_per_epoch` - 1.
+      rows: slice, the streams to read, if not all of them.
 
     Returns:
-      (x, y): integers [batch_size, training_seq_len] each; y holds, for each character in x,
-      the one that follows it in the text.
+      (x, y): integers [streams, training_seq_len] each; y holds, for each character in x, the
+      one that follows it in the text.
     """
     num_batches = batches_per_epoch(len(ids), batch_size, training_seq_len)
     streams = offset + np.arange(batch_size) * num_batches * training_seq_len
     columns = number * training_seq_len + np.arange(training_seq_len + 1)
-    window = ids[streams[:, None] + columns]  # [batch_size, training_seq_len + 1]
+    window = ids[streams[rows, None] + columns]  # [streams, training_seq_len + 1]
     return window[:, :-1], window[:, 1:]
 
 
@@ -730,17 +734,13 @@ def prepare_vocab(settings):
 
 
 def prepare_ids(path, ix2vocab, settings):
-    """Return the ids of the whole text, and where its held-out part begins.
-
-    The ids are a read-only np.memmap [characters]: training reads them from the disk as it goes,
-    so a text may be larger than memory.
+    """Write the ids of the whole text into `temp_dir`; return how many, and their CRC-32.
 
     Raises:
       UserError: nothing can be learned from the text, or it is too short. Nothing is written then.
     """
-    ids_path = os.path.join(settings.temp_dir, 'text.ids')
-    with whole_file(ids_path) as file:
-        num_ids, unknown = encode_text(path, settings.clean_text, ix2vocab, file)
+    with whole_file(os.path.join(settings.temp_dir, 'text.ids')) as file:
+        num_ids, unknown, crc = encode_text(path, settings.clean_text, ix2vocab, file)
         split = int(num_ids * (1 - settings.held_out))
         if batches_per_epoch(split, settings.batch_size, settings.training_seq_len) < 1:
             one_batch = (settings.batch_size + 1) * settings.training_seq_len
@@ -753,7 +753,111 @@ def prepare_ids(path, ix2vocab, settings):
     print(f'{split:,} characters to learn, {num_ids - split:,} held out')
     if unknown:
         print(f"{unknown:,} of them are rare and read as 'unknown'")
-    return np.memmap(ids_path, id_type(ix2vocab), 'r'), split
+    return num_ids, crc
+
+
+def open_ids(ix2vocab, settings):
+    """Return the ids that `prepare_ids` wrote, and where their held-out part begins.
+
+    The ids are a read-only np.memmap [characters]: training reads them from the disk as it goes,
+    so a text may be larger than memory.
+    """
+    ids = np.memmap(os.path.join(settings.temp_dir, 'text.ids'), id_type(ix2vocab), 'r')
+    return ids, int(len(ids) * (1 - settings.held_out))
+
+
+# ---------------------------------------------------------------------------------------------
+# Several workers. To be skipped by all who train on one machine
+# ---------------------------------------------------------------------------------------------
+
+
+class Workers:
+    """The processes that train one model together, each on its share of the streams.
+
+    `horovodrun -np 2 python stacked_lstm_shakespeare.py` starts two of them (Sergeev and Del Balso,
+    "Horovod: fast and easy distributed deep learning in TensorFlow", 2018). A process that is
+    started by itself is alone, and what is to be shared is its own.
+
+    Args:
+      horovod: the module horovod.tensorflow, initialized; None for a process that is alone.
+
+    Attributes:
+      count: int, how many there are.
+      number: int, which of them this is, from 0. Worker 0 prints, saves and draws for all.
+    """
+
+    def __init__(self, horovod=None):
+        self.horovod = horovod
+        self.count, self.number = (horovod.size(), horovod.rank()) if horovod else (1, 0)
+
+    def is_first_on_host(self):
+        return not self.horovod or self.horovod.local_rank() == 0
+
+    def rows(self, batch_size):
+        """Return which streams of a batch this worker trains on, as a slice."""
+        share = batch_size // self.count
+        return slice(self.number * share, (self.number + 1) * share)
+
+    # In the graph of the model
+
+    def mean(self, tensors):
+        """Return the mean of each tensor over all workers."""
+        return self.horovod.grouped_allreduce(tensors) if self.horovod else tensors
+
+    def copy_first(self, variables):
+        """Return an operation after which all have the values of worker 0."""
+        return self.horovod.broadcast_variables(variables, 0) if self.horovod else tf.no_op()
+
+    # Outside of it; each waits until the last one has called
+
+    def total(self, values):
+        """Return the sum of an array over all workers."""
+        if not self.horovod:
+            return values
+        with one_session() as session:
+            return session.run(self.horovod.allreduce(tf.constant(values), op=self.horovod.Sum))
+
+    def whole(self, state):
+        """Return the state of all streams, float32 [num_layers, 2, batch_size, rnn_size]."""
+        if not self.horovod:
+            return state
+        with one_session() as session:
+            by_stream = self.horovod.allgather(tf.transpose(state, [2, 0, 1, 3]))
+            return session.run(tf.transpose(by_stream, [1, 2, 0, 3]))
+
+    def told(self, value):
+        """Return what worker 0 gives, which can be any object."""
+        if not self.horovod:
+            return value
+        with one_session() as session:
+            return self.horovod.broadcast_object(value, session=session, name='told')
+
+
+@contextlib.contextmanager
+def one_session():
+    """Open a session on a graph of its own."""
+    with tf.Graph().as_default(), tf.Session(config=session_config(1, 'cpu')) as session:
+        yield session
+
+
+ALONE = Workers()
+
+
+def join_workers():
+    """Return the Workers to which this process belongs, as horovodrun tells in its environment.
+
+    Raises:
+      UserError: Horovod is not installed.
+    """
+    if int(os.environ.get('HOROVOD_SIZE', '1')) == 1:
+        return ALONE
+    try:
+        import horovod.tensorflow as horovod
+    except ImportError as error:
+        raise UserError(f'Horovod cannot be used ({one_line(error)}). make horovod installs it')
+    horovod.init()
+    os.environ['CUDA_VISIBLE_DEVICES'] = str(horovod.local_rank())  # to each a GPU of its own
+    return Workers(horovod)
 
 
 # ---------------------------------------------------------------------------------------------
@@ -869,7 +973,7 @@ def stack_gradients(loss, layers, others):
     return pairs
 
 
-def drop_out(cells, settings):
+def drop_out(cells, settings, rows):
     """Return cells with dropout of what each puts out, by one mask for all time steps.
 
     Gal and Ghahramani, "A Theoretically Grounded Application of Dropout in Recurrent Neural
@@ -880,7 +984,7 @@ def drop_out(cells, settings):
     shape = [settings.num_layers, settings.batch_size, settings.rnn_size]
     iteration = tf.cast(tf.train.get_or_create_global_step(), tf.int32)
     noise = tf.random.stateless_uniform(shape, [settings.seed % 2**31, iteration])
-    masks = tf.unstack(tf.floor(noise + settings.keep_prob) / settings.keep_prob)
+    masks = tf.unstack(tf.floor(noise[:, rows] + settings.keep_prob) / settings.keep_prob)
     wrappers = []
     for cell, mask in zip(cells, masks):
         wrapper = tf.contrib.rnn.DropoutWrapper(cell, output_keep_prob=settings.keep_prob)
@@ -905,6 +1009,7 @@ class LSTM_Model:
       settings: argparse.Namespace, with what is said of the model and of the training above.
       vocab_size: int, symbols in the vocabulary.
       infer_sample: bool.
+      workers: Workers. The batch below is the share of one of them.
 
     Attributes:
       x_data, y_output: int32 [batch, time], to be fed: characters, and those that follow them.
@@ -916,14 +1021,16 @@ class LSTM_Model:
 
       For training:
       learning_rate: float32 scalar, to be fed.
-      cost: float32 scalar, the mean of `losses`.
+      stop_asked: float32 scalar, to be fed: 1 if this worker is to stop.
+      cost: float32 scalar, the mean of `losses`, of all workers.
+      stops: bool scalar, whether any worker is to stop.
       gradients: of the cost, before clipping, in the order of `tf.trainable_variables()`.
       gradient_norm: float32 scalar, their global norm.
       iteration: int64 scalar variable, how many steps were taken.
       averages: tf.train.ExponentialMovingAverage of the weights.
       train_op: one step of AdamW on the cost (Loshchilov and Hutter, "Decoupled Weight Decay
         Regularization", 2019), and one of the averages.
-      carried_state: variable as `initial_state`, in which a checkpoint keeps the state.
+      carried_state: variable as `initial_state`, of all workers, for a checkpoint to keep.
       saver, best_saver: tf.train.Saver of the newest models and of the best.
 
       For measuring and sampling:
@@ -936,13 +1043,13 @@ class LSTM_Model:
       sampled_state: as `final_state`. The last character drawn has not been read yet.
     """
 
-    def __init__(self, settings, vocab_size, infer_sample=False):
+    def __init__(self, settings, vocab_size, infer_sample=False, workers=ALONE):
         num_layers, rnn_size = settings.num_layers, settings.rnn_size
         # Each layer needs a cell object of its own: [cell] * num_layers would share one kernel.
         self.layers = [tf.contrib.rnn.BasicLSTMCell(rnn_size) for _ in range(num_layers)]
         cells = list(self.layers)
         if settings.keep_prob < 1 and not infer_sample:
-            cells = drop_out(cells, settings)
+            cells = drop_out(cells, settings, workers.rows(settings.batch_size))
         if settings.residual:
             cells[1:] = map(tf.contrib.rnn.ResidualWrapper, cells[1:])
         self.lstm_cell = tf.contrib.rnn.MultiRNNCell(cells)
@@ -954,7 +1061,8 @@ class LSTM_Model:
         )
         self.W = tf.get_variable('W', [rnn_size, vocab_size])
         self.b = tf.get_variable('b', [vocab_size], initializer=tf.zeros_initializer())
-        shape = [None, None] if infer_sample else [settings.batch_size, settings.training_seq_len]
+        shape = [settings.batch_size // workers.count, settings.training_seq_len]
+        shape = [None, None] if infer_sample else shape
         self.x_data = tf.placeholder(tf.int32, shape, 'x_data')
         self.y_output = tf.placeholder(tf.int32, shape, 'y_output')
         state_shape = [num_layers, 2, shape[0], rnn_size]
@@ -963,25 +1071,27 @@ class LSTM_Model:
             self._build_reading()
             self._build_sampling(settings.top_k)
         else:
-            self._build_loss()
-            self._build_training(settings)
+            fast = {} if settings.mixed_precision else CELL_GRADIENTS
+            self._build_loss(settings.batch_size, fast)
+            self._build_training(settings, workers)
 
     def zero_state(self, streams):
         """Return the state before the first character: zeros, float32 as `initial_state`."""
         num_layers, two, _, rnn_size = self.initial_state.shape.as_list()
         return np.zeros([num_layers, two, streams, rnn_size], np.float32)
 
-    def _build_loss(self):
+    def _build_loss(self, streams, cell_gradients):
         # Time comes first inside the graph: the outputs of a few steps are then simply one below
         # the other, and one matrix product makes their logits.
         inputs = tf.nn.embedding_lookup(self.embedding_mat, tf.transpose(self.x_data))
         state = unpack_state(self.initial_state)
-        with tf.get_default_graph().gradient_override_map(CELL_GRADIENTS):
+        with tf.get_default_graph().gradient_override_map(cell_gradients):
             outputs, final_state = unroll(self.lstm_cell, tf.unstack(inputs), state)
         self.final_state = pack_state(final_state)
+        num_layers, two, _, rnn_size = self.initial_state.shape.as_list()
         self.carried_state = tf.get_variable(
             'carried_state',
-            self.initial_state.shape,
+            [num_layers, two, streams, rnn_size],
             initializer=tf.zeros_initializer(),
             trainable=False,
         )
@@ -998,19 +1108,35 @@ class LSTM_Model:
         self.logits = tf.transpose(tf.reshape(tf.concat(logits, 0), [*by_time, -1]), [1, 0, 2])
         self.losses = tf.transpose(tf.reshape(tf.concat(losses, 0), by_time))
 
-    def _build_training(self, settings):
+    def _build_training(self, settings, workers):
         self.learning_rate = tf.placeholder(tf.float32, [], 'learning_rate')
-        others = [self.embedding_mat, self.W, self.b]
-        self.gradients, variables = zip(*stack_gradients(self.cost, self.layers, others))
+        self.stop_asked = tf.placeholder(tf.float32, [], 'stop_asked')
+        decay = settings.weight_decay * self.learning_rate
+        optimizer = tf.contrib.opt.AdamWOptimizer(decay, learning_rate=self.learning_rate)
+        if settings.mixed_precision:
+            # It makes the loss larger, so that no gradient is too small for float16, and leaves
+            # out the steps for which that was too much.
+            enable = tf.train.experimental.enable_mixed_precision_graph_rewrite
+            optimizer = enable(optimizer)
+            pairs = optimizer.compute_gradients(self.cost, tf.trainable_variables())
+            pairs = [(tf.convert_to_tensor(gradient), variable) for gradient, variable in pairs]
+        else:
+            others = [self.embedding_mat, self.W, self.b]
+            pairs = stack_gradients(self.cost, self.layers, others)
+        gradients, variables = zip(*pairs)
+        self.cost, stopping, *self.gradients = workers.mean(
+            [self.cost, self.stop_asked, *gradients]
+        )
+        self.stops = stopping > 0
         clipped, self.gradient_norm = tf.clip_by_global_norm(
             self.gradients, settings.max_gradient_norm
         )
         # TensorFlow would let a weight decay at any time of the step, also while it is read.
         with tf.control_dependencies(clipped):
-            decay = settings.weight_decay * self.learning_rate
-        optimizer = tf.contrib.opt.AdamWOptimizer(decay, learning_rate=self.learning_rate)
+            step = optimizer.apply_gradients(zip(clipped, variables))
         self.iteration = tf.train.get_or_create_global_step()
-        step = optimizer.apply_gradients(zip(clipped, variables), global_step=self.iteration)
+        with tf.control_dependencies([step]):
+            step = tf.assign_add(self.iteration, 1)
         # With the count, early averages reach back only over a tenth of the run so far.
         self.averages = tf.train.ExponentialMovingAverage(
             settings.average_decay, num_updates=self.iteration
@@ -1131,7 +1257,7 @@ def check_memory(settings, vocab_size):
         )
 
 
-def build_models(settings, vocab_size):
+def build_models(settings, vocab_size, workers=ALONE):
     """Return the training model, and one with its averaged weights that measures and samples.
 
     At a high learning rate the weights jump about the place that they are drawn to. Their mean
@@ -1140,7 +1266,7 @@ def build_models(settings, vocab_size):
     """
     tf.set_random_seed(settings.seed)
     with tf.variable_scope('lstm_model'):
-        model = LSTM_Model(settings, vocab_size)
+        model = LSTM_Model(settings, vocab_size, workers=workers)
 
     def averaged(getter, name, *arguments, **more):
         return model.averages.average(getter(name, *arguments, **more))
@@ -1156,11 +1282,12 @@ def build_models(settings, vocab_size):
 
 
 def available_cores():
-    """Return how many CPU cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()
+    """Return how many CPU cores this process may use: its share, where horovodrun started more."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()
+    return max(1, cores // int(os.environ.get('HOROVOD_LOCAL_SIZE', '1')))
 
 
-def session_config(threads_per_operation, device='auto'):
+def session_config(threads_per_operation, device='auto', mixed_precision=False):
     """Return the tf.ConfigProto for training and sampling."""
     config = tf.ConfigProto(
         # One thread for each operation and several operations at once: the layers then run side
@@ -1171,8 +1298,9 @@ def session_config(threads_per_operation, device='auto'):
         device_count={'GPU': 0} if device == 'cpu' else {},
     )
     config.gpu_options.allow_growth = True
-    # The optimizer of graphs takes seconds at the start and finds nothing to gain in this one.
-    config.graph_options.rewrite_options.disable_meta_optimizer = True
+    # The optimizer of graphs takes seconds at the start and finds nothing to gain in this one,
+    # but it is what brings in the lower precision.
+    config.graph_options.rewrite_options.disable_meta_optimizer = not mixed_precision
     return config
 
 
@@ -1183,9 +1311,9 @@ CUDA_LIBRARIES = (
 )
 
 
-def check_device(config, device):
-    """Raise UserError if the user asks for a GPU and TensorFlow finds none."""
-    if device != 'gpu':
+def check_device(config, device, mixed_precision=False):
+    """Raise UserError if the settings need a GPU and TensorFlow finds none."""
+    if device != 'gpu' and not mixed_precision:
         return
     found = device_lib.list_local_devices(config)
     if not any(one.device_type == 'GPU' for one in found):
@@ -1193,7 +1321,7 @@ def check_device(config, device):
         reason = f'cannot load {", ".join(missing)}' if missing else 'none that it can use is there'
         raise UserError(
             f'TensorFlow found no GPU: {reason}. It needs an NVIDIA driver, CUDA 10.0 and cuDNN 7; '
-            f'or leave device out'
+            f'or leave {"mixed_precision" if mixed_precision else "device"} out'
         )
 
 
@@ -1231,28 +1359,33 @@ def learning_rate_at(iteration, num_iterations, peak, warmup_iterations):
     return peak * 0.5 * (1 + math.cos(math.pi * min(1, done)))
 
 
-def train_step(session, model, x, y, state, rate):
-    """Take one step on a batch; return its loss, the gradient's norm, and the state after it.
+def train_step(session, model, x, y, state, rate, stop_asked=False):
+    """Take one step on a batch.
 
     Args:
       session: tf.Session.
       model: LSTM_Model for training.
-      x, y: integers [batch_size, training_seq_len].
-      state: float32 [num_layers, 2, batch_size, rnn_size], from the batch before.
+      x, y: integers [batch, training_seq_len].
+      state: float32 [num_layers, 2, batch, rnn_size], from the batch before.
       rate: float, the learning rate.
+      stop_asked: bool, whether this worker is to stop.
+
+    Returns:
+      The loss, the gradient's norm, whether any worker is to stop, and the state after the step.
     """
     feed = {
         model.x_data: x,
         model.y_output: y,
         model.initial_state: state,
         model.learning_rate: rate,
+        model.stop_asked: stop_asked,
     }
-    fetches = [model.cost, model.gradient_norm, model.final_state, model.train_op]
-    loss, norm, state, _ = session.run(fetches, feed)
-    return float(loss), float(norm), state
+    fetches = [model.cost, model.gradient_norm, model.stops, model.final_state, model.train_op]
+    loss, norm, stops, state, _ = session.run(fetches, feed)
+    return float(loss), float(norm), bool(stops), state
 
 
-def measure(session, model, what, ids, start, batch_size, training_seq_len):
+def measure(session, model, what, ids, start, batch_size, training_seq_len, workers=ALONE):
     """Return the means of some tensors over all characters of `ids` from position `start` on.
 
     They are read as `batch_size` streams side by side. Each stream first reads the characters
@@ -1265,14 +1398,16 @@ def measure(session, model, what, ids, start, batch_size, training_seq_len):
       ids: integers [characters].
       start: int, position of the first character that counts, at least 1.
       batch_size, training_seq_len: int, streams, and characters of each in one session call.
+      workers: Workers, who read the streams, each its share.
 
     Returns:
       A list of float, one for each tensor.
     """
     per_stream = math.ceil((len(ids) - start) / batch_size)
-    starts = start + np.arange(batch_size)[:, None] * per_stream  # [batch, 1]
+    streams = np.arange(batch_size)[workers.rows(batch_size), None]  # [batch, 1]
+    starts = start + streams * per_stream
     ends = np.minimum(starts + per_stream, len(ids))
-    state = model.zero_state(batch_size)
+    state = model.zero_state(len(streams))
     totals = np.zeros(len(what))
     for first in range(-training_seq_len, per_stream, training_seq_len):
         targets = starts + first + np.arange(training_seq_len)  # positions, [batch, time]
@@ -1286,7 +1421,7 @@ def measure(session, model, what, ids, start, batch_size, training_seq_len):
             state[:, :, starts[:, 0] <= training_seq_len] = 0  # too little text before these
         else:
             totals += [value[targets < ends].sum(dtype=np.float64) for value in values]
-    return list(totals / (len(ids) - start))
+    return list(workers.total(totals) / (len(ids) - start))
 
 
 # ---------------------------------------------------------------------------------------------
@@ -1655,13 +1790,19 @@ def move_aside(temp_dir):
         print(f'The earlier run is now in {folder}')
 
 
-def describe_text(ids):
+def describe_text(num_ids, crc):
     """Return what tells one text from another."""
-    return f'{len(ids)} characters, CRC {zlib.crc32(ids):08x}'
+    return f'{num_ids} characters, CRC {crc:08x}'
 
 
-def begin_or_continue(session, model, ids, settings):
+def begin_or_continue(session, model, settings, record):
     """Return the Progress of the run in `temp_dir`, restored, or that of a new one.
+
+    Args:
+      session: tf.Session.
+      model: LSTM_Model for training.
+      settings: argparse.Namespace.
+      record: dict, what `settings.json` will hold.
 
     Raises:
       UserError: the settings or the text do not fit that run.
@@ -1678,14 +1819,19 @@ def begin_or_continue(session, model, ids, settings):
     if not checkpoints(temp_dir):
         return Progress([], [], model.zero_state(settings.batch_size))
     then = read_settings_of(temp_dir)
-    now = {**vars(settings), 'text': describe_text(ids)}
     for name in (*FIXED, 'text'):
-        if then.get(name) != now[name]:
+        if then.get(name) != record[name]:
             raise UserError(
-                f'{name} is {now[name]!r}, and the run in {temp_dir} has {then.get(name)!r}. '
+                f'{name} is {record[name]!r}, and the run in {temp_dir} has {then.get(name)!r}. '
                 f'Give that, or another temp_dir, or --restart to begin anew'
             )
-    return restore_run(session, model, temp_dir)
+    progress = restore_run(session, model, temp_dir)
+    if then.get('workers', 1) != record['workers']:
+        print(
+            f'Workers: {record["workers"]} now, {then.get("workers", 1)} before. The losses stay '
+            f'the same but for rounding'
+        )
+    return progress
 
 
 # ---------------------------------------------------------------------------------------------
@@ -1777,11 +1923,12 @@ def describe_loss(nats):
 
 
 # What is to be known of an iteration. number, epoch and batch count from 1; rate is the learning
-# rate; loss in nats; norm is the gradient's, before clipping; state, as `LSTM_Model.final_state`.
-Step = collections.namedtuple('Step', 'number epoch batch rate loss norm state')
+# rate; loss in nats; norm is the gradient's, before clipping; state, as `LSTM_Model.final_state`;
+# is_due, whether to measure and save; is_last, whether the run ends here, or the user stopped it.
+Step = collections.namedtuple('Step', 'number epoch batch rate loss norm state is_due is_stopped')
 
 
-def training_steps(session, model, ids, settings, done, state):
+def training_steps(session, model, ids, settings, workers, done, state, stop):
     """Train, and yield a Step after each iteration, until all epochs are done.
 
     Args:
@@ -1789,32 +1936,48 @@ def training_steps(session, model, ids, settings, done, state):
       model: LSTM_Model for training.
       ids: integers [characters], to learn.
       settings: argparse.Namespace.
+      workers: Workers.
       done: int, iterations done before.
-      state: float32 [num_layers, 2, batch, rnn_size], after these.
+      state: float32 [num_layers, 2, batch_size, rnn_size], after these.
+      stop: StopRequest, looked at in each iteration.
+
+    Raises:
+      UserError: the loss is not a number any more.
     """
     batch_size, training_seq_len = settings.batch_size, settings.training_seq_len
     num_batches = batches_per_epoch(len(ids), batch_size, training_seq_len)
     num_iterations = iterations_to_do(settings, len(ids))
+    rows = workers.rows(batch_size)
+    state = state[:, :, rows]
     for number in range(done + 1, num_iterations + 1):
         epoch, batch = (number - 1) // num_batches + 1, (number - 1) % num_batches + 1
         if batch == 1:  # the streams begin anew; from here on the state is carried over
-            state = model.zero_state(batch_size)
+            state = np.zeros_like(state)
         offset = stream_offset(settings.seed, epoch, training_seq_len)
-        x, y = read_batch(ids, batch_size, training_seq_len, offset, batch - 1)
+        x, y = read_batch(ids, batch_size, training_seq_len, offset, batch - 1, rows)
         rate = learning_rate_at(
             number, num_iterations, settings.learning_rate, settings.warmup_iterations
         )
-        loss, norm, state = train_step(session, model, x, y, state, rate)
-        if not math.isfinite(loss) or not math.isfinite(norm):
+        loss, norm, is_stopped, state = train_step(
+            session, model, x, y, state, rate, stop_asked=bool(stop.signal)
+        )
+        if workers.count == 1:  # nobody else has to know before this one can stop
+            is_stopped = bool(stop.signal)
+        # (With mixed_precision, a step whose gradient is no number is left out.)
+        is_number = math.isfinite(norm) or settings.mixed_precision
+        if not math.isfinite(loss) or not is_number:
             raise UserError(
                 f'the loss is {loss} and the norm of its gradient {norm} at iteration {number}; '
                 f'nothing was saved after the last checkpoint. Begin anew with --restart and a '
                 f'lower learning_rate or max_gradient_norm'
             )
-        yield Step(number, epoch, batch, rate, loss, norm, state)
+        is_due = number % settings.save_every == 0 or number == num_iterations
+        yield Step(number, epoch, batch, rate, loss, norm, state, is_due, is_stopped)
 
 
-def run_iterations(session, model, sampler, board, ix2vocab, ids, split, settings, progress, stop):
+def run_iterations(
+    session, model, sampler, board, ix2vocab, ids, split, settings, workers, progress, stop
+):
     """Train, and print, save and draw on the way, as the settings say.
 
     Args:
@@ -1825,8 +1988,9 @@ def run_iterations(session, model, sampler, board, ix2vocab, ids, split, setting
       ids: integers [characters].
       split: int, where the held-out part of `ids` begins.
       settings: argparse.Namespace.
+      workers: Workers.
       progress: Progress, from which to go on.
-      stop: StopRequest, looked at after each iteration.
+      stop: StopRequest, looked at in each iteration.
 
     Returns:
       The Progress at the end, or where the user stopped the run.
@@ -1846,7 +2010,9 @@ def run_iterations(session, model, sampler, board, ix2vocab, ids, split, setting
         dynamic_ncols=True,
         disable=None,  # quiet where the output is not a terminal
     )
-    for step in training_steps(session, model, ids[:split], settings, len(losses), state):
+    for step in training_steps(
+        session, model, ids[:split], settings, workers, len(losses), state, stop
+    ):
         losses.append(step.loss)
         bar.set_postfix_str(f'loss {step.loss:.2f}', refresh=False)
         bar.update(shape[0] * shape[1])
@@ -1864,58 +2030,96 @@ def run_iterations(session, model, sampler, board, ix2vocab, ids, split, setting
             )
             bar.write('\n'.join(texts))
             board.add_texts('samples', texts, step.number)
-        is_last = step.number == num_iterations
-        if step.number % settings.save_every == 0 or is_last:
-            (held_out,) = measure(session, sampler, [sampler.losses], ids, split, *shape)
+        if step.is_due:
+            (held_out,) = measure(session, sampler, [sampler.losses], ids, split, *shape, workers)
             held_out_losses.append((step.number, held_out))
             bar.write(f'Held-out loss: {describe_loss(held_out)}')
             board.add_held_out(step.number, held_out)
             board.add_weights(step.number)
-        is_stopped = bool(stop.signal)  # asked once, since it may come at any time
-        progress = Progress(losses, held_out_losses, step.state)
-        if step.number % settings.save_every == 0 or is_last or is_stopped:
+        if step.is_due or step.is_stopped:
+            progress = Progress(losses, held_out_losses, workers.whole(step.state))
             try:
                 save_run(session, model, settings.temp_dir, progress)
             except (OSError, tf.errors.OpError) as error:
                 problem = f'not saved at iteration {step.number}: {one_line(error)}'
-                if is_last or is_stopped:
+                if step.is_stopped or step.number == num_iterations:
                     raise UserError(f'{problem}. Mend that, and the same command does it again')
                 bar.write(f'{problem}. The checkpoint before it is whole; going on')
             try:
                 save_plot(settings.temp_dir, losses, held_out_losses)
             except OSError as error:
                 bar.write(f'The plot was not drawn: {error}')
-        if is_stopped:
+        if step.is_stopped:
             break
     bar.close()
     return progress
 
 
-def train(settings):
+def follow_iterations(session, model, sampler, ids, split, settings, workers, progress, stop):
+    """Do what workers other than the first do: train, and their share of what it measures."""
+    shape = settings.batch_size, settings.training_seq_len
+    done, state = len(progress.losses), progress.state
+    for step in training_steps(session, model, ids[:split], settings, workers, done, state, stop):
+        if step.is_due:
+            measure(session, sampler, [sampler.losses], ids, split, *shape, workers)
+        if step.is_due or step.is_stopped:
+            workers.whole(step.state)
+        if step.is_stopped:
+            break
+
+
+def prepare_text(settings, workers):
+    """Return the vocabulary, the ids, where their held-out part begins, and what they are, str.
+
+    The first worker of each host writes the ids, for all of that host to read.
+
+    Raises:
+      UserError: there is no text from which this model can learn, or the hosts have different ones.
+    """
+    prepared = None
+    if workers.is_first_on_host():
+        make_folder(settings.temp_dir, 'temp_dir')
+        path, ix2vocab = prepare_vocab(settings)
+        check_memory(settings, len(ix2vocab))
+        check_prime_texts(settings.prime_texts, ix2vocab, settings.clean_text)
+        num_ids, crc = prepare_ids(path, ix2vocab, settings)
+        prepared = ix2vocab, describe_text(num_ids, crc)
+    ix2vocab, text = workers.told(prepared)
+    if prepared not in (None, (ix2vocab, text)):
+        raise UserError(f'{settings.text_file} is not the same text on all hosts. Copy one to all')
+    ids, split = open_ids(ix2vocab, settings)
+    return ix2vocab, ids, split, text
+
+
+def train(settings, workers=ALONE):
     """Train a model; leave its checkpoints, vocabulary, history and plot in `temp_dir`.
 
     Returns:
       The exit status: 0, or 128 and the number of the signal that stopped the run.
     """
-    config = session_config(settings.threads_per_operation, settings.device)
-    check_device(config, settings.device)
-    path, ix2vocab = prepare_vocab(settings)
-    check_memory(settings, len(ix2vocab))
-    check_prime_texts(settings.prime_texts, ix2vocab, settings.clean_text)
-    ids, split = prepare_ids(path, ix2vocab, settings)
+    config = session_config(
+        settings.threads_per_operation, settings.device, settings.mixed_precision
+    )
+    check_device(config, settings.device, settings.mixed_precision)
+    ix2vocab, ids, split, text = prepare_text(settings, workers)
     print(describe_size(count_parameters(settings, len(ix2vocab)), split))
     # (To look for deprecated arguments takes TensorFlow a fifth of the time to build a graph.)
     with deprecation.silence(), tf.Graph().as_default() as graph:
-        model, sampler = build_models(settings, len(ix2vocab))
+        model, sampler = build_models(settings, len(ix2vocab), workers)
         board = Board(tf.trainable_variables())
         initialize = tf.global_variables_initializer()
+        copy_first = workers.copy_first(tf.global_variables())
         graph.finalize()  # an operation added after this, by mistake, is an error
     with contextlib.ExitStack() as stack:
         stop = stack.enter_context(StopRequest())
         session = stack.enter_context(tf.Session(graph=graph, config=config))
         print(f'Training on {device_in_use(session)}')
         session.run(initialize)
-        progress = begin_or_continue(session, model, ids, settings)
+        record = {**vars(settings), 'text': text, 'workers': workers.count}
+        first = workers.number == 0
+        progress = begin_or_continue(session, model, settings, record) if first else None
+        progress = workers.told(progress)
+        session.run(copy_first)
         done, wanted = len(progress.losses), iterations_to_do(settings, split)
         if done >= wanted:
             print(
@@ -1924,18 +2128,22 @@ def train(settings):
             )
             report(progress, settings.temp_dir)
             return 0
+        if not first:
+            follow_iterations(
+                session, model, sampler, ids, split, settings, workers, progress, stop
+            )
+            return 0
         write_json(settings.temp_dir, 'vocabulary', ix2vocab)
-        now = {**vars(settings), 'text': describe_text(ids)}
-        write_json(settings.temp_dir, 'settings', now)
+        write_json(settings.temp_dir, 'settings', record)
         board.open(session, settings, done)
         stack.callback(board.close)
         progress = run_iterations(
-            session, model, sampler, board, ix2vocab, ids, split, settings, progress, stop
+            session, model, sampler, board, ix2vocab, ids, split, settings, workers, progress, stop
         )
         done = len(progress.losses)
         if done < wanted:
             print(f'Stopped after iteration {done}. The same command goes on from there')
-            return 128 + stop.signal
+            return 128 + (stop.signal or signal.SIGTERM)
         length = 4 * settings.sample_length
         for text in draw_samples(session, sampler, ix2vocab, done, length, settings):
             print(text)
@@ -2170,10 +2378,10 @@ def evaluate_model(session, reader, ix2vocab, path, settings):
     with tempfile.TemporaryDirectory() as folder:
         ids_path = os.path.join(folder, 'text.ids')
         with open(ids_path, 'wb') as file:
-            num_ids, unknown = encode_text(text_path, settings.clean_text, ix2vocab, file)
+            num_ids, unknown, crc = encode_text(text_path, settings.clean_text, ix2vocab, file)
         ids = np.memmap(ids_path, id_type(ix2vocab), 'r')
         part, start = 'all', 1  # nothing comes before the first character to predict it from
-        if describe_text(ids) == run.get('text'):
+        if describe_text(num_ids, crc) == run.get('text'):
             part, start = 'the held-out part', int(num_ids * (1 - settings.held_out))
         elif settings.text_file == run['text_file']:
             raise UserError(f'{text_path} is not the text that the model in {path} has learned')
@@ -2295,9 +2503,23 @@ def run(arguments):
     elif tasks:
         use_model(TASKS[tasks[0]], read_run_settings(arguments, settings.temp_dir))
     else:
-        with only_run_in(settings.temp_dir):
-            return train(settings)
+        return start_training(settings)
     return 0
+
+
+def start_training(settings):
+    """Train, alone or as one of several workers, of which the first alone prints."""
+    workers = join_workers()
+    if settings.batch_size % workers.count:
+        raise UserError(
+            f'batch_size is {settings.batch_size}, and cannot be shared evenly among '
+            f'{workers.count} workers. Give another'
+        )
+    if workers.number == 0:
+        with only_run_in(settings.temp_dir):
+            return train(settings, workers)
+    with open(os.devnull, 'w') as nowhere, contextlib.redirect_stdout(nowhere):
+        return train(settings, workers)
 
 
 def main(arguments):

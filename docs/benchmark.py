@@ -48,8 +48,9 @@ def prepared_text(folder, *arguments):
         [f'--data_dir={DOCS.parent / "data"}', f'--temp_dir={folder}', *arguments]
     )
     with contextlib.redirect_stdout(sys.stderr):
-        ids, split = script.prepare_ids(*script.prepare_vocab(settings), settings)
-    return settings, ids, split
+        path, ix2vocab = script.prepare_vocab(settings)
+        script.prepare_ids(path, ix2vocab, settings)
+    return (settings, *script.open_ids(ix2vocab, settings))
 
 
 def script_steps(folder, *arguments, config=None):
@@ -418,7 +419,9 @@ def measure_intervals(step_seconds):
         progress = script.Progress(
             [2.0] * iterations, [(iterations, 2.0)], model.zero_state(shape[0])
         )
-        step = script.Step(iterations, settings.epochs, 1, 0.01, 2.0, 1.0, progress.state)
+        step = script.Step(
+            iterations, settings.epochs, 1, 0.01, 2.0, 1.0, progress.state, True, False
+        )
         ix2vocab = [script.UNKNOWN, *script.CHARACTERS]
         texts = ['x' * settings.sample_length] * len(settings.prime_texts)
         # How often each is done in a run. A checkpoint is also written at its end.

@@ -8,6 +8,7 @@ import pathlib
 import subprocess
 import sys
 import threading
+import zlib
 
 import numpy as np
 import pytest
@@ -113,9 +114,9 @@ def works(tmp_path_factory):
 def encode(path, clean_text, ix2vocab):
     """Return the ids of a text, as the file that the script writes has them."""
     file = io.BytesIO()
-    num_ids, unknown = script.encode_text(path, clean_text, ix2vocab, file)
+    num_ids, unknown, crc = script.encode_text(path, clean_text, ix2vocab, file)
     ids = np.frombuffer(file.getvalue(), script.id_type(ix2vocab))
-    assert (len(ids), np.sum(ids == 0)) == (num_ids, unknown)
+    assert (len(ids), np.sum(ids == 0), zlib.crc32(ids)) == (num_ids, unknown, crc)
     return ids
 
 

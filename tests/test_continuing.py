@@ -187,7 +187,9 @@ def test_a_loss_that_is_no_number_stops_the_run_with_advice(folder, monkeypatch,
     monkeypatch.setenv('MPLBACKEND', 'Agg')
     steps = iter([2.0] * 11 + [float('nan')])
     train_step = script.train_step
-    monkeypatch.setattr(script, 'train_step', lambda *a: (next(steps), *train_step(*a)[1:]))
+    monkeypatch.setattr(
+        script, 'train_step', lambda *a, **k: (next(steps), *train_step(*a, **k)[1:])
+    )
     settings.text_file, settings.rnn_size, settings.training_seq_len = 'short.txt', 8, 10
     settings.save_every = 10
     with pytest.raises(script.UserError, match=r'nan .*at iteration 12.*--restart'):

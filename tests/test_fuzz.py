@@ -62,11 +62,12 @@ def test_any_bytes_are_a_text_or_a_sentence(text, clean_text, min_word_freq, hel
         settings.held_out, (settings.batch_size, settings.training_seq_len) = held_out, shape
         try:
             path, ix2vocab = script.prepare_vocab(settings)
-            ids, split = script.prepare_ids(path, ix2vocab, settings)
+            script.prepare_ids(path, ix2vocab, settings)
         except script.UserError as error:
             assert '\n' not in str(error)
             assert sorted(os.listdir(folder)) == ['text.txt']
             return
+        ids, split = script.open_ids(ix2vocab, settings)
         assert 0 < split < len(ids)
         assert 0 <= ids.min() <= ids.max() < len(ix2vocab)
         whole = ''.join(script.read_text(path, clean_text))
