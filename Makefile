@@ -5,13 +5,15 @@
 # make torture kills a hundred runs at random moments and compares how they end: ten minutes
 # make fuzz    tries ten thousand mutated texts and settings
 # make bad-input         writes docs/bad-input.md, the table of what bad input gets
+# make horovod installs what several workers need: some five minutes, with cmake and g++
+# make workers tests them, two at a time
 # make board   opens TensorBoard on all runs under temp/
 # make lock    resolves requirements*.in to requirements*.txt
 
 PYTHON := .venv/bin/python
 UV := .uv/bin/uv
 
-.PHONY: train test lint benchmark benchmark-quick torture fuzz bad-input board lock
+.PHONY: train test lint benchmark benchmark-quick torture fuzz bad-input horovod workers board lock
 .DELETE_ON_ERROR:
 
 train: .venv/installed
@@ -34,6 +36,11 @@ fuzz: .venv/installed-dev
 
 bad-input: .venv/installed-dev
 	PYTHONPATH=tests $(PYTHON) tests/test_bad_input.py
+
+horovod: .venv/installed-horovod
+
+workers: .venv/installed-horovod .venv/installed-dev
+	$(PYTHON) -m pytest tests/workers.py
 
 board: .venv/installed
 	.venv/bin/tensorboard --logdir temp
@@ -70,6 +77,21 @@ lint: .venv/installed-dev
 	@$(PYTHON) -m pip install --disable-pip-version-check --quiet --requirement $<
 	@touch $@
 
+# Horovod is built against the TensorFlow that is installed, and for TensorFlow alone.
+.venv/installed-horovod: requirements-horovod.txt .venv/installed
+	@for tool in cmake g++; do \
+	    command -v $$tool >/dev/null || { \
+	        echo "Horovod is built here, and needs $$tool. Install it, and run make again." >&2; \
+	        exit 1; \
+	    }; \
+	done
+	@echo 'Building Horovod and installing it into .venv: some five minutes.'
+	@PATH='$(CURDIR)/.venv/bin':$$PATH HOROVOD_WITH_TENSORFLOW=1 HOROVOD_WITHOUT_PYTORCH=1 \
+	    HOROVOD_WITHOUT_MXNET=1 HOROVOD_WITHOUT_MPI=1 HOROVOD_WITH_GLOO=1 \
+	    $(PYTHON) -m pip install --disable-pip-version-check --quiet --no-build-isolation \
+	    --requirement $<
+	@touch $@
+
 # uv lives in a folder of its own and touches nothing else of the user's. From the root folder,
 # since here pyenv would take python3 for the 3.7 of .python-version, which is what is missing.
 # uv 0.7 and later fetch no Python older than 3.8.
@@ -80,7 +102,7 @@ $(UV):
 # --universal adds what only Windows needs (colorama). The marks that say "for Python 3.7" are
 # taken off again: with them, pip on a newer Python would install nothing and call it success.
 lock: $(UV)
-	@for name in requirements requirements-dev; do \
+	@for name in requirements requirements-dev requirements-horovod; do \
 	    $(UV) pip compile --quiet --upgrade --universal --python-version 3.7 --generate-hashes \
 	        --custom-compile-command 'make lock' $$name.in --output-file $$name.txt && \
 	    sed -i.old "s/ ; python_full_version < '3.8' and / ; /; s/ ; python_full_version < '3.8'//" \

@@ -2498,6 +2498,10 @@ def run(arguments):
     tasks = [name for name, value in asked.items() if value not in (False, '', None)]
     if len(tasks) > 1:
         raise UserError(f'{" and ".join(tasks)}: only one of them at a time')
+    if tasks and join_workers().count > 1:
+        raise UserError(
+            f'only training is shared among workers. Give {tasks[0]} without horovodrun'
+        )
     if tasks == ['plot']:
         plot_runs(settings)
     elif tasks:
@@ -2539,6 +2543,8 @@ def main(arguments):
         status = 2
     except tf.errors.OpError as error:
         problem, status = f'TensorFlow failed: {one_line(error)}', 2
+        if 'Horovod has been shut down' in problem:
+            problem = 'another worker has ended; the same command goes on from the last checkpoint'
     except KeyboardInterrupt:
         problem, status = 'stopped', 130  # what a shell reports of a program that Ctrl-C ended
     print(f'{os.path.basename(__file__)}: {" ".join(problem.split())}.', file=sys.stderr)

@@ -1,8 +1,10 @@
 """The device: what can be known of a GPU where there is none."""
 
+import numpy as np
 import pytest
 from conftest import SMALL, run_script, script
 from tensorflow.python.framework import kernels
+from test_model import Stack
 
 tf = script.tf
 
@@ -77,14 +79,52 @@ def test_the_cpu_can_be_asked_for_where_there_is_a_gpu():
     assert script.session_config(1, 'gpu').device_count == {}
 
 
+needs_no_gpu = pytest.mark.skipif(
+    any(one.device_type == 'GPU' for one in script.device_lib.list_local_devices()),
+    reason='this machine has a GPU',
+)
+
+
+@needs_no_gpu
+@pytest.mark.parametrize('argument', ['--device=gpu', '--mixed_precision'])
 def test_a_gpu_that_is_not_there_is_one_sentence_with_the_libraries_that_are_missing(
-    tmp_path, short_text
+    tmp_path, short_text, argument
 ):
-    if any(one.device_type == 'GPU' for one in script.device_lib.list_local_devices()):
-        pytest.skip('this machine has a GPU')
-    arguments = (f'--text_file={short_text}', '--device=gpu')
-    status, _, errors = run_script(*arguments, cwd=tmp_path)
+    status, _, errors = run_script(f'--text_file={short_text}', argument, cwd=tmp_path)
     assert (status, errors.count('\n')) == (2, 1)
+    assert f'leave {argument[2:].split("=")[0]} out.' in errors
     for library in script.CUDA_LIBRARIES:
         assert (library in errors) != script.can_load(library)
     assert not (tmp_path / 'temp').exists()
+
+
+@pytest.fixture
+def stacks():
+    """Two models with the same weights, the second with mixed precision, which a CPU ignores."""
+    yield Stack(), Stack(mixed_precision=True)
+    tf.train.experimental.disable_mixed_precision_graph_rewrite()
+
+
+def test_with_mixed_precision_the_graph_has_the_same_loss_and_gradient(stacks):
+    losses = [stack.run([stack.model.cost, *stack.gradients]) for stack in stacks]
+    for one, other in zip(*losses):
+        np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-6)
+
+
+def test_with_mixed_precision_a_step_without_a_number_is_left_out_and_counted(stacks):
+    _, stack = stacks
+    feed = {stack.model.learning_rate: 0.1}
+    stack.run(stack.model.train_op, feed=feed)
+    after_a_step = stack.values()
+    stack.state[:] = np.nan
+    stack.run(stack.model.train_op, feed=feed)
+    for name, value in stack.values().items():
+        np.testing.assert_array_equal(value, after_a_step[name])
+    assert stack.session.run(stack.model.iteration) == 2
+
+
+def test_mixed_precision_is_brought_in_by_the_optimizer_of_graphs_which_is_off_otherwise():
+    for mixed_precision in (False, True):
+        config = script.session_config(1, 'auto', mixed_precision)
+        options = config.graph_options.rewrite_options
+        assert options.disable_meta_optimizer == (not mixed_precision)

@@ -1,0 +1,221 @@
+"""Several workers, as real processes that Horovod starts: `make workers`."""
+
+import functools
+import json
+import os
+import pathlib
+import re
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import psutil
+import pytest
+from conftest import SCRIPT, run_script, start_script
+from test_continuing import content
+
+HOROVODRUN = pathlib.Path(sys.executable).with_name('horovodrun')
+ARGUMENTS = (
+    *('--text_file=short.txt', '--rnn_size=16', '--embedding_size=8', '--training_seq_len=10'),
+    *('--batch_size=12', '--max_iterations=200', '--save_every=50', '--eval_every=80'),
+)
+
+
+def start(*arguments, cwd, count=2, hosts=None):
+    """Start workers as a user would, with a folder of their own for what they print."""
+    return subprocess.Popen(
+        [
+            *(str(HOROVODRUN), '-np', str(count), '-H', hosts or f'localhost:{count}'),
+            *('--output-filename', 'logs'),
+            *(sys.executable, str(SCRIPT), *arguments),
+        ],
+        cwd=str(cwd),
+        env={**os.environ, 'MPLBACKEND': 'Agg'},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        universal_newlines=True,
+    )
+
+
+def end(process):
+    try:
+        output, _ = process.communicate(timeout=120)
+    finally:
+        process.kill()
+    return process.returncode, output
+
+
+def run(*arguments, **more):
+    """Run workers to their end; return the status and all that was printed."""
+    return end(start(*arguments, **more))
+
+
+def printed(folder, number, stream='stdout'):
+    text = (folder / 'logs' / f'rank.{number}' / stream).read_text()
+    return re.sub(rf'^\[{number}\]<{stream}>:', '', text, flags=re.MULTILINE)
+
+
+def histories(*folders):
+    """Return, for each run, its losses and its held-out losses as arrays."""
+    for folder in folders:
+        history = json.loads((folder / 'temp' / 'history.json').read_text())
+        yield np.array(history['losses'])
+        yield np.array(history['held_out_losses'])
+
+
+def assert_same_to_rounding(one, other):
+    losses, held_out, other_losses, other_held_out = histories(one, other)
+    assert len(losses) == 200
+    np.testing.assert_allclose(other_losses, losses, rtol=1e-4)
+    np.testing.assert_allclose(other_held_out, held_out, rtol=1e-4)
+
+
+def wait_for_save(folder):
+    while not (folder / 'temp' / 'model-100.index').exists():
+        time.sleep(0.05)
+
+
+def worker(number):
+    """Return the process of the worker with this number."""
+    for process in psutil.process_iter():
+        try:
+            environment, (python, *_) = process.environ(), process.cmdline()
+        except (psutil.Error, ValueError):
+            continue
+        if environment.get('HOROVOD_RANK') == str(number) and python == sys.executable:
+            return process
+    raise AssertionError(f'there is no worker {number}')
+
+
+@pytest.fixture(scope='module')
+def make_folder(tmp_path_factory, works):
+    def make():
+        folder = tmp_path_factory.mktemp('workers')
+        (folder / 'short.txt').write_bytes(works[2_000_000:2_040_000])
+        return folder
+
+    return make
+
+
+@pytest.fixture
+def folder(make_folder):
+    """A folder with a text."""
+    return make_folder()
+
+
+@pytest.fixture(scope='module')
+def alone(make_folder):
+    """The folder of a run of one worker."""
+    folder = make_folder()
+    assert run_script(*ARGUMENTS, cwd=folder)[::2] == (0, '')
+    return folder
+
+
+@pytest.fixture(scope='module')
+def two(make_folder):
+    """The folder of a run of two workers that nothing stopped."""
+    folder = make_folder()
+    status, output = run(*ARGUMENTS, cwd=folder)
+    assert status == 0, output
+    return folder
+
+
+def test_two_workers_have_the_losses_of_one(alone, two):
+    assert_same_to_rounding(alone, two)
+
+
+@pytest.mark.parametrize('argument', ['--keep_prob=0.5', '--max_gradient_norm=0.05'])
+def test_dropout_and_clipping_are_those_of_the_whole_batch(make_folder, alone, argument):
+    one, other = make_folder(), make_folder()
+    assert run_script(*ARGUMENTS, argument, cwd=one)[0] == 0
+    assert run(*ARGUMENTS, argument, cwd=other)[0] == 0
+    assert_same_to_rounding(one, other)
+    losses, _, of_alone, _ = histories(one, alone)
+    assert not np.allclose(losses, of_alone, rtol=1e-4)  # the setting does change the run
+
+
+def test_the_first_worker_alone_prints_and_it_prints_what_one_would(alone, two):
+    assert (printed(two, 1), printed(two, 1, 'stderr')) == ('', '')
+    output = printed(two, 0)
+    assert 'Iteration: 200, Epoch: 1, Batch: 200 out of' in output
+    assert len(re.findall('^thou art more', output, re.MULTILINE)) == 3
+    assert len(re.findall('^Held-out loss', output, re.MULTILINE)) == 4
+    names = [sorted(os.listdir(str(folder / 'temp'))) for folder in (alone, two)]
+    assert names[0] == names[1]
+
+
+@pytest.mark.parametrize('number', [0, 1])
+def test_a_worker_that_is_killed_ends_the_run_which_can_go_on_to_the_same_end(folder, two, number):
+    process = start(*ARGUMENTS, cwd=folder)
+    wait_for_save(folder)
+    began = time.time()
+    worker(number).kill()
+    status, output = end(process)
+    assert status != 0
+    assert time.time() - began < 60
+    assert 'another worker has ended; the same command goes on' in output
+    assert run(*ARGUMENTS, cwd=folder)[0] == 0
+    assert 'Continuing after iteration 100' in printed(folder, 0)
+    assert content(folder / 'temp') == content(two / 'temp')
+
+
+def test_a_worker_that_hangs_ends_the_run(folder, monkeypatch):
+    monkeypatch.setenv('HOROVOD_GLOO_TIMEOUT_SECONDS', '5')
+    process = start(*ARGUMENTS, cwd=folder)
+    wait_for_save(folder)
+    worker(1).suspend()
+    status, output = end(process)
+    assert status != 0
+    assert 'another worker has ended' in output
+
+
+@pytest.mark.parametrize('number', [0, 1])
+def test_a_signal_to_any_worker_saves_and_stops_them_all_after_the_same_iteration(
+    folder, two, number
+):
+    process = start(*ARGUMENTS, cwd=folder)
+    wait_for_save(folder)
+    worker(number).send_signal(signal.SIGTERM)
+    end(process)
+    (iteration,) = re.findall(r'Stopped after iteration (\d+)', printed(folder, 0))
+    assert (folder / 'temp' / f'model-{iteration}.index').exists()
+    assert run(*ARGUMENTS, cwd=folder)[0] == 0
+    assert f'Continuing after iteration {iteration}' in printed(folder, 0)
+    losses, _, expected, _ = histories(folder, two)
+    assert losses.tolist() == expected.tolist()
+
+
+@pytest.mark.parametrize('before, now', [(2, 1), (1, 2), (2, 3)])
+def test_a_run_goes_on_with_another_number_of_workers_to_the_same_end(folder, alone, before, now):
+    run_of = {1: start_script, 2: start, 3: functools.partial(start, count=3)}
+    process = run_of[before](*ARGUMENTS, cwd=folder)
+    wait_for_save(folder)
+    process.send_signal(signal.SIGTERM)
+    end(process)
+    status, output = end(run_of[now](*ARGUMENTS, cwd=folder))
+    assert status == 0, output
+    assert f'Workers: {now} now, {before} before. The losses stay the same' in output
+    assert_same_to_rounding(alone, folder)
+
+
+def test_each_host_prepares_its_text_for_its_own_workers(folder, alone):
+    hosts = 'localhost:1,127.0.0.1:1'  # two names of this machine stand for two
+    status, output = run(*ARGUMENTS, cwd=folder, hosts=hosts)
+    assert status == 0, output
+    assert_same_to_rounding(alone, folder)
+
+
+def test_a_batch_that_cannot_be_shared_is_refused(folder):
+    status, output = run(*ARGUMENTS, '--batch_size=13', cwd=folder)
+    assert status != 0
+    assert 'batch_size is 13, and cannot be shared evenly among 2 workers' in output
+    assert 'Traceback' not in printed(folder, 0, 'stderr') + printed(folder, 1, 'stderr')
+
+
+def test_only_training_is_for_several_workers(two):
+    status, output = run('--sample', '--prime_text=so', cwd=two)
+    assert status != 0
+    assert 'Give sample without horovodrun' in output
