@@ -7,13 +7,16 @@
 # make bad-input         writes docs/bad-input.md, the table of what bad input gets
 # make horovod installs what several workers need: some five minutes, with cmake and g++
 # make workers tests them, two at a time
+# make large-text        trains two workers on 10 GB of text
+# make scaling           measures two workers: five minutes; writes docs/scaling.md
 # make board   opens TensorBoard on all runs under temp/
 # make lock    resolves requirements*.in to requirements*.txt
 
 PYTHON := .venv/bin/python
 UV := .uv/bin/uv
 
-.PHONY: train test lint benchmark benchmark-quick torture fuzz bad-input horovod workers board lock
+.PHONY: train test lint benchmark benchmark-quick torture fuzz bad-input horovod workers large-text \
+    scaling board lock
 .DELETE_ON_ERROR:
 
 train: .venv/installed
@@ -41,6 +44,12 @@ horovod: .venv/installed-horovod
 
 workers: .venv/installed-horovod .venv/installed-dev
 	$(PYTHON) -m pytest tests/workers.py
+
+large-text: .venv/installed-horovod .venv/installed-dev
+	$(PYTHON) tests/large_text.py 10
+
+scaling: .venv/installed-horovod
+	$(PYTHON) docs/scaling.py
 
 board: .venv/installed
 	.venv/bin/tensorboard --logdir temp

@@ -2114,6 +2114,9 @@ def train(settings, workers=ALONE):
         stop = stack.enter_context(StopRequest())
         session = stack.enter_context(tf.Session(graph=graph, config=config))
         print(f'Training on {device_in_use(session)}')
+        if workers.count > 1:
+            share = settings.batch_size // workers.count
+            print(f'{workers.count} workers, each on {share} of the {settings.batch_size} streams')
         session.run(initialize)
         record = {**vars(settings), 'text': text, 'workers': workers.count}
         first = workers.number == 0

@@ -140,6 +140,7 @@ def test_dropout_and_clipping_are_those_of_the_whole_batch(make_folder, alone, a
 def test_the_first_worker_alone_prints_and_it_prints_what_one_would(alone, two):
     assert (printed(two, 1), printed(two, 1, 'stderr')) == ('', '')
     output = printed(two, 0)
+    assert '2 workers, each on 6 of the 12 streams' in output
     assert 'Iteration: 200, Epoch: 1, Batch: 200 out of' in output
     assert len(re.findall('^thou art more', output, re.MULTILINE)) == 3
     assert len(re.findall('^Held-out loss', output, re.MULTILINE)) == 4
