@@ -8,7 +8,7 @@
 # make horovod installs what several workers need: some five minutes, with cmake and g++
 # make workers tests them, two at a time
 # make large-text        trains two workers on 10 GB of text
-# make scaling           measures two workers: five minutes; writes docs/scaling.md
+# make scaling           measures two workers: eight minutes; writes docs/scaling.md
 # make board   opens TensorBoard on all runs under temp/
 # make lock    resolves requirements*.in to requirements*.txt
 

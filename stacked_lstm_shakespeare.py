@@ -856,8 +856,21 @@ def join_workers():
     except ImportError as error:
         raise UserError(f'Horovod cannot be used ({one_line(error)}). make horovod installs it')
     horovod.init()
+    keep_to_cores(horovod.local_rank(), horovod.local_size())
     os.environ['CUDA_VISIBLE_DEVICES'] = str(horovod.local_rank())  # to each a GPU of its own
     return Workers(horovod)
+
+
+def keep_to_cores(number, count):
+    """Keep this process, one of so many on its host, to cores that no other worker uses.
+
+    Left to the system, workers meet on one core now and then, and all wait for the slowest.
+    """
+    if hasattr(os, 'sched_setaffinity'):
+        cores = sorted(os.sched_getaffinity(0))
+        share = max(1, len(cores) // count)
+        first = number * share % len(cores)
+        os.sched_setaffinity(0, cores[first : first + share])
 
 
 # ---------------------------------------------------------------------------------------------
@@ -1282,9 +1295,8 @@ def build_models(settings, vocab_size, workers=ALONE):
 
 
 def available_cores():
-    """Return how many CPU cores this process may use: its share, where horovodrun started more."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()
-    return max(1, cores // int(os.environ.get('HOROVOD_LOCAL_SIZE', '1')))
+    """Return how many CPU cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()
 
 
 def session_config(threads_per_operation, device='auto', mixed_precision=False):

@@ -1,8 +1,10 @@
 """Several workers, as far as one process can tell. The rest is in workers.py: `make workers`."""
 
+import os
 import sys
 
 import numpy as np
+import pytest
 from conftest import script
 
 
@@ -27,12 +29,18 @@ def test_a_worker_alone_has_all_and_shares_with_nobody():
         assert share([1.0, 2.0]) == [1.0, 2.0]
 
 
-def test_cores_are_shared_among_the_workers_of_a_host(monkeypatch):
-    cores = script.available_cores()
-    monkeypatch.setenv('HOROVOD_LOCAL_SIZE', '2')
-    assert script.available_cores() == max(1, cores // 2)
-    monkeypatch.setenv('HOROVOD_LOCAL_SIZE', '999')
-    assert script.available_cores() == 1
+@pytest.mark.skipif(not hasattr(os, 'sched_setaffinity'), reason='only Linux keeps to cores')
+def test_workers_keep_to_cores_of_their_own_as_far_as_there_are_enough():
+    cores = os.sched_getaffinity(0)
+    taken = []
+    for count in 2, 1000:
+        for number in range(2):
+            script.keep_to_cores(number, count)
+            taken.append(os.sched_getaffinity(0))
+            os.sched_setaffinity(0, cores)
+    half = max(1, len(cores) // 2)
+    assert [len(one) for one in taken] == [half, half, 1, 1]
+    assert (taken[0] & taken[1] == set()) == (len(cores) > 1)
 
 
 def test_without_horovod_there_is_one_sentence(monkeypatch, capsys, tmp_path):
