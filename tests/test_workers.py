@@ -22,6 +22,27 @@ def test_the_shares_of_all_workers_together_are_the_batch():
         np.testing.assert_array_equal(np.concatenate(part), expected)
 
 
+class WatchedText(np.ndarray):
+    """A text that remembers which of its characters were read."""
+
+    def __getitem__(self, places):
+        self.read.update(np.unique(places))
+        return np.asarray(self)[places]
+
+
+def test_a_worker_reads_its_own_part_of_the_text_and_no_more():
+    parts = []
+    for number in range(3):
+        ids = np.arange(2000).view(WatchedText)
+        ids.read = set()
+        for batch in range(script.batches_per_epoch(len(ids), 6, 10)):
+            script.read_batch(ids, 6, 10, 3, batch, worker(number, 3).rows(6))
+        parts.append(ids.read)
+    for part, following in zip(parts, parts[1:]):
+        assert len(part) == max(part) - min(part) + 1 == 2 * 330 + 1
+        assert len(part & following) == 1  # the last target is the first character of the next
+
+
 def test_a_worker_alone_has_all_and_shares_with_nobody():
     assert script.ALONE.is_first_on_host()
     assert list(range(100))[script.ALONE.rows(100)] == list(range(100))

@@ -1,0 +1,206 @@
+"""Train the script with each of five mistakes that published versions of the recipe make.
+
+    python docs/mistakes.py        twenty minutes on two cores; writes docs/mistakes.png and .md
+
+Each run is one of the script itself, with one thing in it replaced. All are measured on the same
+held-out text, rightly prepared, so that their losses can be compared.
+"""
+
+import functools
+import json
+import os
+import pathlib
+import subprocess
+import sys
+
+from benchmark import DOCS, as_table, script
+
+np, tf = script.np, script.tf
+
+EPOCHS = 2
+RUNS = DOCS.parent / 'temp' / 'mistakes'
+ARGUMENTS = (f'--data_dir={DOCS.parent / "data"}', f'--epochs={EPOCHS}', '--save_every=100')
+
+
+def no_mistake():
+    """Leave the script as it is."""
+
+
+def share_one_cell():
+    """Put the same cell object into all layers, as `[cell] * num_layers` does."""
+    cells = {}
+    of_size = tf.contrib.rnn.BasicLSTMCell
+    tf.contrib.rnn.BasicLSTMCell = lambda size: cells.setdefault(size, of_size(size))
+    # A kernel that all layers share gets its gradient from all of them: TensorFlow's own way.
+    script.CELL_GRADIENTS = {}
+    script.stack_gradients = lambda loss, layers, others: list(
+        zip(tf.gradients(loss, tf.trainable_variables()), tf.trainable_variables())
+    )
+
+
+def delete_line_ends():
+    """Take out the line ends, so that the last word of a line and the next run together."""
+    read_pieces, measure = script.read_pieces, script.measure
+    right = f'{RUNS / "no_mistake"}'
+
+    def pieces(path):
+        return (piece.replace('\n', '') for piece in read_pieces(path))
+
+    def measure_right_text(session, model, what, ids, start, *shape):
+        settings = script.read_settings([*ARGUMENTS, f'--temp_dir={right}'])
+        ids, start = script.open_ids([script.UNKNOWN, *script.CHARACTERS], settings)
+        return measure(session, model, what, ids, start, *shape)
+
+    script.read_pieces, script.measure = pieces, measure_right_text
+
+
+def wrap_targets():
+    """Take as the last target of a row the row's own first character."""
+    read_batch = script.read_batch
+
+    def wrapped(*arguments):
+        x, _ = read_batch(*arguments)
+        return x, np.roll(x, -1, axis=1)
+
+    script.read_batch = wrapped
+
+
+def shuffle_batches():
+    """Read the batches of an epoch in random order, and carry the state from each to the next."""
+    read_batch = script.read_batch
+
+    @functools.lru_cache(maxsize=1)
+    def order(num_batches, offset):
+        return np.random.RandomState(offset).permutation(num_batches)
+
+    def shuffled(ids, batch_size, training_seq_len, offset, number, *rows):
+        num_batches = script.batches_per_epoch(len(ids), batch_size, training_seq_len)
+        number = order(num_batches, offset)[number]
+        return read_batch(ids, batch_size, training_seq_len, offset, number, *rows)
+
+    script.read_batch = shuffled
+
+
+# The function that makes the mistake, what it is called in the picture, and what it needs.
+MISTAKES = {
+    'no_mistake': (no_mistake, 'as the script does it', ()),
+    'wide_embedding': (no_mistake, 'the same, embedding_size=128', ('--embedding_size=128',)),
+    # A kernel can only be shared if all layers read as many numbers.
+    'share_one_cell': (share_one_cell, 'one cell for all layers', ('--embedding_size=128',)),
+    'delete_line_ends': (delete_line_ends, 'line ends deleted', ()),
+    'wrap_targets': (wrap_targets, 'targets wrap around in each row', ()),
+    'shuffle_batches': (shuffle_batches, 'batches shuffled, state carried', ()),
+}
+
+
+def train(name):
+    """Train with a mistake, in this process."""
+    make, _, arguments = MISTAKES[name]
+    make()
+    return script.main([*ARGUMENTS, *arguments, f'--temp_dir={RUNS / name}', '--restart'])
+
+
+# ---------------------------------------------------------------------------------------------
+# The fifth is one of drawing, not of training
+# ---------------------------------------------------------------------------------------------
+
+LENGTH = 5000  # characters of a sample
+PIECE = 20  # characters; a text that has the same twenty again is going in a circle
+
+
+def fresh_share(text):
+    """Return, for each position, the share of pieces up to there that were not there before."""
+    seen, fresh = set(), []
+    for end in range(PIECE, len(text) + 1):
+        piece = text[end - PIECE : end]
+        fresh.append(piece not in seen)
+        seen.add(piece)
+    return np.cumsum(fresh) / np.arange(1, len(fresh) + 1)
+
+
+def draw_text(temperature):
+    """Return a text that the model without a mistake draws."""
+    command = [
+        *(sys.executable, str(script.__file__), '--sample', '--prime_text=thou art more'),
+        *(f'--temp_dir={RUNS / "no_mistake"}', f'--sample_length={LENGTH}'),
+        f'--temperature={temperature}',
+    ]
+    return subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout.decode()
+
+
+# ---------------------------------------------------------------------------------------------
+# The picture and the table
+# ---------------------------------------------------------------------------------------------
+
+
+def held_out(name):
+    history = json.loads((RUNS / name / 'history.json').read_text())
+    return np.array(history['held_out_losses']).T
+
+
+def draw_on(figure, texts):
+    left, right = figure.subplots(1, 2)
+    for number, (name, (_, label, _)) in enumerate(MISTAKES.items()):
+        iterations, losses = held_out(name)
+        style = '--' if name == 'wide_embedding' else '-'
+        left.plot(iterations, losses, style, label=label, color=script.COLORS[number])
+    left.set(
+        title='Four mistakes of training',
+        xlabel='Generation',
+        ylabel='Held-out loss',
+        ylim=(1.4, 2.2),
+    )
+    for number, (label, text) in enumerate(texts.items()):
+        share = fresh_share(text)
+        right.plot(np.arange(len(share)) + PIECE, share, label=label, color=script.COLORS[number])
+    right.set(
+        title='One of drawing',
+        xlabel='Characters drawn',
+        ylabel=f'Share of pieces of {PIECE} not seen before',
+        ylim=(0, 1.05),
+    )
+    for axes in left, right:
+        axes.grid(alpha=0.3)
+        axes.legend()
+
+
+def write():
+    texts = {
+        'drawn at temperature 0.7': draw_text(0.7),
+        'argmax: always the likeliest': draw_text(0),
+    }
+    script.save_picture(str(DOCS / 'mistakes.png'), lambda figure: draw_on(figure, texts), (13, 5))
+    right = held_out('no_mistake')[1][-1]
+    rows = []
+    for name, (_, label, _) in MISTAKES.items():
+        last = held_out(name)[1][-1]
+        rows.append([label, f'{last:.4f}', f'{last - right:+.4f}'])
+    shares = [[label, f'{fresh_share(text)[-1]:.0%}'] for label, text in texts.items()]
+    circle = texts['argmax: always the likeliest'][:300]
+    (DOCS / 'mistakes.md').write_text(f"""# Five mistakes
+
+`make mistakes` trains the script as it is and with one mistake at a time, {EPOCHS} epochs each, one
+seed, and measures all on the same held-out text.
+
+![Held-out losses, and how soon samples repeat themselves](mistakes.png)
+
+{as_table(['training', 'held-out loss, nats', 'against none'], rows)}
+Argmax sampling changes nothing in training. The same model drew {LENGTH:,} characters, of which the
+pieces of {PIECE} that had not been there before were
+
+{as_table(['drawing', 'new pieces'], shares)}
+The likeliest text begins:
+
+> {circle} …
+""")
+
+
+if __name__ == '__main__':
+    os.environ['MPLBACKEND'] = 'Agg'
+    if sys.argv[1:]:
+        sys.exit(train(sys.argv[1]))
+    for run in MISTAKES:
+        if not pathlib.Path(RUNS, run, 'history.json').exists():
+            print(run)
+            subprocess.run([sys.executable, __file__, run], check=True, stdout=subprocess.DEVNULL)
+    write()
