@@ -4,6 +4,7 @@
 # make benchmark         also trains the recipe to its end: an hour; writes docs/benchmark.md
 # make torture kills a hundred runs at random moments and compares how they end: ten minutes
 # make fuzz    tries ten thousand mutated texts and settings
+# make mistakes          trains with each classic mistake: twenty minutes; writes docs/mistakes.md
 # make bad-input         writes docs/bad-input.md, the table of what bad input gets
 # make horovod installs what several workers need: some five minutes, with cmake and g++
 # make workers tests them, two at a time
@@ -15,7 +16,7 @@
 PYTHON := .venv/bin/python
 UV := .uv/bin/uv
 
-.PHONY: train test lint benchmark benchmark-quick torture fuzz bad-input horovod workers large-text \
+.PHONY: train test lint benchmark benchmark-quick torture fuzz bad-input mistakes horovod workers large-text \
     scaling board lock
 .DELETE_ON_ERROR:
 
@@ -36,6 +37,9 @@ torture: .venv/installed-dev
 
 fuzz: .venv/installed-dev
 	FUZZ_EXAMPLES=6000 $(PYTHON) -m pytest tests/test_fuzz.py
+
+mistakes: .venv/installed
+	$(PYTHON) docs/mistakes.py
 
 bad-input: .venv/installed-dev
 	PYTHONPATH=tests $(PYTHON) tests/test_bad_input.py

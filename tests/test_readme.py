@@ -1,0 +1,125 @@
+"""README: every command in it is run as it stands there, in that order, on a smaller model."""
+
+import os
+import pathlib
+import re
+import subprocess
+import sys
+
+import pytest
+import requests
+from conftest import ROOT, SCRIPT
+
+README = (ROOT / 'README.md').read_text(encoding='utf-8')
+PROGRAMS = 'python|python3.7|make|pip|head|horovodrun|tensorflow_model_server|\\.'
+COMMANDS = re.findall(rf'^    ((?:{PROGRAMS}) .*)', README, re.MULTILINE)
+PYTHON_LINES = re.findall(r'^    >>> (.*)', README, re.MULTILINE)
+
+# What has to be at hand already where a test runs; `make` makes it so.
+SETTING_UP = {
+    'python3.7 -m venv .venv',
+    '. .venv/bin/activate',
+    'pip install -r requirements.txt',
+}
+# (tests/workers.py runs what horovodrun starts.)
+NOT_HERE = re.compile('horovodrun|tensorflow_model_server')
+
+
+def run(*command, cwd):
+    """Run a command in a shell or of itself, with the programs of .venv at hand."""
+    programs = f'{pathlib.Path(sys.executable).parent}{os.pathsep}{os.environ["PATH"]}'
+    return subprocess.run(
+        command,
+        check=False,
+        cwd=str(cwd),
+        env={**os.environ, 'MPLBACKEND': 'Agg', 'PATH': programs},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        universal_newlines=True,
+    )
+
+
+@pytest.fixture(scope='module')
+def after_all_commands(tmp_path_factory, works):
+    """The folder in which all commands of README were run, and what each printed."""
+    folder = tmp_path_factory.mktemp('readme')
+    text = SCRIPT.read_text(encoding='utf-8')
+    # Edited at the top, as README says.
+    for name, small in {'rnn_size': 16, 'num_layers': 2, 'max_iterations': 3}.items():
+        text, count = re.subn(rf'^{name} = \d+', f'{name} = {small}', text, flags=re.MULTILINE)
+        assert count == 1
+    (folder / SCRIPT.name).write_text(text, encoding='utf-8')
+    (folder / 'data').mkdir()
+    (folder / 'data' / 'shakespeare.txt').write_bytes(works)
+    printed = {}
+    for command in COMMANDS:
+        if command in SETTING_UP or command.startswith('make') or NOT_HERE.match(command):
+            continue
+        result = run('bash', '-c', command, cwd=folder)
+        assert (result.returncode, result.stderr) == (0, ''), command
+        printed[command] = result.stdout
+    return folder, printed
+
+
+def test_all_commands_were_run(after_all_commands):
+    _, printed = after_all_commands
+    assert len(printed) > 12
+    assert all(printed[command] for command in printed if command.startswith('python'))
+
+
+def test_the_files_that_readme_names_are_there(after_all_commands):
+    folder, _ = after_all_commands
+    there = {path.name for path in (folder / 'temp').iterdir()}
+    (table,) = re.findall(r'`temp/` then holds\n\n(.*?)\n\n', README, re.DOTALL)
+    named = re.findall(r'^\| `([^`]+)`', table, re.MULTILINE)
+    assert len(named) > 5
+    for name in named:
+        assert name.rstrip('/').replace('9070.*', '3.index') in there
+    assert (folder / 'temp' / 'runs.png').exists()
+
+
+def test_the_python_of_readme_writes_text_from_the_export(after_all_commands):
+    folder, _ = after_all_commands
+    *lines, last = PYTHON_LINES
+    code = '\n'.join([*lines, f'print({last})'])
+    result = run(sys.executable, '-W', 'ignore', '-c', code, cwd=folder)
+    assert result.returncode == 0, result.stderr
+    assert len(result.stdout.replace('unknown', '?')) == 50 + 1
+
+
+def test_tensorboard_shows_all_runs_under_temp(after_all_commands):
+    folder, _ = after_all_commands
+    command = [sys.executable, '-m', 'tensorboard.main', '--logdir=temp', '--port=0']
+    with subprocess.Popen(
+        command, cwd=str(folder), stderr=subprocess.PIPE, universal_newlines=True
+    ) as board:
+        try:
+            for line in board.stderr:
+                url = re.findall(r'at (http://\S+?)/? ', line)
+                if url:
+                    break
+            runs = requests.get(url[0] + '/data/runs', timeout=60).json()
+        finally:
+            board.kill()
+    assert {'board', 'mine/board', 'dropout/board', 'short/board'} <= set(runs)
+
+
+@pytest.mark.parametrize('target', sorted(set(re.findall(r'(?:`|    )make ([a-z-]+)', README))))
+def test_make_has_each_target_that_readme_names(target):
+    result = run('make', '--dry-run', target, cwd=ROOT)
+    assert result.returncode == 0, result.stderr
+
+
+def test_make_sets_up_as_readme_says_by_hand():
+    makefile = (ROOT / 'Makefile').read_text()
+    assert set(COMMANDS) >= SETTING_UP
+    assert 'python3.7 -m venv .venv' in makefile
+    assert '.venv/installed: requirements.txt' in makefile
+
+
+def test_readme_shows_only_pictures_and_links_only_files_that_are_there():
+    targets = re.findall(r'\]\(([^)#]+)\)', README)
+    assert len(targets) > 8
+    for target in targets:
+        assert target.startswith('https://') or (ROOT / target).exists(), target
