@@ -2098,7 +2098,7 @@ def prepare_text(settings, workers):
         prepared = ix2vocab, describe_text(num_ids, crc)
     ix2vocab, text = workers.told(prepared)
     if prepared not in (None, (ix2vocab, text)):
-        raise UserError(f'{settings.text_file} is not the same text on all hosts. Copy one to all')
+        raise UserError('the text is not the same on all hosts. Copy one to all of them')
     ids, split = open_ids(ix2vocab, settings)
     return ix2vocab, ids, split, text
 
