@@ -2050,21 +2050,32 @@ def run_iterations(
             board.add_weights(step.number)
         if step.is_due or step.is_stopped:
             progress = Progress(losses, held_out_losses, workers.whole(step.state))
-            try:
-                save_run(session, model, settings.temp_dir, progress)
-            except (OSError, tf.errors.OpError) as error:
-                problem = f'not saved at iteration {step.number}: {one_line(error)}'
-                if step.is_stopped or step.number == num_iterations:
-                    raise UserError(f'{problem}. Mend that, and the same command does it again')
-                bar.write(f'{problem}. The checkpoint before it is whole; going on')
-            try:
-                save_plot(settings.temp_dir, losses, held_out_losses)
-            except OSError as error:
-                bar.write(f'The plot was not drawn: {error}')
+            is_end = step.is_stopped or step.number == num_iterations
+            for problem in save_and_draw(session, model, settings.temp_dir, progress, is_end):
+                bar.write(problem)
         if step.is_stopped:
             break
     bar.close()
     return progress
+
+
+def save_and_draw(session, model, temp_dir, progress, is_end):
+    """Save a run and draw its plot; yield what did not succeed, in a sentence each.
+
+    Raises:
+      UserError: the end of a run could not be saved.
+    """
+    try:
+        save_run(session, model, temp_dir, progress)
+    except (OSError, tf.errors.OpError) as error:
+        problem = f'not saved at iteration {len(progress.losses)}: {one_line(error)}'
+        if is_end:
+            raise UserError(f'{problem}. Mend that, and the same command does it again')
+        yield f'{problem}. The checkpoint before it is whole; going on'
+    try:
+        save_plot(temp_dir, progress.losses, progress.held_out_losses)
+    except OSError as error:
+        yield f'The plot was not drawn: {error}'
 
 
 def follow_iterations(session, model, sampler, ids, split, settings, workers, progress, stop):
@@ -2103,6 +2114,22 @@ def prepare_text(settings, workers):
     return ix2vocab, ids, split, text
 
 
+def build_graph(settings, vocab_size, workers):
+    """Return the graph, its training model, its sampler, its Board, and what starts it.
+
+    The last is a pair of operations: one that initializes all variables, and one, to be run when
+    worker 0 has restored them, that copies them to the others.
+    """
+    # (To look for deprecated arguments takes TensorFlow a fifth of the time to build a graph.)
+    with deprecation.silence(), tf.Graph().as_default() as graph:
+        model, sampler = build_models(settings, vocab_size, workers)
+        board = Board(tf.trainable_variables())
+        initialize = tf.global_variables_initializer()
+        copy_first = workers.copy_first(tf.global_variables())
+        graph.finalize()  # an operation added after this, by mistake, is an error
+    return graph, model, sampler, board, (initialize, copy_first)
+
+
 def train(settings, workers=ALONE):
     """Train a model; leave its checkpoints, vocabulary, history and plot in `temp_dir`.
 
@@ -2115,13 +2142,9 @@ def train(settings, workers=ALONE):
     check_device(config, settings.device, settings.mixed_precision)
     ix2vocab, ids, split, text = prepare_text(settings, workers)
     print(describe_size(count_parameters(settings, len(ix2vocab)), split))
-    # (To look for deprecated arguments takes TensorFlow a fifth of the time to build a graph.)
-    with deprecation.silence(), tf.Graph().as_default() as graph:
-        model, sampler = build_models(settings, len(ix2vocab), workers)
-        board = Board(tf.trainable_variables())
-        initialize = tf.global_variables_initializer()
-        copy_first = workers.copy_first(tf.global_variables())
-        graph.finalize()  # an operation added after this, by mistake, is an error
+    graph, model, sampler, board, (initialize, copy_first) = build_graph(
+        settings, len(ix2vocab), workers
+    )
     with contextlib.ExitStack() as stack:
         stop = stack.enter_context(StopRequest())
         session = stack.enter_context(tf.Session(graph=graph, config=config))
@@ -2131,8 +2154,9 @@ def train(settings, workers=ALONE):
             print(f'{workers.count} workers, each on {share} of the {settings.batch_size} streams')
         session.run(initialize)
         record = {**vars(settings), 'text': text, 'workers': workers.count}
-        first = workers.number == 0
-        progress = begin_or_continue(session, model, settings, record) if first else None
+        progress = None
+        if workers.number == 0:
+            progress = begin_or_continue(session, model, settings, record)
         progress = workers.told(progress)
         session.run(copy_first)
         done, wanted = len(progress.losses), iterations_to_do(settings, split)
@@ -2143,7 +2167,7 @@ def train(settings, workers=ALONE):
             )
             report(progress, settings.temp_dir)
             return 0
-        if not first:
+        if workers.number > 0:
             follow_iterations(
                 session, model, sampler, ids, split, settings, workers, progress, stop
             )

@@ -95,6 +95,7 @@ MISTAKES = {
 
 def train(name):
     """Train with a mistake, in this process."""
+    tf.compat.v1.logging.set_verbosity(tf.compat.v1.logging.ERROR)
     make, _, arguments = MISTAKES[name]
     make()
     return script.main([*ARGUMENTS, *arguments, f'--temp_dir={RUNS / name}', '--restart'])

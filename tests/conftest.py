@@ -3,6 +3,7 @@
 import collections
 import http.server
 import io
+import json
 import os
 import pathlib
 import subprocess
@@ -19,7 +20,8 @@ sys.path.insert(0, str(ROOT))
 
 import stacked_lstm_shakespeare as script  # noqa: E402
 
-script.tf.compat.v1.logging.set_verbosity(script.tf.compat.v1.logging.ERROR)
+tf = script.tf
+tf.compat.v1.logging.set_verbosity(tf.compat.v1.logging.ERROR)
 
 # A model and a text that train in a second or two.
 SMALL = ('--rnn_size=16', '--embedding_size=8', '--batch_size=8', '--training_seq_len=12')
@@ -126,6 +128,63 @@ def short_text(tmp_path, works):
     path = tmp_path / 'short.txt'
     path.write_bytes(works[2_000_000:2_020_000])
     return path
+
+
+def content(temp):
+    """Return the losses and, of each checkpoint that is left, the value of every variable."""
+    history = json.loads((temp / 'history.json').read_text())
+    values = {}
+    for kind in '', 'best':
+        path = tf.train.latest_checkpoint(str(temp / kind))
+        reader = tf.train.load_checkpoint(path)
+        for name in reader.get_variable_to_shape_map():
+            values[os.path.relpath(path, str(temp)), name] = reader.get_tensor(name).tobytes()
+    return history, values
+
+
+BATCH, TIME, VOCAB, UNITS = 3, 5, 7, 4
+
+
+class Stack:
+    """A small model in a session, with weights large enough for every gate to matter."""
+
+    def __init__(self, num_layers=3, training_seq_len=TIME, **more):
+        self.graph = tf.Graph()
+        settings = script.read_settings([
+            f'--rnn_size={UNITS}', f'--num_layers={num_layers}', f'--batch_size={BATCH}',
+            f'--training_seq_len={training_seq_len}', '--embedding_size=2',
+            *[f'--{name}={value}' for name, value in more.items()],
+        ])  # fmt: skip
+        with self.graph.as_default():
+            tf.set_random_seed(3)
+            with tf.variable_scope('lstm_model'):
+                self.model = script.LSTM_Model(settings, VOCAB)
+            with tf.variable_scope('lstm_model', reuse=True):
+                self.reader = script.LSTM_Model(settings, VOCAB, infer_sample=True)
+            self.variables = tf.trainable_variables()
+            self.gradients = self.model.gradients
+            self.initialize = tf.global_variables_initializer()
+        self.session = tf.Session(graph=self.graph, config=script.session_config(1))
+        self.session.run(self.initialize)
+        random = np.random.RandomState(0)
+        for variable in self.variables:
+            variable.load(random.normal(size=variable.shape.as_list()), self.session)
+        self.x = random.randint(VOCAB, size=(BATCH, training_seq_len))
+        self.y = random.randint(VOCAB, size=(BATCH, training_seq_len))
+        self.state = random.normal(size=(num_layers, 2, BATCH, UNITS))
+
+    def values(self):
+        return {v.op.name: value for v, value in zip(self.variables, self.run(self.variables))}
+
+    def run(self, fetches, model=None, feed=None):
+        model = model or self.model
+        feed = {
+            **(feed or {}),
+            model.x_data: self.x,
+            model.y_output: self.y,
+            model.initial_state: self.state,
+        }
+        return self.session.run(fetches, feed)
 
 
 LSTM = collections.namedtuple('LSTM', 'embedding kernels biases W b residual')

@@ -10,23 +10,11 @@ import time
 
 import numpy as np
 import pytest
-from conftest import SMALL, run_script, script, start_script
+from conftest import SMALL, content, run_script, script, start_script
 
 tf = script.tf
 
 ARGUMENTS = (*SMALL, '--text_file=short.txt', '--epochs=2', '--save_every=25', '--eval_every=60')
-
-
-def content(temp):
-    """Return the losses and, of each checkpoint that is left, the value of every variable."""
-    history = json.loads((temp / 'history.json').read_text())
-    values = {}
-    for kind in '', 'best':
-        path = tf.train.latest_checkpoint(str(temp / kind))
-        reader = tf.train.load_checkpoint(path)
-        for name in reader.get_variable_to_shape_map():
-            values[os.path.relpath(path, str(temp)), name] = reader.get_tensor(name).tobytes()
-    return history, values
 
 
 def samples(output):

@@ -2,9 +2,8 @@
 
 import numpy as np
 import pytest
-from conftest import SMALL, run_script, script
+from conftest import SMALL, Stack, run_script, script
 from tensorflow.python.framework import kernels
-from test_model import Stack
 
 tf = script.tf
 

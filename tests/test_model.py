@@ -2,53 +2,20 @@
 
 import numpy as np
 import pytest
-from conftest import log_softmax, lstm_logits, lstm_losses, read_lstm, script
+from conftest import (
+    BATCH,
+    TIME,
+    UNITS,
+    VOCAB,
+    Stack,
+    log_softmax,
+    lstm_logits,
+    lstm_losses,
+    read_lstm,
+    script,
+)
 
 tf = script.tf
-
-BATCH, TIME, VOCAB, UNITS = 3, 5, 7, 4
-
-
-class Stack:
-    """A small model in a session, with weights large enough for every gate to matter."""
-
-    def __init__(self, num_layers=3, training_seq_len=TIME, **more):
-        self.graph = tf.Graph()
-        settings = script.read_settings([
-            f'--rnn_size={UNITS}', f'--num_layers={num_layers}', f'--batch_size={BATCH}',
-            f'--training_seq_len={training_seq_len}', '--embedding_size=2',
-            *[f'--{name}={value}' for name, value in more.items()],
-        ])  # fmt: skip
-        with self.graph.as_default():
-            tf.set_random_seed(3)
-            with tf.variable_scope('lstm_model'):
-                self.model = script.LSTM_Model(settings, VOCAB)
-            with tf.variable_scope('lstm_model', reuse=True):
-                self.reader = script.LSTM_Model(settings, VOCAB, infer_sample=True)
-            self.variables = tf.trainable_variables()
-            self.gradients = self.model.gradients
-            self.initialize = tf.global_variables_initializer()
-        self.session = tf.Session(graph=self.graph, config=script.session_config(1))
-        self.session.run(self.initialize)
-        random = np.random.RandomState(0)
-        for variable in self.variables:
-            variable.load(random.normal(size=variable.shape.as_list()), self.session)
-        self.x = random.randint(VOCAB, size=(BATCH, training_seq_len))
-        self.y = random.randint(VOCAB, size=(BATCH, training_seq_len))
-        self.state = random.normal(size=(num_layers, 2, BATCH, UNITS))
-
-    def values(self):
-        return {v.op.name: value for v, value in zip(self.variables, self.run(self.variables))}
-
-    def run(self, fetches, model=None, feed=None):
-        model = model or self.model
-        feed = {
-            **(feed or {}),
-            model.x_data: self.x,
-            model.y_output: self.y,
-            model.initial_state: self.state,
-        }
-        return self.session.run(fetches, feed)
 
 
 def dense(gradient):

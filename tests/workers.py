@@ -13,8 +13,7 @@ import time
 import numpy as np
 import psutil
 import pytest
-from conftest import SCRIPT, run_script, start_script
-from test_continuing import content
+from conftest import SCRIPT, content, run_script, start_script
 
 HOROVODRUN = pathlib.Path(sys.executable).with_name('horovodrun')
 ARGUMENTS = (
