@@ -2165,7 +2165,8 @@ def train(settings, workers=ALONE):
                 f'This run ended after {done} iterations. More epochs go on from there; --restart '
                 f'begins anew; another temp_dir leaves it as it is'
             )
-            report(progress, settings.temp_dir)
+            if workers.number == 0:
+                report(progress, settings.temp_dir)
             return 0
         if workers.number > 0:
             follow_iterations(

@@ -17,8 +17,8 @@ import sys
 import tempfile
 import time
 
-from conftest import run_script, script, start_script
-from test_continuing import ARGUMENTS, content, samples
+from conftest import content, run_script, script, start_script
+from test_continuing import ARGUMENTS, samples
 
 LAST = 188 * 2  # iterations of a run, as ARGUMENTS have it
 
