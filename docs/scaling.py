@@ -129,6 +129,8 @@ def write(rates):
     text = f"""# Several workers
 
 `make scaling`. {about_machine()}
+On one machine without GPUs one process does best; workers are for several machines or GPUs.
+
 ## Measured
 
 `batch_size` streams in all, shared among the workers; characters per second of all together.
@@ -140,10 +142,10 @@ def write(rates):
         )
     }
 Two workers are slower than one process on both cores: each has half of the batch, whose products
-are less tall, and the gradients have to be carried. What the last row has and they do not is the
-price of that: the all-reduce, the thread of Horovod that looks for work each millisecond, and the
+are less tall, and the gradients have to be carried. What the last two rows have and they do not
+is the price of that: the all-reduce, the thread of Horovod that looks for work each millisecond, and the
 wait for the slower of the two. `HOROVOD_CYCLE_TIME=5`, in milliseconds, makes that thread look less
-often. On one machine, then, one process does best; workers are for several machines or GPUs.
+often.
 
 ## Reckoned
 
@@ -155,7 +157,7 @@ the all-reduce takes 2 (N - 1) messages, each of one N-th of the gradients (4 by
 parameter), and each {LATENCY * 1e6:.0f} microseconds late. The share of a step that communication
 takes is
 
-    2 (N - 1) (bytes / N / bandwidth + latency) / (that + arithmetic)
+    2 (N - 1) (bytes / N / bandwidth + latency) / (that + arithmetic),   bandwidth in bytes/s
 
 {
         as_table(
@@ -172,7 +174,7 @@ takes is
     }
 The last column is the point where communication costs 10 %: with more streams for each worker it
 costs less. On faster processors the arithmetic takes less time, and the share is larger: ten times
-the speed asks for ten times the streams, or a network ten times as fast.
+the speed asks for ten times the streams, or for ten times the bandwidth at a tenth of the latency.
 """
     (DOCS / 'scaling.md').write_text(text)
     print(text)
