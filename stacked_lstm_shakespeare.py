@@ -463,7 +463,8 @@ def read_package(timeout):
 @contextlib.contextmanager
 def whole_file(path):
     """Open a file that takes the place of `path` when it is complete; else nothing is left."""
-    part = f'{path}.{os.getpid()}.part'  # no other process writes to this one
+    # No other process writes to this one, on no other host that shares the folder.
+    part = f'{path}.{socket.gethostname()}.{os.getpid()}.part'
     try:
         with open(part, 'wb') as file:
             yield file
@@ -673,6 +674,16 @@ def encode_text(path, clean_text, ix2vocab, file):
     return total, unknown, crc
 
 
+def describe_text(num_ids, crc):
+    """Return what tells one text from another."""
+    return f'{num_ids} characters, CRC {crc:08x}'
+
+
+def held_out_begin(num_ids, settings):
+    """Return the position in a text where its held-out part begins."""
+    return int(num_ids * (1 - settings.held_out))
+
+
 def id_type(ix2vocab):
     """Return the smallest NumPy type that holds every id: uint8 for up to 256 symbols."""
     return np.min_scalar_type(len(ix2vocab) - 1)
@@ -734,14 +745,14 @@ def prepare_vocab(settings):
 
 
 def prepare_ids(path, ix2vocab, settings):
-    """Write the ids of the whole text into `temp_dir`; return how many, and their CRC-32.
+    """Write the ids of the whole text into `temp_dir`; return what tells it from others, str.
 
     Raises:
       UserError: nothing can be learned from the text, or it is too short. Nothing is written then.
     """
     with whole_file(os.path.join(settings.temp_dir, 'text.ids')) as file:
         num_ids, unknown, crc = encode_text(path, settings.clean_text, ix2vocab, file)
-        split = int(num_ids * (1 - settings.held_out))
+        split = held_out_begin(num_ids, settings)
         if batches_per_epoch(split, settings.batch_size, settings.training_seq_len) < 1:
             one_batch = (settings.batch_size + 1) * settings.training_seq_len
             needed = math.floor(one_batch / (1 - settings.held_out)) + 1
@@ -753,7 +764,7 @@ def prepare_ids(path, ix2vocab, settings):
     print(f'{split:,} characters to learn, {num_ids - split:,} held out')
     if unknown:
         print(f"{unknown:,} of them are rare and read as 'unknown'")
-    return num_ids, crc
+    return describe_text(num_ids, crc)
 
 
 def open_ids(ix2vocab, settings):
@@ -763,7 +774,7 @@ def open_ids(ix2vocab, settings):
     so a text may be larger than memory.
     """
     ids = np.memmap(os.path.join(settings.temp_dir, 'text.ids'), id_type(ix2vocab), 'r')
-    return ids, int(len(ids) * (1 - settings.held_out))
+    return ids, held_out_begin(len(ids), settings)
 
 
 # ---------------------------------------------------------------------------------------------
@@ -784,11 +795,15 @@ class Workers:
     Attributes:
       count: int, how many there are.
       number: int, which of them this is, from 0. Worker 0 prints, saves and draws for all.
+      on_host: int, how many there are on this machine.
     """
 
     def __init__(self, horovod=None):
         self.horovod = horovod
-        self.count, self.number = (horovod.size(), horovod.rank()) if horovod else (1, 0)
+        self.count, self.number, self.on_host = 1, 0, 1
+        if horovod:
+            self.count, self.number = horovod.size(), horovod.rank()
+            self.on_host = horovod.local_size()
 
     def is_first_on_host(self):
         return not self.horovod or self.horovod.local_rank() == 0
@@ -810,34 +825,18 @@ class Workers:
 
     # Outside of it; each waits until the last one has called
 
-    def total(self, values):
-        """Return the sum of an array over all workers."""
-        if not self.horovod:
-            return values
-        with one_session() as session:
-            return session.run(self.horovod.allreduce(tf.constant(values), op=self.horovod.Sum))
-
-    def whole(self, state):
-        """Return the state of all streams, float32 [num_layers, 2, batch_size, rnn_size]."""
-        if not self.horovod:
-            return state
-        with one_session() as session:
-            by_stream = self.horovod.allgather(tf.transpose(state, [2, 0, 1, 3]))
-            return session.run(tf.transpose(by_stream, [1, 2, 0, 3]))
-
     def told(self, value):
         """Return what worker 0 gives, which can be any object."""
-        if not self.horovod:
-            return value
-        with one_session() as session:
-            return self.horovod.broadcast_object(value, session=session, name='told')
+        return self._exchange('broadcast_object', value) if self.horovod else value
 
+    def gathered(self, value):
+        """Return what all give, in the order of their numbers: a list."""
+        return self._exchange('allgather_object', value) if self.horovod else [value]
 
-@contextlib.contextmanager
-def one_session():
-    """Open a session on a graph of its own."""
-    with tf.Graph().as_default(), tf.Session(config=session_config(1, 'cpu')) as session:
-        yield session
+    def _exchange(self, operation, value):
+        config = session_config(1, 'cpu')
+        with tf.Graph().as_default(), tf.Session(config=config) as session:
+            return getattr(self.horovod, operation)(value, session=session, name=operation)
 
 
 ALONE = Workers()
@@ -847,9 +846,11 @@ def join_workers():
     """Return the Workers to which this process belongs, as horovodrun tells in its environment.
 
     Raises:
-      UserError: Horovod is not installed.
+      UserError: Horovod is not installed, or there are fewer GPUs than workers.
     """
-    if int(os.environ.get('HOROVOD_SIZE', '1')) == 1:
+    # Horovod's own launcher names the first, those of MPI the others.
+    names = ('HOROVOD_SIZE', 'OMPI_COMM_WORLD_SIZE', 'PMI_SIZE')
+    if {os.environ.get(name, '') for name in names} <= {'', '1'}:
         return ALONE
     try:
         import horovod.tensorflow as horovod
@@ -857,12 +858,16 @@ def join_workers():
         raise UserError(f'Horovod cannot be used ({one_line(error)}). make horovod installs it')
     horovod.init()
     keep_to_cores(horovod.local_rank(), horovod.local_size())
-    os.environ['CUDA_VISIBLE_DEVICES'] = str(horovod.local_rank())  # to each a GPU of its own
+    # To each a GPU of its own, of those that are allowed.
+    gpus = os.environ.get('CUDA_VISIBLE_DEVICES') or ','.join(map(str, range(horovod.local_size())))
+    if horovod.local_size() > len(gpus.split(',')):
+        raise UserError(f'CUDA_VISIBLE_DEVICES is {gpus}, fewer than the workers. Start fewer')
+    os.environ['CUDA_VISIBLE_DEVICES'] = gpus.split(',')[horovod.local_rank()]
     return Workers(horovod)
 
 
 def keep_to_cores(number, count):
-    """Keep this process, one of so many on its host, to cores that no other worker uses.
+    """Keep this thread and those that it starts to cores that no other worker of the host uses.
 
     Left to the system, workers meet on one core now and then, and all wait for the slowest.
     """
@@ -988,6 +993,8 @@ def stack_gradients(loss, layers, others):
 
 def drop_out(cells, settings, rows):
     """Return cells with dropout of what each puts out, by one mask for all time steps.
+
+    `rows`, a slice, are the streams of the batch that these cells are for.
 
     Gal and Ghahramani, "A Theoretically Grounded Application of Dropout in Recurrent Neural
     Networks", 2016. The masks depend on the seed and the iteration alone. Those that the wrapper
@@ -1250,8 +1257,8 @@ def describe_size(parameters, characters):
     return f'Model: {parameters:,} parameters, {each:.1f} characters for each; {advice}'
 
 
-def check_memory(settings, vocab_size):
-    """Raise UserError if the model and a batch would not fit into the machine's memory.
+def check_memory(settings, vocab_size, workers=ALONE):
+    """Raise UserError if the models and batches of this machine would not fit into its memory.
 
     On the way back each unit needs some 25 numbers of the way forward, and each weight some 7:
     its gradient, that gradient clipped, two moments, the average, a transposed copy.
@@ -1261,7 +1268,8 @@ def check_memory(settings, vocab_size):
     weights = count_parameters(settings, vocab_size)
     units = settings.num_layers * settings.rnn_size
     characters = settings.batch_size * settings.training_seq_len
-    needed = 4 * (7 * weights + characters * (25 * units + 6 * vocab_size))
+    each = 7 * weights + characters / workers.count * (25 * units + 6 * vocab_size)
+    needed = 4 * each * workers.on_host
     present = os.sysconf('SC_PHYS_PAGES') * os.sysconf('SC_PAGE_SIZE')
     if needed > present:
         raise UserError(
@@ -1325,15 +1333,18 @@ CUDA_LIBRARIES = (
 
 def check_device(config, device, mixed_precision=False):
     """Raise UserError if the settings need a GPU and TensorFlow finds none."""
-    if device != 'gpu' and not mixed_precision:
+    asked = ['device'] * (device == 'gpu') + ['mixed_precision'] * mixed_precision
+    if not asked:
         return
+    if device == 'cpu':
+        raise UserError('mixed_precision is for GPUs, and device is cpu. Leave one of them out')
     found = device_lib.list_local_devices(config)
     if not any(one.device_type == 'GPU' for one in found):
         missing = [name for name in CUDA_LIBRARIES if not can_load(name)]
         reason = f'cannot load {", ".join(missing)}' if missing else 'none that it can use is there'
         raise UserError(
             f'TensorFlow found no GPU: {reason}. It needs an NVIDIA driver, CUDA 10.0 and cuDNN 7; '
-            f'or leave {"mixed_precision" if mixed_precision else "device"} out'
+            f'or leave {" and ".join(asked)} out'
         )
 
 
@@ -1346,11 +1357,12 @@ def can_load(library):
     return True
 
 
-def device_in_use(session):
-    """Return the name of the device that TensorFlow trains on."""
+def device_in_use(session, device):
+    """Return in words on what TensorFlow trains."""
     gpus = [device.name for device in session.list_devices() if device.device_type == 'GPU']
     cores = available_cores()
-    cpu = f'the CPU, {cores} core{"s" if cores > 1 else ""}: TensorFlow found no GPU'
+    cpu = f'the CPU, {cores} core{"s" if cores > 1 else ""}'
+    cpu += '' if device == 'cpu' else ': TensorFlow found no GPU'
     return f'the GPU {gpus[0]}' if gpus else cpu
 
 
@@ -1433,7 +1445,7 @@ def measure(session, model, what, ids, start, batch_size, training_seq_len, work
             state[:, :, starts[:, 0] <= training_seq_len] = 0  # too little text before these
         else:
             totals += [value[targets < ends].sum(dtype=np.float64) for value in values]
-    return list(workers.total(totals) / (len(ids) - start))
+    return list(sum(workers.gathered(totals)) / (len(ids) - start))
 
 
 # ---------------------------------------------------------------------------------------------
@@ -1566,7 +1578,7 @@ def draw_heatmap(figure, text, probabilities, ix2vocab):
 # ---------------------------------------------------------------------------------------------
 
 # losses: list of float, nats, of each iteration so far; held_out_losses: list of
-# (iteration, float); state: float32 [num_layers, 2, batch, rnn_size], after the last iteration.
+# (iteration, float); state: float32 [num_layers, 2, batch_size, rnn_size], after the last of them.
 Progress = collections.namedtuple('Progress', 'losses held_out_losses state')
 
 # Another value of one of these would need another model.
@@ -1802,11 +1814,6 @@ def move_aside(temp_dir):
         print(f'The earlier run is now in {folder}')
 
 
-def describe_text(num_ids, crc):
-    """Return what tells one text from another."""
-    return f'{num_ids} characters, CRC {crc:08x}'
-
-
 def begin_or_continue(session, model, settings, record):
     """Return the Progress of the run in `temp_dir`, restored, or that of a new one.
 
@@ -1831,7 +1838,8 @@ def begin_or_continue(session, model, settings, record):
     if not checkpoints(temp_dir):
         return Progress([], [], model.zero_state(settings.batch_size))
     then = read_settings_of(temp_dir)
-    for name in (*FIXED, 'text'):
+    then = {'mixed_precision': False, **then}
+    for name in (*FIXED, 'mixed_precision', 'text'):
         if then.get(name) != record[name]:
             raise UserError(
                 f'{name} is {record[name]!r}, and the run in {temp_dir} has {then.get(name)!r}. '
@@ -1935,38 +1943,40 @@ def describe_loss(nats):
 
 
 # What is to be known of an iteration. number, epoch and batch count from 1; rate is the learning
-# rate; loss in nats; norm is the gradient's, before clipping; state, as `LSTM_Model.final_state`;
-# is_due, whether to measure and save; is_last, whether the run ends here, or the user stopped it.
-Step = collections.namedtuple('Step', 'number epoch batch rate loss norm state is_due is_stopped')
+# rate; loss in nats; norm is the gradient's, before clipping; held_out, in nats, None where it was
+# not measured; state, float32 [num_layers, 2, batch_size, rnn_size], None where nothing is to be
+# saved; is_stopped, whether the user asked for a stop.
+Step = collections.namedtuple('Step', 'number epoch batch rate loss norm held_out state is_stopped')
 
 
-def training_steps(session, model, ids, settings, workers, done, state, stop):
-    """Train, and yield a Step after each iteration, until all epochs are done.
+def training_steps(session, model, sampler, ids, split, settings, workers, progress, stop):
+    """Train, and yield a Step after each iteration, until the last or until the user stops it.
 
     Args:
       session: tf.Session, with its variables initialized or restored.
-      model: LSTM_Model for training.
-      ids: integers [characters], to learn.
+      model, sampler: LSTM_Model, for training, and for held-out losses.
+      ids: integers [characters].
+      split: int, where the held-out part of `ids` begins.
       settings: argparse.Namespace.
       workers: Workers.
-      done: int, iterations done before.
-      state: float32 [num_layers, 2, batch_size, rnn_size], after these.
+      progress: Progress, from which to go on.
       stop: StopRequest, looked at in each iteration.
 
     Raises:
       UserError: the loss is not a number any more.
     """
-    batch_size, training_seq_len = settings.batch_size, settings.training_seq_len
-    num_batches = batches_per_epoch(len(ids), batch_size, training_seq_len)
-    num_iterations = iterations_to_do(settings, len(ids))
-    rows = workers.rows(batch_size)
-    state = state[:, :, rows]
-    for number in range(done + 1, num_iterations + 1):
+    shape = settings.batch_size, settings.training_seq_len
+    num_batches = batches_per_epoch(split, *shape)
+    num_iterations = iterations_to_do(settings, split)
+    rows = workers.rows(settings.batch_size)
+    state = progress.state[:, :, rows]
+    skipped = 0
+    for number in range(len(progress.losses) + 1, num_iterations + 1):
         epoch, batch = (number - 1) // num_batches + 1, (number - 1) % num_batches + 1
         if batch == 1:  # the streams begin anew; from here on the state is carried over
             state = np.zeros_like(state)
-        offset = stream_offset(settings.seed, epoch, training_seq_len)
-        x, y = read_batch(ids, batch_size, training_seq_len, offset, batch - 1, rows)
+        offset = stream_offset(settings.seed, epoch, settings.training_seq_len)
+        x, y = read_batch(ids[:split], *shape, offset, batch - 1, rows)
         rate = learning_rate_at(
             number, num_iterations, settings.learning_rate, settings.warmup_iterations
         )
@@ -1975,16 +1985,23 @@ def training_steps(session, model, ids, settings, workers, done, state, stop):
         )
         if workers.count == 1:  # nobody else has to know before this one can stop
             is_stopped = bool(stop.signal)
-        # (With mixed_precision, a step whose gradient is no number is left out.)
-        is_number = math.isfinite(norm) or settings.mixed_precision
-        if not math.isfinite(loss) or not is_number:
+        # With mixed_precision a step whose gradient is no number changes no weight, and the next
+        # loss is made half as large: after 15 of them it is what it is without mixed_precision.
+        skipped = 0 if math.isfinite(norm) else skipped + 1
+        if not math.isfinite(loss) or skipped > (20 if settings.mixed_precision else 0):
             raise UserError(
                 f'the loss is {loss} and the norm of its gradient {norm} at iteration {number}; '
                 f'nothing was saved after the last checkpoint. Begin anew with --restart and a '
                 f'lower learning_rate or max_gradient_norm'
             )
-        is_due = number % settings.save_every == 0 or number == num_iterations
-        yield Step(number, epoch, batch, rate, loss, norm, state, is_due, is_stopped)
+        held_out, whole = None, None
+        if number % settings.save_every == 0 or number == num_iterations:
+            (held_out,) = measure(session, sampler, [sampler.losses], ids, split, *shape, workers)
+        if held_out is not None or is_stopped:
+            whole = np.concatenate(workers.gathered(state), axis=2)
+        yield Step(number, epoch, batch, rate, loss, norm, held_out, whole, is_stopped)
+        if is_stopped:
+            return
 
 
 def run_iterations(
@@ -2013,7 +2030,7 @@ def run_iterations(
     shape = settings.batch_size, settings.training_seq_len
     num_batches = batches_per_epoch(split, *shape)
     num_iterations = iterations_to_do(settings, split)
-    losses, held_out_losses, state = progress
+    losses, held_out_losses = list(progress.losses), list(progress.held_out_losses)
     bar = tqdm(
         initial=len(losses) * shape[0] * shape[1],
         total=num_iterations * shape[0] * shape[1],
@@ -2023,7 +2040,7 @@ def run_iterations(
         disable=None,  # quiet where the output is not a terminal
     )
     for step in training_steps(
-        session, model, ids[:split], settings, workers, len(losses), state, stop
+        session, model, sampler, ids, split, settings, workers, progress, stop
     ):
         losses.append(step.loss)
         bar.set_postfix_str(f'loss {step.loss:.2f}', refresh=False)
@@ -2042,53 +2059,39 @@ def run_iterations(
             )
             bar.write('\n'.join(texts))
             board.add_texts('samples', texts, step.number)
-        if step.is_due:
-            (held_out,) = measure(session, sampler, [sampler.losses], ids, split, *shape, workers)
-            held_out_losses.append((step.number, held_out))
-            bar.write(f'Held-out loss: {describe_loss(held_out)}')
-            board.add_held_out(step.number, held_out)
+        if step.held_out is not None:
+            held_out_losses.append((step.number, step.held_out))
+            bar.write(f'Held-out loss: {describe_loss(step.held_out)}')
+            board.add_held_out(step.number, step.held_out)
             board.add_weights(step.number)
-        if step.is_due or step.is_stopped:
-            progress = Progress(losses, held_out_losses, workers.whole(step.state))
+        if step.state is not None:
+            progress = Progress(losses, held_out_losses, step.state)
             is_end = step.is_stopped or step.number == num_iterations
             for problem in save_and_draw(session, model, settings.temp_dir, progress, is_end):
                 bar.write(problem)
-        if step.is_stopped:
-            break
     bar.close()
     return progress
 
 
 def save_and_draw(session, model, temp_dir, progress, is_end):
-    """Save a run and draw its plot; yield what did not succeed, in a sentence each.
+    """Save a run and draw its plot; return what did not succeed, a sentence each: list of str.
 
     Raises:
       UserError: the end of a run could not be saved.
     """
+    problems = []
     try:
         save_run(session, model, temp_dir, progress)
     except (OSError, tf.errors.OpError) as error:
         problem = f'not saved at iteration {len(progress.losses)}: {one_line(error)}'
         if is_end:
             raise UserError(f'{problem}. Mend that, and the same command does it again')
-        yield f'{problem}. The checkpoint before it is whole; going on'
+        problems.append(f'{problem}. The checkpoint before it is whole; going on')
     try:
         save_plot(temp_dir, progress.losses, progress.held_out_losses)
     except OSError as error:
-        yield f'The plot was not drawn: {error}'
-
-
-def follow_iterations(session, model, sampler, ids, split, settings, workers, progress, stop):
-    """Do what workers other than the first do: train, and their share of what it measures."""
-    shape = settings.batch_size, settings.training_seq_len
-    done, state = len(progress.losses), progress.state
-    for step in training_steps(session, model, ids[:split], settings, workers, done, state, stop):
-        if step.is_due:
-            measure(session, sampler, [sampler.losses], ids, split, *shape, workers)
-        if step.is_due or step.is_stopped:
-            workers.whole(step.state)
-        if step.is_stopped:
-            break
+        problems.append(f'The plot was not drawn: {error}')
+    return problems
 
 
 def prepare_text(settings, workers):
@@ -2103,10 +2106,9 @@ def prepare_text(settings, workers):
     if workers.is_first_on_host():
         make_folder(settings.temp_dir, 'temp_dir')
         path, ix2vocab = prepare_vocab(settings)
-        check_memory(settings, len(ix2vocab))
+        check_memory(settings, len(ix2vocab), workers)
         check_prime_texts(settings.prime_texts, ix2vocab, settings.clean_text)
-        num_ids, crc = prepare_ids(path, ix2vocab, settings)
-        prepared = ix2vocab, describe_text(num_ids, crc)
+        prepared = ix2vocab, prepare_ids(path, ix2vocab, settings)
     ix2vocab, text = workers.told(prepared)
     if prepared not in (None, (ix2vocab, text)):
         raise UserError('the text is not the same on all hosts. Copy one to all of them')
@@ -2134,7 +2136,7 @@ def train(settings, workers=ALONE):
     """Train a model; leave its checkpoints, vocabulary, history and plot in `temp_dir`.
 
     Returns:
-      The exit status: 0, or 128 and the number of the signal that stopped the run.
+      The exit status: 0, or 128 and the number of the signal that stopped the run; the Progress.
     """
     config = session_config(
         settings.threads_per_operation, settings.device, settings.mixed_precision
@@ -2148,7 +2150,7 @@ def train(settings, workers=ALONE):
     with contextlib.ExitStack() as stack:
         stop = stack.enter_context(StopRequest())
         session = stack.enter_context(tf.Session(graph=graph, config=config))
-        print(f'Training on {device_in_use(session)}')
+        print(f'Training on {device_in_use(session, settings.device)}')
         if workers.count > 1:
             share = settings.batch_size // workers.count
             print(f'{workers.count} workers, each on {share} of the {settings.batch_size} streams')
@@ -2165,14 +2167,13 @@ def train(settings, workers=ALONE):
                 f'This run ended after {done} iterations. More epochs go on from there; --restart '
                 f'begins anew; another temp_dir leaves it as it is'
             )
-            if workers.number == 0:
-                report(progress, settings.temp_dir)
-            return 0
+            return 0, progress
         if workers.number > 0:
-            follow_iterations(
+            for _ in training_steps(
                 session, model, sampler, ids, split, settings, workers, progress, stop
-            )
-            return 0
+            ):
+                pass  # worker 0 sees to the rest
+            return 0, progress
         write_json(settings.temp_dir, 'vocabulary', ix2vocab)
         write_json(settings.temp_dir, 'settings', record)
         board.open(session, settings, done)
@@ -2183,12 +2184,11 @@ def train(settings, workers=ALONE):
         done = len(progress.losses)
         if done < wanted:
             print(f'Stopped after iteration {done}. The same command goes on from there')
-            return 128 + (stop.signal or signal.SIGTERM)
+            return 128 + (stop.signal or signal.SIGTERM), progress
         length = 4 * settings.sample_length
         for text in draw_samples(session, sampler, ix2vocab, done, length, settings):
             print(text)
-    report(progress, settings.temp_dir)
-    return 0
+    return 0, progress
 
 
 def report(progress, temp_dir):
@@ -2422,7 +2422,7 @@ def evaluate_model(session, reader, ix2vocab, path, settings):
         ids = np.memmap(ids_path, id_type(ix2vocab), 'r')
         part, start = 'all', 1  # nothing comes before the first character to predict it from
         if describe_text(num_ids, crc) == run.get('text'):
-            part, start = 'the held-out part', int(num_ids * (1 - settings.held_out))
+            part, start = 'the held-out part', held_out_begin(num_ids, settings)
         elif settings.text_file == run['text_file']:
             raise UserError(f'{text_path} is not the text that the model in {path} has learned')
         shape = settings.batch_size, settings.training_seq_len
@@ -2506,6 +2506,7 @@ def plot_runs(settings):
         path = save_plot(folder, *history)
         show_picture(lambda figure: draw_losses(figure, *history))
     else:
+        make_folder(settings.temp_dir, 'temp_dir')
         path = os.path.join(settings.temp_dir, 'runs.png')
         save_picture(path, lambda figure: draw_runs(figure, runs))
         show_picture(lambda figure: draw_runs(figure, runs))
@@ -2538,7 +2539,8 @@ def run(arguments):
     tasks = [name for name, value in asked.items() if value not in (False, '', None)]
     if len(tasks) > 1:
         raise UserError(f'{" and ".join(tasks)}: only one of them at a time')
-    if tasks and join_workers().count > 1:
+    workers = join_workers()
+    if tasks and workers.count > 1:
         raise UserError(
             f'only training is shared among workers. Give {tasks[0]} without horovodrun'
         )
@@ -2547,23 +2549,27 @@ def run(arguments):
     elif tasks:
         use_model(TASKS[tasks[0]], read_run_settings(arguments, settings.temp_dir))
     else:
-        return start_training(settings)
+        return start_training(settings, workers)
     return 0
 
 
-def start_training(settings):
-    """Train, alone or as one of several workers, of which the first alone prints."""
-    workers = join_workers()
+def start_training(settings, workers):
+    """Train, alone or as one of several workers; return the exit status."""
     if settings.batch_size % workers.count:
         raise UserError(
             f'batch_size is {settings.batch_size}, and cannot be shared evenly among '
             f'{workers.count} workers. Give another'
         )
-    if workers.number == 0:
-        with only_run_in(settings.temp_dir):
-            return train(settings, workers)
-    with open(os.devnull, 'w') as nowhere, contextlib.redirect_stdout(nowhere):
-        return train(settings, workers)
+    if workers.number > 0:  # it has nothing to say
+        with open(os.devnull, 'w', errors='replace') as nowhere, contextlib.redirect_stdout(
+            nowhere
+        ):
+            return train(settings, workers)[0]
+    with only_run_in(settings.temp_dir):
+        status, progress = train(settings, workers)
+    if status == 0:
+        report(progress, settings.temp_dir)
+    return status
 
 
 def main(arguments):
@@ -2583,8 +2589,8 @@ def main(arguments):
         status = 2
     except tf.errors.OpError as error:
         problem, status = f'TensorFlow failed: {one_line(error)}', 2
-        if 'Horovod has been shut down' in problem:
-            problem = 'another worker has ended; the same command goes on from the last checkpoint'
+        if re.search('horovod|gloo', problem, re.IGNORECASE):
+            problem = 'another worker has ended, for its own reason; nothing that was saved is lost'
     except KeyboardInterrupt:
         problem, status = 'stopped', 130  # what a shell reports of a program that Ctrl-C ended
     print(f'{os.path.basename(__file__)}: {" ".join(problem.split())}.', file=sys.stderr)

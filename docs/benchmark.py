@@ -420,7 +420,7 @@ def measure_intervals(step_seconds):
             [2.0] * iterations, [(iterations, 2.0)], model.zero_state(shape[0])
         )
         step = script.Step(
-            iterations, settings.epochs, 1, 0.01, 2.0, 1.0, progress.state, True, False
+            iterations, settings.epochs, 1, 0.01, 2.0, 1.0, 2.0, progress.state, False
         )
         ix2vocab = [script.UNKNOWN, *script.CHARACTERS]
         texts = ['x' * settings.sample_length] * len(settings.prime_texts)

@@ -143,9 +143,9 @@ On one machine without GPUs one process does best; workers are for several machi
     }
 Two workers are slower than one process on both cores: each has half of the batch, whose products
 are less tall, and the gradients have to be carried. What the last two rows have and they do not
-is the price of that: the all-reduce, the thread of Horovod that looks for work each millisecond, the
-wait for the slower worker. `HOROVOD_CYCLE_TIME=5`, in milliseconds, makes that thread look less
-often.
+is the price of that: the all-reduce, the thread of Horovod that looks for work each millisecond,
+the wait for the slower worker. `HOROVOD_CYCLE_TIME=5`, in milliseconds, makes that thread look
+less often.
 
 ## Reckoned
 

@@ -46,8 +46,8 @@ def test_a_worker_reads_its_own_part_of_the_text_and_no_more():
 def test_a_worker_alone_has_all_and_shares_with_nobody():
     assert script.ALONE.is_first_on_host()
     assert list(range(100))[script.ALONE.rows(100)] == list(range(100))
-    for share in script.ALONE.mean, script.ALONE.total, script.ALONE.whole, script.ALONE.told:
-        assert share([1.0, 2.0]) == [1.0, 2.0]
+    assert script.ALONE.mean([1.0, 2.0]) == script.ALONE.told([1.0, 2.0]) == [1.0, 2.0]
+    assert script.ALONE.gathered(1.0) == [1.0]
 
 
 @pytest.mark.skipif(not hasattr(os, 'sched_setaffinity'), reason='only Linux keeps to cores')
@@ -62,6 +62,13 @@ def test_workers_keep_to_cores_of_their_own_as_far_as_there_are_enough():
     half = max(1, len(cores) // 2)
     assert [len(one) for one in taken] == [half, half, 1, 1]
     assert (taken[0] & taken[1] == set()) == (len(cores) > 1)
+
+
+@pytest.mark.parametrize('name', ['HOROVOD_SIZE', 'OMPI_COMM_WORLD_SIZE', 'PMI_SIZE'])
+@pytest.mark.parametrize('size', ['', '1'])
+def test_one_worker_is_alone_whoever_starts_it(monkeypatch, name, size):
+    monkeypatch.setenv(name, size)
+    assert script.join_workers() is script.ALONE
 
 
 def test_without_horovod_there_is_one_sentence(monkeypatch, capsys, tmp_path):

@@ -156,7 +156,7 @@ def test_a_worker_that_is_killed_ends_the_run_which_can_go_on_to_the_same_end(fo
     status, output = end(process)
     assert status != 0
     assert time.time() - began < 60
-    assert 'another worker has ended; the same command goes on' in output
+    assert 'another worker has ended, for its own reason; nothing that was saved is lost' in output
     assert run(*ARGUMENTS, cwd=folder)[0] == 0
     assert 'Continuing after iteration 100' in printed(folder, 0)
     assert content(folder / 'temp') == content(two / 'temp')
@@ -194,7 +194,9 @@ def test_a_run_goes_on_with_another_number_of_workers_to_the_same_end(folder, al
     process = run_of[before](*ARGUMENTS, cwd=folder)
     wait_for_save(folder)
     process.send_signal(signal.SIGTERM)
-    end(process)
+    _, output = end(process)
+    (iteration,) = re.findall(r'Stopped after iteration (\d+)', output)
+    assert (folder / 'temp' / f'model-{iteration}.index').exists()
     status, output = end(run_of[now](*ARGUMENTS, cwd=folder))
     assert status == 0, output
     assert f'Workers: {now} now, {before} before. The losses stay the same' in output
