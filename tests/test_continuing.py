@@ -131,6 +131,17 @@ def test_a_setting_that_does_not_fit_is_named_with_both_values(undisturbed, argu
     assert content(undisturbed[0] / 'temp') == before
 
 
+def test_a_run_with_mixed_precision_does_not_go_on_without(folder):
+    assert run_script(*ARGUMENTS, '--max_iterations=30', cwd=folder)[0] == 0
+    path = folder / 'temp' / 'settings.json'
+    text = path.read_text()
+    assert '"mixed_precision": false' in text
+    path.write_text(text.replace('"mixed_precision": false', '"mixed_precision": true'))
+    status, _, errors = run_script(*ARGUMENTS, cwd=folder)
+    assert (status, errors.count('\n')) == (2, 1)
+    assert 'mixed_precision is False, and the run in temp has True' in errors
+
+
 def test_another_text_is_refused(undisturbed, tmp_path):
     text = (undisturbed[0] / 'short.txt').read_bytes()
     (tmp_path / 'other.txt').write_bytes(text.replace(b'e', b'o', 1))

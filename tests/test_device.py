@@ -78,6 +78,17 @@ def test_the_cpu_can_be_asked_for_where_there_is_a_gpu():
     assert script.session_config(1, 'gpu').device_count == {}
 
 
+def test_only_who_did_not_ask_for_the_cpu_is_told_that_no_gpu_was_found():
+    with tf.Session(config=script.session_config(1, 'cpu')) as session:
+        assert 'GPU' not in script.device_in_use(session, 'cpu')
+        assert script.device_in_use(session, 'auto').endswith('TensorFlow found no GPU')
+
+
+def test_mixed_precision_on_the_cpu_is_refused():
+    with pytest.raises(script.UserError, match='Leave one of them out'):
+        script.check_device(script.session_config(1, 'cpu', True), 'cpu', mixed_precision=True)
+
+
 needs_no_gpu = pytest.mark.skipif(
     any(one.device_type == 'GPU' for one in script.device_lib.list_local_devices()),
     reason='this machine has a GPU',

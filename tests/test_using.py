@@ -248,6 +248,8 @@ def test_several_runs_are_drawn_in_one_picture(trained, tmp_path):
     shutil.copytree(str(trained / 'temp'), str(tmp_path / 'other'))
     output = use(trained, '--plot', 'temp', f'{tmp_path}/other')
     assert output == 'The plot is temp/runs.png\n'
+    folders = (f'{tmp_path}/other', str(trained / 'temp'))
+    assert use(tmp_path, '--plot', *folders) == 'The plot is temp/runs.png\n'  # no temp there yet
     figure = Figure()
     runs = {'one': ([3.0, 2.0], [(2, 2.5)]), 'two': ([3.0, 1.0], [(1, 2.0), (2, 1.5)])}
     script.draw_runs(figure, runs)
