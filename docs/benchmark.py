@@ -564,7 +564,9 @@ def learning_curves(folder):
     started = []
     for core, name in zip(itertools.cycle(sorted(os.sched_getaffinity(0))), ('script', 'recipe')):
         path = folder / name
-        if not (path / 'curve.json').exists():
+        if (path / 'curve.json').exists():
+            print(f'The {name} was trained before; to train it again, remove {path}')
+        else:
             print(f'Training the {name}, half an hour or more: {path}.log shows how far it is')
             folder.mkdir(parents=True, exist_ok=True)
             with open(f'{path}.log', 'w') as log:
