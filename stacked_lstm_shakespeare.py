@@ -1251,7 +1251,7 @@ def describe_size(parameters, characters):
     """
     each = characters / parameters
     if each < 1:
-        advice = 'it may learn the text by heart; try keep_prob=0.5, or a smaller rnn_size'
+        advice = 'it may learn the text by heart; try keep_prob=0.7, or a smaller rnn_size'
     else:
         advice = 'it fits' if each < 100 else 'a larger rnn_size could learn more'
     return f'Model: {parameters:,} parameters, {each:.1f} characters for each; {advice}'
