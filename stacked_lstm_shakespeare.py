@@ -858,12 +858,32 @@ def join_workers():
         raise UserError(f'Horovod cannot be used ({one_line(error)}). make horovod installs it')
     horovod.init()
     keep_to_cores(horovod.local_rank(), horovod.local_size())
-    # To each a GPU of its own, of those that are allowed.
-    gpus = os.environ.get('CUDA_VISIBLE_DEVICES') or ','.join(map(str, range(horovod.local_size())))
-    if horovod.local_size() > len(gpus.split(',')):
-        raise UserError(f'CUDA_VISIBLE_DEVICES is {gpus}, fewer than the workers. Start fewer')
-    os.environ['CUDA_VISIBLE_DEVICES'] = gpus.split(',')[horovod.local_rank()]
+    allowed = os.environ.get('CUDA_VISIBLE_DEVICES')
+    gpu = gpu_of(horovod.local_rank(), horovod.local_size(), allowed)
+    os.environ['CUDA_VISIBLE_DEVICES'] = gpu
     return Workers(horovod)
+
+
+def gpu_of(number, count, allowed):
+    """Return what CUDA_VISIBLE_DEVICES has to be for one of so many workers on a host, str.
+
+    Args:
+      number, count: int, the worker, from 0, and how many there are.
+      allowed: str, what CUDA_VISIBLE_DEVICES is for all of them; None if it is not set.
+
+    Raises:
+      UserError: not every worker can have a GPU of its own.
+    """
+    if allowed is None:
+        return str(number)
+    if allowed in ('', '-1'):  # no GPU is to be used
+        return allowed
+    gpus = allowed.split(',')
+    if len(gpus) < count:
+        raise UserError(
+            f'CUDA_VISIBLE_DEVICES is {allowed}, and {count} workers need as many GPUs. Start fewer'
+        )
+    return gpus[number]
 
 
 def keep_to_cores(number, count):

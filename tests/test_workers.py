@@ -64,6 +64,14 @@ def test_workers_keep_to_cores_of_their_own_as_far_as_there_are_enough():
     assert (taken[0] & taken[1] == set()) == (len(cores) > 1)
 
 
+def test_each_worker_has_a_gpu_of_its_own_of_those_that_are_allowed():
+    assert [script.gpu_of(k, 2, None) for k in range(2)] == ['0', '1']
+    assert [script.gpu_of(k, 2, '5,3,4') for k in range(2)] == ['5', '3']
+    assert [script.gpu_of(k, 2, none) for k in range(2) for none in ('', '-1')] == ['', '-1'] * 2
+    with pytest.raises(script.UserError, match='is 5, and 2 workers need as many GPUs'):
+        script.gpu_of(0, 2, '5')
+
+
 @pytest.mark.parametrize('name', ['HOROVOD_SIZE', 'OMPI_COMM_WORLD_SIZE', 'PMI_SIZE'])
 @pytest.mark.parametrize('size', ['', '1'])
 def test_one_worker_is_alone_whoever_starts_it(monkeypatch, name, size):
