@@ -1988,7 +1988,7 @@ def training_steps(session, model, sampler, ids, split, settings, workers, progr
     shape = settings.batch_size, settings.training_seq_len
     num_batches = batches_per_epoch(split, *shape)
     num_iterations = iterations_to_do(settings, split)
-    rows = workers.rows(settings.batch_size)
+    learned, rows = ids[:split], workers.rows(settings.batch_size)
     state = progress.state[:, :, rows]
     skipped = 0
     for number in range(len(progress.losses) + 1, num_iterations + 1):
@@ -1996,7 +1996,7 @@ def training_steps(session, model, sampler, ids, split, settings, workers, progr
         if batch == 1:  # the streams begin anew; from here on the state is carried over
             state = np.zeros_like(state)
         offset = stream_offset(settings.seed, epoch, settings.training_seq_len)
-        x, y = read_batch(ids[:split], *shape, offset, batch - 1, rows)
+        x, y = read_batch(learned, *shape, offset, batch - 1, rows)
         rate = learning_rate_at(
             number, num_iterations, settings.learning_rate, settings.warmup_iterations
         )
@@ -2206,8 +2206,7 @@ def train(settings, workers=ALONE):
             print(f'Stopped after iteration {done}. The same command goes on from there')
             return 128 + (stop.signal or signal.SIGTERM), progress
         length = 4 * settings.sample_length
-        for text in draw_samples(session, sampler, ix2vocab, done, length, settings):
-            print(text)
+        print('\n'.join(draw_samples(session, sampler, ix2vocab, done, length, settings)))
     return 0, progress
 
 
@@ -2580,14 +2579,16 @@ def start_training(settings, workers):
             f'batch_size is {settings.batch_size}, and cannot be shared evenly among '
             f'{workers.count} workers. Give another'
         )
-    if workers.number > 0:  # it has nothing to say
-        with open(os.devnull, 'w', errors='replace') as nowhere, contextlib.redirect_stdout(
-            nowhere
-        ):
-            return train(settings, workers)[0]
-    with only_run_in(settings.temp_dir):
-        status, progress = train(settings, workers)
-    if status == 0:
+    is_first = workers.number == 0
+    only_this = only_run_in(settings.temp_dir) if is_first else contextlib.redirect_stdout(None)
+    try:
+        with only_this:
+            status, progress = train(settings, workers)
+    except (tf.errors.UnknownError, tf.errors.AbortedError):  # what Horovod raises
+        if workers.count == 1:
+            raise
+        raise UserError('another worker has ended, for its own reason; what was saved is not lost')
+    if is_first and status == 0:
         report(progress, settings.temp_dir)
     return status
 
@@ -2609,8 +2610,6 @@ def main(arguments):
         status = 2
     except tf.errors.OpError as error:
         problem, status = f'TensorFlow failed: {one_line(error)}', 2
-        if re.search('horovod|gloo', problem, re.IGNORECASE):
-            problem = 'another worker has ended, for its own reason; nothing that was saved is lost'
     except KeyboardInterrupt:
         problem, status = 'stopped', 130  # what a shell reports of a program that Ctrl-C ended
     print(f'{os.path.basename(__file__)}: {" ".join(problem.split())}.', file=sys.stderr)
