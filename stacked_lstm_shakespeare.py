@@ -7,6 +7,25 @@
 
 The file reads from top to bottom, the way the data flows:
 settings -> text -> ids -> batches -> model -> loss -> checkpoint, plot and samples.
+To look at first:
+
+    the stack of cells    LSTM_Model.__init__
+    the loss              LSTM_Model._build_loss
+    the training loop     training_steps
+    drawing of text       LSTM_Model._build_sampling
+
+What has the same name and meaning in every function:
+
+    settings    argparse.Namespace, with an attribute for each constant below
+    ix2vocab    list of str, the vocabulary: the symbol that each id stands for
+    ids         uint8 [characters], the text (uint16 or uint32 for more than 256 symbols)
+    split       int, where the held-out part of ids begins
+    session     tf.Session, with its variables initialized or restored
+    model       LSTM_Model that learns
+    sampler     LSTM_Model with the averaged weights of it, which measures losses and draws text
+    state       float32 [num_layers, 2, streams, rnn_size], c and h of each layer: its memory
+    workers     Workers, the processes that train together; mostly there is one
+    progress    Progress, how far a run has come
 
 After the cookbook recipe "Stacking multiple LSTM layers", with its names and its log lines.
 """
@@ -642,13 +661,7 @@ def frequent_characters(path, min_word_freq):
 
 
 def encode_text(path, clean_text, ix2vocab, file):
-    """Write the ids of the text to a file.
-
-    Args:
-      path: str, the text.
-      clean_text: bool.
-      ix2vocab: list of str.
-      file: binary file to write to, of the integers that `id_type` tells.
+    """Write the ids of the text at `path` to a binary file, as the integers that `id_type` tells.
 
     Returns:
       The number of ids, how many of them are 'unknown', and their CRC-32: what tells one text
@@ -707,7 +720,6 @@ def read_batch(ids, batch_size, training_seq_len, offset, number, rows=slice(Non
     goes on where row b ended, and the state of the LSTM can be carried from batch to batch.
 
     Args:
-      ids: integers [characters].
       offset: int, from 0 up to `training_seq_len` - 1.
       number: int, from 0 up to `batches_per_epoch` - 1.
       rows: slice, the streams to read, if not all of them.
@@ -903,136 +915,6 @@ def keep_to_cores(number, count):
 # ---------------------------------------------------------------------------------------------
 
 
-# Gradients for the operations of a BasicLSTMCell, where TensorFlow's own are slow, or are many
-# small operations. Those of the kernel and the bias are missing: `stack_gradients` makes them.
-
-
-@tf.RegisterGradient('CellMatMul')
-def matmul_gradient(operation, gradient):
-    """The gradient of x [batch, in] times kernel [in, out], to x alone.
-
-    TensorFlow's multiplies by the kernel read sideways, which on a CPU takes twice as long. Here
-    a transposed copy is made first. All time steps ask for the same copy; the session sees that
-    and makes one.
-    """
-    kernel = operation.inputs[1]
-    return tf.matmul(gradient, tf.transpose(kernel, [1, 0])), None
-
-
-@tf.RegisterGradient('CellBiasAdd')
-def bias_add_gradient(_, gradient):
-    """The gradient of gates plus bias, to the gates alone."""
-    return gradient, None
-
-
-@tf.RegisterGradient('CellAdd')
-def add_gradient(operation, gradient):
-    """The gradient of a + b, where b has the shape of a or is a constant, the forget bias."""
-    is_constant = operation.inputs[1].shape.ndims == 0
-    return gradient, None if is_constant else gradient
-
-
-@tf.RegisterGradient('CellConcatV2')
-def concat_gradient(operation, gradient):
-    """The gradient of x [batch, a] and h [batch, b] side by side."""
-    x, h, _ = operation.inputs
-    return (*tf.split(gradient, [x.shape[1].value, h.shape[1].value], axis=1), None)
-
-
-CELL_GRADIENTS = {name: f'Cell{name}' for name in ('MatMul', 'BiasAdd', 'Add', 'ConcatV2')}
-
-
-def unroll(cell, inputs, state):
-    """Run a cell over time, as `tf.nn.static_rnn` does, at a pace that keeps all cores busy.
-
-    Layer 2 can read character 1 while layer 1 reads character 2, so the layers run side by side.
-    TensorFlow, left to itself, lets the first layer run far ahead; at the end the last layer
-    works alone, and all cores but one wait. Therefore a character is not begun before the one
-    `cores` places earlier is through all layers: as many are on their way as there are cores.
-
-    Args:
-      cell: tf.contrib.rnn.MultiRNNCell.
-      inputs: list of float32 [batch, input], one for each time step.
-      state: tuple of LSTMStateTuple.
-
-    Returns:
-      A list of float32 [batch, rnn_size], one for each time step, and the final state.
-    """
-    cores = available_cores()
-    outputs = []
-    with tf.variable_scope('rnn', reuse=tf.AUTO_REUSE):
-        for step, x in enumerate(inputs):
-            with tf.control_dependencies([outputs[step - cores]] if step >= cores else []):
-                x = tf.identity(x)  # noqa: PLW2901
-            output, state = cell(x, state)
-            outputs.append(output)
-    return outputs, state
-
-
-def grouped(steps):
-    """Return a list of tensors [batch, n], one for each time step, as fewer, taller ones.
-
-    One large matrix product is faster than several small ones and the sum of their results, but
-    what it reads should still be in a core's cache: five time steps were the fastest.
-    """
-    return [tf.concat(steps[i : i + 5], axis=0) for i in range(0, len(steps), 5)]
-
-
-def stack_gradients(loss, layers, others):
-    """Return what `tf.gradients` would, for an unrolled stack, sooner.
-
-    A kernel is used at each time step, so its gradient is a sum over time of products: input of
-    the step, transposed, times gradient of its gates. A few steps at once make one product.
-
-    Args:
-      loss: float32 scalar.
-      layers: list of BasicLSTMCell, called at each time step and nowhere else so far.
-      others: list of variables outside the layers.
-
-    Returns:
-      A list of (gradient, variable), for `others` and then for the kernel and the bias of each
-      layer.
-    """
-    weights = [layer.trainable_weights for layer in layers]
-    # In the order of time. (`kernel.value().consumers()` gives another order in each process.)
-    matmuls = [op for op in loss.graph.get_operations() if op.type == 'MatMul']
-    products = [[op for op in matmuls if op.inputs[1] is kernel.value()] for kernel, _ in weights]
-    gates = [product.outputs[0] for steps in products for product in steps]
-    gradients = iter(tf.gradients(loss, others + gates))
-    # That of the embedding comes as rows, each with its index. As a whole matrix it is applied
-    # sooner, and the weights of characters that a batch does not have decay too.
-    pairs = [(tf.convert_to_tensor(next(gradients)), variable) for variable in others]
-    for (kernel, bias), steps in zip(weights, products):
-        inputs = grouped([product.inputs[0] for product in steps])
-        of_gates = grouped([next(gradients) for _ in steps])
-        of_kernel = [tf.matmul(x, g, transpose_a=True) for x, g in zip(inputs, of_gates)]
-        of_bias = [tf.reduce_sum(g, axis=0) for g in of_gates]
-        pairs += [(tf.add_n(of_kernel), kernel), (tf.add_n(of_bias), bias)]
-    return pairs
-
-
-def drop_out(cells, settings, rows):
-    """Return cells with dropout of what each puts out, by one mask for all time steps.
-
-    `rows`, a slice, are the streams of the batch that these cells are for.
-
-    Gal and Ghahramani, "A Theoretically Grounded Application of Dropout in Recurrent Neural
-    Networks", 2016. The masks depend on the seed and the iteration alone. Those that the wrapper
-    would make depend on how often TensorFlow was asked for random numbers, which no checkpoint
-    holds.
-    """
-    shape = [settings.num_layers, settings.batch_size, settings.rnn_size]
-    iteration = tf.cast(tf.train.get_or_create_global_step(), tf.int32)
-    noise = tf.random.stateless_uniform(shape, [settings.seed % 2**31, iteration])
-    masks = tf.unstack(tf.floor(noise[:, rows] + settings.keep_prob) / settings.keep_prob)
-    wrappers = []
-    for cell, mask in zip(cells, masks):
-        wrapper = tf.contrib.rnn.DropoutWrapper(cell, output_keep_prob=settings.keep_prob)
-        wrapper._dropout = lambda output, *_, mask=mask: output * mask
-        wrappers.append(wrapper)
-    return wrappers
-
-
 class LSTM_Model:
     """A stack of LSTM layers that predicts the next character.
 
@@ -1046,10 +928,9 @@ class LSTM_Model:
     both, the second with the averaged weights of the first.
 
     Args:
-      settings: argparse.Namespace, with what is said of the model and of the training above.
       vocab_size: int, symbols in the vocabulary.
       infer_sample: bool.
-      workers: Workers. The batch below is the share of one of them.
+      workers: as everywhere. The batch below is the share of one of them.
 
     Attributes:
       x_data, y_output: int32 [batch, time], to be fed: characters, and those that follow them.
@@ -1111,8 +992,9 @@ class LSTM_Model:
             self._build_reading()
             self._build_sampling(settings.top_k)
         else:
-            fast = {} if settings.mixed_precision else CELL_GRADIENTS
-            self._build_loss(settings.batch_size, fast)
+            # With mixed precision TensorFlow makes all gradients itself.
+            own_gradients = {} if settings.mixed_precision else CELL_GRADIENTS
+            self._build_loss(settings.batch_size, own_gradients)
             self._build_training(settings, workers)
 
     def zero_state(self, streams):
@@ -1120,12 +1002,12 @@ class LSTM_Model:
         num_layers, two, _, rnn_size = self.initial_state.shape.as_list()
         return np.zeros([num_layers, two, streams, rnn_size], np.float32)
 
-    def _build_loss(self, streams, cell_gradients):
+    def _build_loss(self, streams, own_gradients):
         # Time comes first inside the graph: the outputs of a few steps are then simply one below
         # the other, and one matrix product makes their logits.
         inputs = tf.nn.embedding_lookup(self.embedding_mat, tf.transpose(self.x_data))
         state = unpack_state(self.initial_state)
-        with tf.get_default_graph().gradient_override_map(cell_gradients):
+        with tf.get_default_graph().gradient_override_map(own_gradients):
             outputs, final_state = unroll(self.lstm_cell, tf.unstack(inputs), state)
         self.final_state = pack_state(final_state)
         num_layers, two, _, rnn_size = self.initial_state.shape.as_list()
@@ -1256,6 +1138,47 @@ def pack_state(layers):
     return tf.stack([tf.stack(layer) for layer in layers], name='state')
 
 
+def drop_out(cells, settings, rows):
+    """Return cells with dropout of what each puts out, by one mask for all time steps.
+
+    `rows`, a slice, are the streams of the batch that these cells are for.
+
+    Gal and Ghahramani, "A Theoretically Grounded Application of Dropout in Recurrent Neural
+    Networks", 2016. The masks depend on the seed and the iteration alone. Those that the wrapper
+    would make depend on how often TensorFlow was asked for random numbers, which no checkpoint
+    holds.
+    """
+    shape = [settings.num_layers, settings.batch_size, settings.rnn_size]
+    iteration = tf.cast(tf.train.get_or_create_global_step(), tf.int32)
+    noise = tf.random.stateless_uniform(shape, [settings.seed % 2**31, iteration])
+    masks = tf.unstack(tf.floor(noise[:, rows] + settings.keep_prob) / settings.keep_prob)
+    wrappers = []
+    for cell, mask in zip(cells, masks):
+        wrapper = tf.contrib.rnn.DropoutWrapper(cell, output_keep_prob=settings.keep_prob)
+        wrapper._dropout = lambda output, *_, mask=mask: output * mask
+        wrappers.append(wrapper)
+    return wrappers
+
+
+def build_models(settings, vocab_size, workers=ALONE):
+    """Return the training model, and one with its averaged weights that measures and samples.
+
+    At a high learning rate the weights jump about the place that they are drawn to. Their mean
+    over the last steps is nearer to it (Polyak and Juditsky, "Acceleration of Stochastic
+    Approximation by Averaging", 1992), and predicts better until the rate has fallen.
+    """
+    tf.set_random_seed(settings.seed)
+    with tf.variable_scope('lstm_model'):
+        model = LSTM_Model(settings, vocab_size, workers=workers)
+
+    def averaged(getter, name, *arguments, **more):
+        return model.averages.average(getter(name, *arguments, **more))
+
+    with tf.variable_scope('lstm_model', reuse=True, custom_getter=averaged):
+        sampler = LSTM_Model(settings, vocab_size, infer_sample=True)
+    return model, sampler
+
+
 def count_parameters(settings, vocab_size):
     """Return how many numbers the model learns."""
     n = settings.rnn_size
@@ -1298,23 +1221,93 @@ def check_memory(settings, vocab_size, workers=ALONE):
         )
 
 
-def build_models(settings, vocab_size, workers=ALONE):
-    """Return the training model, and one with its averaged weights that measures and samples.
+# ---------------------------------------------------------------------------------------------
+# Model: what makes a step fast on a CPU. The mathematics does not change
+# ---------------------------------------------------------------------------------------------
 
-    At a high learning rate the weights jump about the place that they are drawn to. Their mean
-    over the last steps is nearer to it (Polyak and Juditsky, "Acceleration of Stochastic
-    Approximation by Averaging", 1992), and predicts better until the rate has fallen.
+
+def unroll(cell, inputs, state):
+    """Run a cell over time, as `tf.nn.static_rnn` does, at a pace that keeps all cores busy.
+
+    Layer 2 can read character 1 while layer 1 reads character 2, so the layers run side by side.
+    TensorFlow, left to itself, lets the first layer run far ahead; at the end the last layer
+    works alone, and all cores but one wait. Therefore a character is not begun before the one
+    `cores` places earlier is through all layers: as many are on their way as there are cores.
+
+    Args:
+      cell: tf.contrib.rnn.MultiRNNCell.
+      inputs: list of float32 [batch, input], one for each time step.
+      state: tuple of LSTMStateTuple.
+
+    Returns:
+      A list of float32 [batch, rnn_size], one for each time step, and the final state.
     """
-    tf.set_random_seed(settings.seed)
-    with tf.variable_scope('lstm_model'):
-        model = LSTM_Model(settings, vocab_size, workers=workers)
+    cores = available_cores()
+    outputs = []
+    with tf.variable_scope('rnn', reuse=tf.AUTO_REUSE):
+        for step, x in enumerate(inputs):
+            with tf.control_dependencies([outputs[step - cores]] if step >= cores else []):
+                x = tf.identity(x)  # noqa: PLW2901
+            output, state = cell(x, state)
+            outputs.append(output)
+    return outputs, state
 
-    def averaged(getter, name, *arguments, **more):
-        return model.averages.average(getter(name, *arguments, **more))
 
-    with tf.variable_scope('lstm_model', reuse=True, custom_getter=averaged):
-        sampler = LSTM_Model(settings, vocab_size, infer_sample=True)
-    return model, sampler
+def grouped(steps):
+    """Return a list of tensors [batch, n], one for each time step, as fewer, taller ones.
+
+    One large matrix product is faster than several small ones and the sum of their results, but
+    what it reads should still be in a core's cache: five time steps were the fastest.
+    """
+    return [tf.concat(steps[i : i + 5], axis=0) for i in range(0, len(steps), 5)]
+
+
+CELL_GRADIENTS = {'MatMul': 'MatMulByCopy'}  # what takes the place of TensorFlow's own
+
+
+@tf.RegisterGradient('MatMulByCopy')
+def matmul_gradient(operation, gradient):
+    """The gradient of x [batch, in] times kernel [in, out], to x alone; see `stack_gradients`.
+
+    TensorFlow's multiplies by the kernel read sideways, which on a CPU takes twice as long. Here
+    a transposed copy is made first. All time steps ask for the same copy; the session sees that
+    and makes one.
+    """
+    kernel = operation.inputs[1]
+    return tf.matmul(gradient, tf.transpose(kernel, [1, 0])), None
+
+
+def stack_gradients(loss, layers, others):
+    """Return what `tf.gradients` would, for an unrolled stack, sooner.
+
+    A kernel is used at each time step, so its gradient is a sum over time of products: input of
+    the step, transposed, times gradient of its gates. A few steps at once make one product.
+
+    Args:
+      loss: float32 scalar.
+      layers: list of BasicLSTMCell, called at each time step and nowhere else so far.
+      others: list of variables outside the layers.
+
+    Returns:
+      A list of (gradient, variable), for `others` and then for the kernel and the bias of each
+      layer.
+    """
+    weights = [layer.trainable_weights for layer in layers]
+    # In the order of time. (`kernel.value().consumers()` gives another order in each process.)
+    matmuls = [op for op in loss.graph.get_operations() if op.type == 'MatMul']
+    products = [[op for op in matmuls if op.inputs[1] is kernel.value()] for kernel, _ in weights]
+    gates = [product.outputs[0] for steps in products for product in steps]
+    gradients = iter(tf.gradients(loss, others + gates))
+    # That of the embedding comes as rows, each with its index. As a whole matrix it is applied
+    # sooner, and the weights of characters that a batch does not have decay too.
+    pairs = [(tf.convert_to_tensor(next(gradients)), variable) for variable in others]
+    for (kernel, bias), steps in zip(weights, products):
+        inputs = grouped([product.inputs[0] for product in steps])
+        of_gates = grouped([next(gradients) for _ in steps])
+        of_kernel = [tf.matmul(x, g, transpose_a=True) for x, g in zip(inputs, of_gates)]
+        of_bias = [tf.reduce_sum(g, axis=0) for g in of_gates]
+        pairs += [(tf.add_n(of_kernel), kernel), (tf.add_n(of_bias), bias)]
+    return pairs
 
 
 # ---------------------------------------------------------------------------------------------
@@ -1407,10 +1400,8 @@ def train_step(session, model, x, y, state, rate, stop_asked=False):
     """Take one step on a batch.
 
     Args:
-      session: tf.Session.
-      model: LSTM_Model for training.
       x, y: integers [batch, training_seq_len].
-      state: float32 [num_layers, 2, batch, rnn_size], from the batch before.
+      state: what the batch before left.
       rate: float, the learning rate.
       stop_asked: bool, whether this worker is to stop.
 
@@ -1436,13 +1427,10 @@ def measure(session, model, what, ids, start, batch_size, training_seq_len, work
     just before it, which do not count, so that it does not start from an empty memory.
 
     Args:
-      session: tf.Session.
       model: LSTM_Model, any that takes batches of this shape.
       what: list of tensors [batch, time], such as `model.losses`, in nats.
-      ids: integers [characters].
       start: int, position of the first character that counts, at least 1.
       batch_size, training_seq_len: int, streams, and characters of each in one session call.
-      workers: Workers, who read the streams, each its share.
 
     Returns:
       A list of float, one for each tensor.
@@ -1564,7 +1552,6 @@ def draw_heatmap(figure, text, probabilities, ix2vocab):
       figure: matplotlib Figure.
       text: int32 [characters], ids.
       probabilities: float32 [characters - 1, vocab_size], of the second character and those after.
-      ix2vocab: list of str.
     """
     width = HEATMAP_WIDTH
     shown = {' ': '\u2423', '\n': '\u21b5', '\t': '\u21e5', UNKNOWN: '\ufffd'}
@@ -1606,8 +1593,8 @@ OF_THE_MODEL = (
     *('clean_text', 'min_word_freq', 'held_out', 'num_layers', 'rnn_size', 'embedding_size'),
     'residual',
 )
-# A run goes on only with these as they were; others would read the text in another order.
-FIXED = (*OF_THE_MODEL, 'batch_size', 'training_seq_len', 'seed')
+# A run goes on only with these as they were; others would read the text, or count, otherwise.
+FIXED = (*OF_THE_MODEL, 'batch_size', 'training_seq_len', 'seed', 'mixed_precision')
 # What --restart moves aside.
 OF_A_RUN = (
     *('model-*', 'checkpoint', 'best', 'board', 'vocabulary.json', 'settings.json'),
@@ -1837,11 +1824,7 @@ def move_aside(temp_dir):
 def begin_or_continue(session, model, settings, record):
     """Return the Progress of the run in `temp_dir`, restored, or that of a new one.
 
-    Args:
-      session: tf.Session.
-      model: LSTM_Model for training.
-      settings: argparse.Namespace.
-      record: dict, what `settings.json` will hold.
+    `record`, a dict, is what `settings.json` will hold.
 
     Raises:
       UserError: the settings or the text do not fit that run.
@@ -1858,8 +1841,7 @@ def begin_or_continue(session, model, settings, record):
     if not checkpoints(temp_dir):
         return Progress([], [], model.zero_state(settings.batch_size))
     then = read_settings_of(temp_dir)
-    then = {'mixed_precision': False, **then}
-    for name in (*FIXED, 'mixed_precision', 'text'):
+    for name in (*FIXED, 'text'):
         if then.get(name) != record[name]:
             raise UserError(
                 f'{name} is {record[name]!r}, and the run in {temp_dir} has {then.get(name)!r}. '
@@ -1964,23 +1946,16 @@ def describe_loss(nats):
 
 # What is to be known of an iteration. number, epoch and batch count from 1; rate is the learning
 # rate; loss in nats; norm is the gradient's, before clipping; held_out, in nats, None where it was
-# not measured; state, float32 [num_layers, 2, batch_size, rnn_size], None where nothing is to be
-# saved; is_stopped, whether the user asked for a stop.
-Step = collections.namedtuple('Step', 'number epoch batch rate loss norm held_out state is_stopped')
+# not measured; state, of all workers' streams, None where nothing is to be saved; is_last, whether
+# the training ends with it, or the user asked for a stop.
+Step = collections.namedtuple('Step', 'number epoch batch rate loss norm held_out state is_last')
 
 
 def training_steps(session, model, sampler, ids, split, settings, workers, progress, stop):
-    """Train, and yield a Step after each iteration, until the last or until the user stops it.
+    """Train: the training loop. Yield a Step after each iteration.
 
-    Args:
-      session: tf.Session, with its variables initialized or restored.
-      model, sampler: LSTM_Model, for training, and for held-out losses.
-      ids: integers [characters].
-      split: int, where the held-out part of `ids` begins.
-      settings: argparse.Namespace.
-      workers: Workers.
-      progress: Progress, from which to go on.
-      stop: StopRequest, looked at in each iteration.
+    Truncated back-propagation through time: the gradient goes back `training_seq_len` characters,
+    the state goes on from batch to batch. `stop`, a StopRequest, is looked at in each iteration.
 
     Raises:
       UserError: the loss is not a number any more.
@@ -1993,7 +1968,7 @@ def training_steps(session, model, sampler, ids, split, settings, workers, progr
     skipped = 0
     for number in range(len(progress.losses) + 1, num_iterations + 1):
         epoch, batch = (number - 1) // num_batches + 1, (number - 1) % num_batches + 1
-        if batch == 1:  # the streams begin anew; from here on the state is carried over
+        if batch == 1:  # the streams begin anew
             state = np.zeros_like(state)
         offset = stream_offset(settings.seed, epoch, settings.training_seq_len)
         x, y = read_batch(learned, *shape, offset, batch - 1, rows)
@@ -2019,52 +1994,41 @@ def training_steps(session, model, sampler, ids, split, settings, workers, progr
             (held_out,) = measure(session, sampler, [sampler.losses], ids, split, *shape, workers)
         if held_out is not None or is_stopped:
             whole = np.concatenate(workers.gathered(state), axis=2)
-        yield Step(number, epoch, batch, rate, loss, norm, held_out, whole, is_stopped)
-        if is_stopped:
+        is_last = is_stopped or number == num_iterations
+        yield Step(number, epoch, batch, rate, loss, norm, held_out, whole, is_last)
+        if is_last:
             return
 
 
-def run_iterations(
-    session, model, sampler, board, ix2vocab, ids, split, settings, workers, progress, stop
-):
-    """Train, and print, save and draw on the way, as the settings say.
+def follow(steps, session, model, sampler, board, ix2vocab, split, settings, progress):
+    """Print, save and draw what comes of the training steps, as the settings say.
 
     Args:
-      session: tf.Session, with its variables initialized or restored.
-      model, sampler: LSTM_Model, for training, and for held-out losses and samples.
+      steps: iterator over Steps, from `training_steps`. It trains as it goes.
       board: Board, open.
-      ix2vocab: list of str.
-      ids: integers [characters].
-      split: int, where the held-out part of `ids` begins.
-      settings: argparse.Namespace.
-      workers: Workers.
-      progress: Progress, from which to go on.
-      stop: StopRequest, looked at in each iteration.
+      progress: Progress, before the first of these steps.
 
     Returns:
-      The Progress at the end, or where the user stopped the run.
+      The Progress after the last of them.
 
     Raises:
       UserError: the loss is not a number any more, or the end cannot be saved.
     """
-    shape = settings.batch_size, settings.training_seq_len
-    num_batches = batches_per_epoch(split, *shape)
-    num_iterations = iterations_to_do(settings, split)
     losses, held_out_losses = list(progress.losses), list(progress.held_out_losses)
+    num_batches = batches_per_epoch(split, settings.batch_size, settings.training_seq_len)
+    characters = settings.batch_size * settings.training_seq_len
     bar = tqdm(
-        initial=len(losses) * shape[0] * shape[1],
-        total=num_iterations * shape[0] * shape[1],
+        initial=len(losses) * characters,
+        total=iterations_to_do(settings, split) * characters,
         unit='char',
         unit_scale=True,
         dynamic_ncols=True,
         disable=None,  # quiet where the output is not a terminal
     )
-    for step in training_steps(
-        session, model, sampler, ids, split, settings, workers, progress, stop
-    ):
+    for step in steps:
         losses.append(step.loss)
         bar.set_postfix_str(f'loss {step.loss:.2f}', refresh=False)
-        bar.update(shape[0] * shape[1])
+        bar.update(characters)
         if step.batch == 1:
             bar.write(f'Starting Epoch #{step.epoch} of {settings.epochs}.')
         if step.number % settings.log_every == 0:
@@ -2072,11 +2036,10 @@ def run_iterations(
                 f'Iteration: {step.number}, Epoch: {step.epoch}, Batch: {step.batch} out of '
                 f'{num_batches}, Loss: {step.loss:.2f}'
             )
-            board.add_step(step, shape[0] * shape[1])
+            board.add_step(step, characters)
         if step.number % settings.eval_every == 0:
-            texts = draw_samples(
-                session, sampler, ix2vocab, step.number, settings.sample_length, settings
-            )
+            length = settings.sample_length
+            texts = draw_samples(session, sampler, ix2vocab, step.number, length, settings)
             bar.write('\n'.join(texts))
             board.add_texts('samples', texts, step.number)
         if step.held_out is not None:
@@ -2086,8 +2049,7 @@ def run_iterations(
             board.add_weights(step.number)
         if step.state is not None:
             progress = Progress(losses, held_out_losses, step.state)
-            is_end = step.is_stopped or step.number == num_iterations
-            for problem in save_and_draw(session, model, settings.temp_dir, progress, is_end):
+            for problem in save_and_draw(session, model, settings.temp_dir, progress, step.is_last):
                 bar.write(problem)
     bar.close()
     return progress
@@ -2188,18 +2150,19 @@ def train(settings, workers=ALONE):
                 f'begins anew; another temp_dir leaves it as it is'
             )
             return 0, progress
+        steps = training_steps(
+            session, model, sampler, ids, split, settings, workers, progress, stop
+        )
         if workers.number > 0:
-            for _ in training_steps(
-                session, model, sampler, ids, split, settings, workers, progress, stop
-            ):
+            for _ in steps:
                 pass  # worker 0 sees to the rest
             return 0, progress
         write_json(settings.temp_dir, 'vocabulary', ix2vocab)
         write_json(settings.temp_dir, 'settings', record)
         board.open(session, settings, done)
         stack.callback(board.close)
-        progress = run_iterations(
-            session, model, sampler, board, ix2vocab, ids, split, settings, workers, progress, stop
+        progress = follow(
+            steps, session, model, sampler, board, ix2vocab, split, settings, progress
         )
         done = len(progress.losses)
         if done < wanted:
@@ -2258,8 +2221,6 @@ def draw(session, sampler, prime, num, temperature, sample_seed, state=None):
     """Return how texts go on, int32 [streams, num], and the state before the last character.
 
     Args:
-      session: tf.Session.
-      sampler: LSTM_Model for sampling.
       prime: int32 [streams, characters], one character or more.
       num: int, characters to draw for each stream.
       temperature: float; at 0 the likeliest character is drawn.
@@ -2281,16 +2242,11 @@ def draw(session, sampler, prime, num, temperature, sample_seed, state=None):
 
 
 def draw_pieces(session, sampler, ix2vocab, prime_text, length, random, settings, piece=MANY):
-    """Yield a text as it is made, in pieces of str: `prime_text` and how the model goes on.
+    """Yield a text as it is made: `prime_text`, then how the model goes on, in pieces of str.
 
     Args:
-      session: tf.Session.
-      sampler: LSTM_Model for sampling.
-      ix2vocab: list of str.
-      prime_text: str.
       length: int, characters to draw.
       random: np.random.RandomState.
-      settings: argparse.Namespace.
       piece: int, characters to draw at a time.
     """
     ids = encode_prime(prime_text, ix2vocab, settings.clean_text)

@@ -106,15 +106,15 @@ def test_the_graph_is_final_before_training_and_nothing_is_added_to_it(
 ):
     sizes = []
 
-    def watched(session, *arguments):
+    def watched(steps, session, *arguments):
         assert session.graph.finalized
         sizes.append(len(session.graph.get_operations()))
-        losses = run_iterations(session, *arguments)
+        progress = follow(steps, session, *arguments)
         sizes.append(len(session.graph.get_operations()))
-        return losses
+        return progress
 
-    run_iterations = script.run_iterations
-    monkeypatch.setattr(script, 'run_iterations', watched)
+    follow = script.follow
+    monkeypatch.setattr(script, 'follow', watched)
     settings.text_file, settings.max_iterations = str(short_text), 20
     settings.rnn_size, settings.training_seq_len, settings.eval_every = 8, 10, 5
     monkeypatch.setenv('MPLBACKEND', 'Agg')
