@@ -24,7 +24,7 @@ train: .venv/installed
 	$(PYTHON) stacked_lstm_shakespeare.py $(ARGS)
 
 test: lint
-	$(PYTHON) -m pytest --numprocesses 2
+	$(PYTHON) -m pytest --numprocesses 2 --dist loadgroup
 
 benchmark-quick: .venv/installed
 	$(PYTHON) docs/benchmark.py quick

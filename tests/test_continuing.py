@@ -106,6 +106,31 @@ def test_a_damaged_checkpoint_is_told_and_the_one_before_it_used(folder, undistu
     assert 'Continuing after iteration 100, from' in output
 
 
+def test_a_history_that_ends_before_the_newest_checkpoint_leaves_the_one_before(folder):
+    assert run_script(*ARGUMENTS, '--max_iterations=60', cwd=folder)[0] == 0
+    path = folder / 'temp' / 'history.json'
+    history = json.loads(path.read_text())
+    history['losses'] = history['losses'][:55]
+    path.write_text(json.dumps(history))
+    status, output, _ = run_script(*ARGUMENTS, '--max_iterations=61', cwd=folder)
+    assert status == 0
+    assert 'model-60 cannot be used: history.json ends before it' in output
+    assert 'Continuing after iteration 50, from' in output
+
+
+def test_what_a_killed_run_began_to_write_is_cleared_away(folder):
+    assert run_script(*ARGUMENTS, '--max_iterations=30', cwd=folder)[0] == 0
+    temp = folder / 'temp'
+    left = [temp / 'model-40_temp_1a', temp / 'best' / 'model-40_temp_1b', temp / 'notes_temp_1']
+    for path in left:
+        path.mkdir()
+    left += [temp / 'history.json.host.123.part', temp / 'my.part']
+    left[-2].write_text('{"lo')
+    left[-1].write_text('of somebody else')
+    assert run_script(*ARGUMENTS, '--max_iterations=31', cwd=folder)[0] == 0
+    assert [path.exists() for path in left] == [False, False, True, False, True]
+
+
 def test_when_no_checkpoint_can_be_read_one_sentence_says_what_to_do(folder):
     assert run_script(*ARGUMENTS, '--max_iterations=60', cwd=folder)[0] == 0
     for path in glob.glob(str(folder / 'temp' / 'model-*.data*')):
@@ -168,6 +193,38 @@ def test_restart_begins_anew_and_keeps_the_earlier_run(folder, undisturbed):
     assert f'The earlier run is now in temp/{aside.name}' in output
     assert content(aside) == earlier
     assert content(folder / 'temp') == content(undisturbed[0] / 'temp')
+
+
+def test_restart_without_an_earlier_run_just_begins(folder):
+    status, output, errors = run_script(*ARGUMENTS, '--restart', '--max_iterations=3', cwd=folder)
+    assert (status, errors) == (0, '')
+    assert 'earlier' not in output
+
+
+def test_a_run_that_ended_before_its_first_held_out_loss_is_reported_all_the_same(folder):
+    process = start_script(*ARGUMENTS, '--save_every=1000', '--log_every=1', cwd=folder)
+    wait_for(process, 'Iteration: 5,')
+    process.send_signal(signal.SIGINT)
+    process.communicate()
+    status, output, errors = run_script(*ARGUMENTS, '--max_iterations=2', cwd=folder)
+    assert (status, errors) == (0, '')
+    assert 'This run ended after' in output
+    assert 'Final loss' in output and 'held-out loss' not in output
+
+
+def test_a_lock_that_its_owner_removes_at_the_last_moment_is_made_again(tmp_path, monkeypatch):
+    """Between opening the file and locking it, the run that had it may end and remove it."""
+    flock, path = script.fcntl.flock, tmp_path / 'lock'
+    removals = [path.unlink, lambda: None]
+
+    def flock_late(*arguments):
+        removals.pop(0)()
+        return flock(*arguments)
+
+    monkeypatch.setattr(script.fcntl, 'flock', flock_late)
+    os.close(script.lock(str(path)))
+    assert not removals
+    assert path.read_text() == str(os.getpid())
 
 
 def test_a_second_run_in_the_same_folder_is_refused_and_a_lock_left_behind_is_not(folder):

@@ -176,3 +176,13 @@ def test_a_python_that_cannot_work_is_told_in_one_sentence(tmp_path, tensorflow,
     status, output, errors = run_script(cwd=tmp_path, python=python, PYTHONPATH=str(tmp_path))
     assert (status, output, errors.count('\n')) == (2, '', 1)
     assert all(word in errors for word in words), errors
+
+
+def test_a_python_without_matplotlib_is_told_before_it_trains(tmp_path):
+    program = (
+        "import runpy, sys; sys.modules['matplotlib'] = None; sys.argv = sys.argv[1:]; "
+        "runpy.run_path(sys.argv[0], run_name='__main__')"
+    )
+    status, output, errors = run_script(cwd=tmp_path, python=(sys.executable, '-c', program))
+    assert (status, output, errors.count('\n')) == (2, '', 1)
+    assert "No module named 'matplotlib'" in errors

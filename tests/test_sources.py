@@ -69,6 +69,18 @@ def test_a_damaged_copy_is_set_aside_and_fetched_again(settings, site, tmp_path,
     assert 'set aside' in capsys.readouterr().out
 
 
+@pytest.mark.parametrize('note', ['', '[]', '{"source": "Project Gutenberg"}'])
+def test_a_copy_whose_note_is_damaged_is_fetched_again(settings, site, note, capsys):
+    site.pages['/pg100.txt'] = answer(GOOD)
+    settings.gutenberg_url = site.url('/pg100.txt')
+    path = script.find_text(settings)
+    with open(path + '.json', 'w') as file:
+        file.write(note)
+    assert script.find_text(settings) == path
+    assert site.requests == ['/pg100.txt'] * 2
+    assert 'set aside' in capsys.readouterr().out
+
+
 def test_after_a_damaged_copy_a_text_put_there_by_hand_is_used(settings, site, tmp_path, capsys):
     site.pages['/pg100.txt'] = answer(GOOD)
     settings.gutenberg_url = site.url('/pg100.txt')

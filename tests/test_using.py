@@ -141,6 +141,112 @@ def test_another_checkpoint_can_be_chosen(trained):
         assert use(trained, *arguments, f'--checkpoint={name}') == expected
 
 
+@pytest.fixture
+def copy(trained, tmp_path):
+    """A copy of the folder of the trained model, to be damaged."""
+    shutil.copytree(str(trained), str(tmp_path / 'copy'))
+    return tmp_path / 'copy'
+
+
+def test_where_the_best_model_is_damaged_the_newest_is_used_and_that_is_told(copy):
+    best = tf.train.latest_checkpoint(str(copy / 'temp' / 'best'))
+    os.truncate(f'{best}.data-00000-of-00001', 10)
+    arguments = ('--sample', '--prime_text=the king', '--temperature=0', '--sample_length=40')
+    status, output, errors = run_script(*arguments, cwd=copy)
+    newest = tf.train.latest_checkpoint(str(copy / 'temp'))
+    assert (status, output) == (0, likeliest(averages(newest), 'the king', 40) + '\n')
+    assert errors.count('\n') == 1
+    assert 'cannot be used' in errors and f'Using {os.path.relpath(newest, str(copy))}' in errors
+
+
+def test_a_model_that_training_replaces_while_it_is_read_is_looked_for_again(settings, monkeypatch):
+    """The checkpoint that was found first is gone when it is to be restored; another is there."""
+    settings.temp_dir = settings.temp_dir + '/run'
+    os.makedirs(settings.temp_dir)
+    first, second = f'{settings.temp_dir}/model-1', f'{settings.temp_dir}/model-2'
+    with tf.Graph().as_default(), tf.Session() as session:
+        variable = tf.get_variable('v', initializer=7.0)
+        saver = tf.train.Saver()
+        session.run(variable.initializer)
+        saver.save(session, first, write_meta_graph=False)
+        restore = saver.restore
+
+        def restore_late(session, path):
+            if path == first:
+                for name in os.listdir(settings.temp_dir):
+                    os.rename(
+                        f'{settings.temp_dir}/{name}',
+                        f'{settings.temp_dir}/{name.replace("model-1", "model-2")}',
+                    )
+            return restore(session, path)
+
+        monkeypatch.setattr(saver, 'restore', restore_late)
+        variable.load(0.0, session)
+        assert script.restore_model(session, saver, settings) == second
+        assert session.run(variable) == 7.0
+
+
+@pytest.mark.parametrize(
+    'name, content, words',
+    [
+        ('settings', '[]', 'the settings in temp are damaged'),
+        ('settings', '{"seed": 1}', 'the settings in temp are damaged'),
+        ('vocabulary', '{}', 'the vocabulary in temp is damaged'),
+        ('vocabulary', '["a", ', 'temp/vocabulary.json cannot be read: it is damaged'),
+    ],
+)
+def test_damaged_notes_of_a_model_are_told(copy, name, content, words):
+    (copy / 'temp' / f'{name}.json').write_text(content)
+    status, output, errors = run_script('--sample', cwd=copy)
+    assert (status, output, errors.count('\n')) == (2, '', 1)
+    assert words in errors
+
+
+def test_a_damaged_history_is_told(copy):
+    (copy / 'temp' / 'history.json').write_text('{"losses": [1]}')
+    status, _, errors = run_script('--plot', cwd=copy)
+    assert (status, errors.count('\n')) == (2, 1)
+    assert 'the history in temp is damaged' in errors
+
+
+def test_a_text_that_has_changed_since_is_not_taken_for_the_one_that_was_learned(copy):
+    text = (copy / 'moved.txt').read_text()
+    (copy / 'short.txt').write_text(text + 'and more')
+    status, _, errors = run_script('--evaluate', cwd=copy)
+    assert (status, errors.count('\n')) == (2, 1)
+    assert 'short.txt is not the text that the model' in errors
+
+
+def test_ctrl_c_while_sampling_ends_in_one_word(trained):
+    process = start_script('--sample', '--sample_length=1000000', cwd=trained)
+    process.stdout.read(100)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert (process.returncode, errors) == (130, 'stacked_lstm_shakespeare.py: stopped.\n')
+
+
+@pytest.mark.parametrize(
+    'error, words',
+    [
+        (MemoryError(), 'memory is full; lower rnn_size'),
+        (tf.errors.ResourceExhaustedError(None, None, 'OOM'), 'memory is full; lower rnn_size'),
+        (
+            tf.errors.InternalError(None, None, 'no cuDNN\nin node X'),
+            'TensorFlow failed: no cuDNN.',
+        ),
+    ],
+)
+def test_what_tensorflow_cannot_do_is_told_in_one_sentence(error, words, monkeypatch, capsys):
+    def fail(_):
+        raise error
+
+    monkeypatch.setattr(script, 'run', fail)
+    monkeypatch.setattr(sys.stdout, 'reconfigure', lambda **_: None, raising=False)
+    assert script.main([]) == 2
+    said = capsys.readouterr().err
+    assert said.count('\n') == 1 and words in said
+
+
 def figures(output):
     """Return the loss and the accuracy that --evaluate printed."""
     loss = re.search(r'Loss: ([\d.]+) nats', output).group(1)
