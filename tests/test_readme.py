@@ -10,6 +10,9 @@ import pytest
 import requests
 from conftest import ROOT, SCRIPT
 
+# In one process only, so that the commands are run once.
+pytestmark = pytest.mark.xdist_group('readme')
+
 README = (ROOT / 'README.md').read_text(encoding='utf-8')
 PROGRAMS = 'python|python3.7|make|pip|head|horovodrun|tensorflow_model_server|\\.'
 COMMANDS = re.findall(rf'^    ((?:{PROGRAMS}) .*)', README, re.MULTILINE)
