@@ -9,10 +9,12 @@ The file reads from top to bottom, the way the data flows:
 settings -> text -> ids -> batches -> model -> loss -> checkpoint, plot and samples.
 To look at first:
 
-    the stack of cells    LSTM_Model.__init__
-    the loss              LSTM_Model._build_loss
-    the training loop     training_steps
-    drawing of text       LSTM_Model._build_sampling
+    the stack of cells     LSTM_Model.__init__
+    the loss               LSTM_Model._build_loss
+    the training loop      training_steps, which takes a train_step on each batch
+    printing and saving    follow, which does it with each step of that loop
+    sampling               LSTM_Model._build_sampling
+    a whole run            train
 
 What has the same name and meaning in every function:
 
@@ -22,10 +24,10 @@ What has the same name and meaning in every function:
     split       int, where the held-out part of ids begins
     session     tf.Session, with its variables initialized or restored
     model       LSTM_Model that learns
-    sampler     LSTM_Model with the averaged weights of it, which measures losses and draws text
+    sampler     LSTM_Model of the same layers that measures losses and samples text
     state       float32 [num_layers, 2, streams, rnn_size], c and h of each layer: its memory
-    workers     Workers, the processes that train together; mostly there is one
     progress    Progress, how far a run has come
+    workers     Workers, the processes that train together; mostly it is ALONE
 
 After the cookbook recipe "Stacking multiple LSTM layers", with its names and its log lines.
 """
@@ -45,7 +47,6 @@ import json
 import math
 import os
 import re
-import shutil
 import signal
 import socket
 import subprocess
@@ -58,7 +59,8 @@ import unicodedata
 import zlib
 
 # TensorFlow reads these as it is imported, and what the shell has set comes first.
-# At 3 it keeps quiet about the CUDA libraries that a machine without a GPU does not have.
+# At 3 its C++ part logs nothing: at 2 it would name each CUDA library that a machine without a GPU
+# does not have. What goes wrong is raised in Python all the same.
 os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
 # Keep freed memory for the next step. Handed back to the system and asked for again, the same
 # pages cost up to a tenth of the time of a step on a CPU.
@@ -69,7 +71,8 @@ try:
 except ImportError:  # Windows
     fcntl = None
 
-try:  # (Python 2 stops at the next line, and shows it.)
+try:
+    # (For Python 2 this line is a syntax error, and shown as one: so it tells what is needed.)
     NEEDED = f'Python 3.7 with the packages of requirements.txt is needed, not {sys.executable}'
     import tensorflow as tf
 
@@ -86,10 +89,21 @@ except Exception as problem:  # not only ImportError: a wrong protobuf raises Ty
     REASON = str(problem).strip().split('\n')[0]
     print(f'{NEEDED} (Python {sys.version.split()[0]}: {REASON}).', file=sys.stderr)
     sys.exit(2)
+except KeyboardInterrupt:
+    sys.exit(130)  # what a shell reports of a program that Ctrl-C ended
+
+
+PROGRAM = os.path.basename(__file__)
 
 
 class UserError(Exception):
     """A mistake that the user can mend. `main` prints it as one line and exits with status 2."""
+
+
+def one_line(error):
+    """Return what an error says, without the graph that TensorFlow adds."""
+    text = str(getattr(error, 'message', error)).split('Original error:')[-1]
+    return text.strip().split('\n')[0]
 
 
 # ---------------------------------------------------------------------------------------------
@@ -137,9 +151,9 @@ temperature = 0.7  # of samples: 1 draws as the model believes, less is safer, 0
 # Instead of training, with the model in temp_dir
 sample = False  # print text that the model makes: how prime_text goes on
 evaluate = False  # measure the model on text_file, or on the held-out part of its own text
-heatmap = ''  # draw how likely the model finds each character of this text
-export = ''  # write a SavedModel, for TensorFlow Serving, into this new folder
-plot = None  # draw the losses again; with folders of several runs, all in one picture
+heatmap = None  # draw how likely the model finds each character of this text
+export = None  # write a SavedModel, for TensorFlow Serving, into this new folder
+plot = None  # draw the losses again: [], or folders of several runs, all in one picture
 checkpoint = ''  # the model to take, such as temp/model-9070; empty: the best so far
 prime_text = ''  # how a sample begins; empty: asked for in a terminal, else as prime_texts[0]
 num_samples = 1  # samples to print
@@ -177,8 +191,16 @@ RANGES = {  # lowest and highest; whole numbers where these are
 
 
 DEVICES = ('auto', 'cpu', 'gpu')
-FLAGS = ('clean_text', 'residual', 'mixed_precision', 'restart', 'sample', 'evaluate')
-LISTS = ('prime_texts', 'plot')
+FLAGS = ['clean_text', 'residual', 'mixed_precision', 'restart', 'sample', 'evaluate']
+LISTS = ['prime_texts', 'plot']
+TASKS = ['sample', 'evaluate', 'heatmap', 'export', 'plot']  # instead of training
+KINDS = {
+    bool: 'True or False',
+    int: 'a whole number',
+    float: 'a number',
+    str: 'a text',
+    list: 'a list of texts, none empty',
+}
 
 
 def boolean(text):
@@ -189,7 +211,10 @@ def boolean(text):
 
 
 def kind_of(name):
-    """Return the type of a setting: int, float, bool, list (of str) or str."""
+    """Return the type of a setting: int, float, bool, list (of str) or str.
+
+    The constant itself does not tell, as it may have been edited to anything.
+    """
     if name in RANGES:
         return type(RANGES[name][0])
     return bool if name in FLAGS else list if name in LISTS else str
@@ -205,8 +230,8 @@ class SettingsParser(argparse.ArgumentParser):
 def read_settings(arguments, **defaults):
     """Return the settings: the constants above, with the changes of the command line.
 
-    Names, types, defaults, comments and groups are taken from the lines of this file, so that
-    each setting is written once.
+    Names, defaults, comments and groups are taken from the lines of this file, so that a setting
+    is described in one place.
 
     Args:
       arguments: list of str, such as ['--rnn_size=256', '--text_file=my.txt'].
@@ -216,7 +241,7 @@ def read_settings(arguments, **defaults):
       An argparse.Namespace with one attribute for each setting.
     """
     parser = SettingsParser(
-        prog=os.path.basename(__file__),
+        prog=PROGRAM,
         usage='%(prog)s [--setting=value ...]',
         description=__doc__.split('\n')[0],
         allow_abbrev=False,
@@ -240,7 +265,7 @@ def read_settings(arguments, **defaults):
                 help=f'{comment} ({default!r})'.replace('%', '%%'),
             )
     settings = parser.parse_args(arguments)
-    for name, value in vars(settings).items():  # the constants may have been edited to anything
+    for name, value in vars(settings).items():
         problem = find_fault(name, value)
         if problem:
             parser.error(problem)
@@ -250,23 +275,15 @@ def read_settings(arguments, **defaults):
 def find_fault(name, value):
     """Return what is wrong with the value of a setting, str; None if nothing is."""
     kind = kind_of(name)
-    texts = value if isinstance(value, list) else []
-    fits, wanted = {
-        bool: (isinstance(value, bool), 'True or False'),
-        int: (isinstance(value, int) and not isinstance(value, bool), 'a whole number'),
-        float: (isinstance(value, (int, float)) and not isinstance(value, bool), 'a number'),
-        str: (isinstance(value, str), 'a text'),
-        list: (
-            all(isinstance(text, str) and text for text in texts),
-            'a list of texts, none empty',
-        ),
-    }[kind]
-    if name == 'prime_texts':
-        fits = fits and texts
-    elif name == 'plot':
-        fits = fits and (texts or value in (None, []))
+    fits, wanted = type(value) is kind or (kind is float and type(value) is int), KINDS[kind]
+    if (value is None and name in TASKS) or (value == [] and name == 'plot'):
+        return None
+    if kind is list:
+        fits = fits and value and all(isinstance(text, str) and text for text in value)
     elif name == 'device':
         fits, wanted = value in DEVICES, f'one of {", ".join(DEVICES)}'
+    elif name in TASKS and kind is str:
+        fits, wanted = fits and value, 'a text, not an empty one'
     elif name in RANGES and fits:
         low, high = RANGES[name]
         fits, wanted = low <= value <= high, f'from {low} to {high}'
@@ -744,7 +761,7 @@ def stream_offset(seed, epoch, training_seq_len):
 
 
 def prepare_vocab(settings):
-    """Return the path of the text to learn, and its vocabulary, list of str.
+    """Return the path of the text to learn, and its vocabulary.
 
     Raises:
       UserError: there is no text that can be read.
@@ -760,7 +777,8 @@ def prepare_ids(path, ix2vocab, settings):
     """Write the ids of the whole text into `temp_dir`; return what tells it from others, str.
 
     Raises:
-      UserError: nothing can be learned from the text, or it is too short. Nothing is written then.
+      UserError: nothing can be learned from the text, or it is too short, or the run in `temp_dir`
+        has learned another. Nothing is written then.
     """
     with whole_file(os.path.join(settings.temp_dir, 'text.ids')) as file:
         num_ids, unknown, crc = encode_text(path, settings.clean_text, ix2vocab, file)
@@ -773,6 +791,7 @@ def prepare_ids(path, ix2vocab, settings):
                 f'{settings.training_seq_len} {needed:,} are needed. Take a longer text, '
                 f'or a smaller batch_size or training_seq_len'
             )
+        check_continues(settings, describe_text(num_ids, crc))
     print(f'{split:,} characters to learn, {num_ids - split:,} held out')
     if unknown:
         print(f"{unknown:,} of them are rare and read as 'unknown'")
@@ -789,125 +808,26 @@ def open_ids(ix2vocab, settings):
     return ids, held_out_begin(len(ids), settings)
 
 
-# ---------------------------------------------------------------------------------------------
-# Several workers. To be skipped by all who train on one machine
-# ---------------------------------------------------------------------------------------------
+def prepare_text(settings, workers):
+    """Return `ix2vocab`, `ids`, `split`, and what tells the text from others, str.
 
-
-class Workers:
-    """The processes that train one model together, each on its share of the streams.
-
-    `horovodrun -np 2 python stacked_lstm_shakespeare.py` starts two of them (Sergeev and Del Balso,
-    "Horovod: fast and easy distributed deep learning in TensorFlow", 2018). A process that is
-    started by itself is alone, and what is to be shared is its own.
-
-    Args:
-      horovod: the module horovod.tensorflow, initialized; None for a process that is alone.
-
-    Attributes:
-      count: int, how many there are.
-      number: int, which of them this is, from 0. Worker 0 prints, saves and draws for all.
-      on_host: int, how many there are on this machine.
-    """
-
-    def __init__(self, horovod=None):
-        self.horovod = horovod
-        self.count, self.number, self.on_host = 1, 0, 1
-        if horovod:
-            self.count, self.number = horovod.size(), horovod.rank()
-            self.on_host = horovod.local_size()
-
-    def is_first_on_host(self):
-        return not self.horovod or self.horovod.local_rank() == 0
-
-    def rows(self, batch_size):
-        """Return which streams of a batch this worker trains on, as a slice."""
-        share = batch_size // self.count
-        return slice(self.number * share, (self.number + 1) * share)
-
-    # In the graph of the model
-
-    def mean(self, tensors):
-        """Return the mean of each tensor over all workers."""
-        return self.horovod.grouped_allreduce(tensors) if self.horovod else tensors
-
-    def copy_first(self, variables):
-        """Return an operation after which all have the values of worker 0."""
-        return self.horovod.broadcast_variables(variables, 0) if self.horovod else tf.no_op()
-
-    # Outside of it; each waits until the last one has called
-
-    def told(self, value):
-        """Return what worker 0 gives, which can be any object."""
-        return self._exchange('broadcast_object', value) if self.horovod else value
-
-    def gathered(self, value):
-        """Return what all give, in the order of their numbers: a list."""
-        return self._exchange('allgather_object', value) if self.horovod else [value]
-
-    def _exchange(self, operation, value):
-        config = session_config(1, 'cpu')
-        with tf.Graph().as_default(), tf.Session(config=config) as session:
-            return getattr(self.horovod, operation)(value, session=session, name=operation)
-
-
-ALONE = Workers()
-
-
-def join_workers():
-    """Return the Workers to which this process belongs, as horovodrun tells in its environment.
+    The first worker of each host writes the ids, for all of that host to read.
 
     Raises:
-      UserError: Horovod is not installed, or there are fewer GPUs than workers.
+      UserError: there is no text from which this model can learn, or the hosts have different ones.
     """
-    # Horovod's own launcher names the first, those of MPI the others.
-    names = ('HOROVOD_SIZE', 'OMPI_COMM_WORLD_SIZE', 'PMI_SIZE')
-    if {os.environ.get(name, '') for name in names} <= {'', '1'}:
-        return ALONE
-    try:
-        import horovod.tensorflow as horovod
-    except ImportError as error:
-        raise UserError(f'Horovod cannot be used ({one_line(error)}). make horovod installs it')
-    horovod.init()
-    keep_to_cores(horovod.local_rank(), horovod.local_size())
-    allowed = os.environ.get('CUDA_VISIBLE_DEVICES')
-    gpu = gpu_of(horovod.local_rank(), horovod.local_size(), allowed)
-    os.environ['CUDA_VISIBLE_DEVICES'] = gpu
-    return Workers(horovod)
-
-
-def gpu_of(number, count, allowed):
-    """Return what CUDA_VISIBLE_DEVICES has to be for one of so many workers on a host, str.
-
-    Args:
-      number, count: int, the worker, from 0, and how many there are.
-      allowed: str, what CUDA_VISIBLE_DEVICES is for all of them; None if it is not set.
-
-    Raises:
-      UserError: not every worker can have a GPU of its own.
-    """
-    if allowed is None:
-        return str(number)
-    if allowed in ('', '-1'):  # no GPU is to be used
-        return allowed
-    gpus = allowed.split(',')
-    if len(gpus) < count:
-        raise UserError(
-            f'CUDA_VISIBLE_DEVICES is {allowed}, and {count} workers need as many GPUs. Start fewer'
-        )
-    return gpus[number]
-
-
-def keep_to_cores(number, count):
-    """Keep this thread and those that it starts to cores that no other worker of the host uses.
-
-    Left to the system, workers meet on one core now and then, and all wait for the slowest.
-    """
-    if hasattr(os, 'sched_setaffinity'):
-        cores = sorted(os.sched_getaffinity(0))
-        share = max(1, len(cores) // count)
-        first = number * share % len(cores)
-        os.sched_setaffinity(0, cores[first : first + share])
+    prepared = None
+    if workers.is_first_on_host():
+        make_folder(settings.temp_dir, 'temp_dir')
+        path, ix2vocab = prepare_vocab(settings)
+        check_memory(settings, len(ix2vocab), workers)
+        check_prime_texts(settings.prime_texts, ix2vocab, settings.clean_text)
+        prepared = ix2vocab, prepare_ids(path, ix2vocab, settings)
+    ix2vocab, text = workers.told(prepared)
+    if prepared not in (None, (ix2vocab, text)):
+        raise UserError('the text is not the same on all hosts. Copy one to all of them')
+    ids, split = open_ids(ix2vocab, settings)
+    return ix2vocab, ids, split, text
 
 
 # ---------------------------------------------------------------------------------------------
@@ -929,10 +849,13 @@ class LSTM_Model:
 
     Args:
       vocab_size: int, symbols in the vocabulary.
+      workers: who share the streams of a batch. `batch` below is the share of one of them.
       infer_sample: bool.
-      workers: as everywhere. The batch below is the share of one of them.
 
     Attributes:
+      layers: list of BasicLSTMCell; lstm_cell: the MultiRNNCell of them.
+      embedding_mat, W, b: variables, float32 [vocab_size, embedding_size], [rnn_size, vocab_size]
+        and [vocab_size].
       x_data, y_output: int32 [batch, time], to be fed: characters, and those that follow them.
       initial_state: float32 [num_layers, 2, batch, rnn_size], to be fed: for each layer the
         cell state c and the output h. `zero_state` before the first character.
@@ -964,7 +887,7 @@ class LSTM_Model:
       sampled_state: as `final_state`. The last character drawn has not been read yet.
     """
 
-    def __init__(self, settings, vocab_size, infer_sample=False, workers=ALONE):
+    def __init__(self, settings, vocab_size, workers, infer_sample=False):
         num_layers, rnn_size = settings.num_layers, settings.rnn_size
         # Each layer needs a cell object of its own: [cell] * num_layers would share one kernel.
         self.layers = [tf.contrib.rnn.BasicLSTMCell(rnn_size) for _ in range(num_layers)]
@@ -994,7 +917,7 @@ class LSTM_Model:
         else:
             # With mixed precision TensorFlow makes all gradients itself.
             own_gradients = {} if settings.mixed_precision else CELL_GRADIENTS
-            self._build_loss(settings.batch_size, own_gradients)
+            self._build_loss(own_gradients)
             self._build_training(settings, workers)
 
     def zero_state(self, streams):
@@ -1002,24 +925,20 @@ class LSTM_Model:
         num_layers, two, _, rnn_size = self.initial_state.shape.as_list()
         return np.zeros([num_layers, two, streams, rnn_size], np.float32)
 
-    def _build_loss(self, streams, own_gradients):
+    def _build_loss(self, own_gradients):
+        """Unrolled over `training_seq_len` characters: logits, losses and their mean, the cost."""
         # Time comes first inside the graph: the outputs of a few steps are then simply one below
         # the other, and one matrix product makes their logits.
         inputs = tf.nn.embedding_lookup(self.embedding_mat, tf.transpose(self.x_data))
         state = unpack_state(self.initial_state)
         with tf.get_default_graph().gradient_override_map(own_gradients):
+            # inputs [time, batch, embedding_size] -> outputs, time x [batch, rnn_size]
             outputs, final_state = unroll(self.lstm_cell, tf.unstack(inputs), state)
         self.final_state = pack_state(final_state)
-        num_layers, two, _, rnn_size = self.initial_state.shape.as_list()
-        self.carried_state = tf.get_variable(
-            'carried_state',
-            [num_layers, two, streams, rnn_size],
-            initializer=tf.zeros_initializer(),
-            trainable=False,
-        )
         # A few steps at once here too, so that the way back can begin before all logits are there.
         logits = [tf.matmul(output, self.W) + self.b for output in grouped(outputs)]
         targets = grouped(tf.unstack(tf.transpose(self.y_output)))
+        # logits [5 * batch, vocab_size], targets and losses [5 * batch], for every five characters
         losses = [
             tf.nn.sparse_softmax_cross_entropy_with_logits(labels=labels, logits=predicted)
             for labels, predicted in zip(targets, logits)
@@ -1031,6 +950,7 @@ class LSTM_Model:
         self.losses = tf.transpose(tf.reshape(tf.concat(losses, 0), by_time))
 
     def _build_training(self, settings, workers):
+        """One step of AdamW, the averages of the weights, and what a checkpoint needs besides."""
         self.learning_rate = tf.placeholder(tf.float32, [], 'learning_rate')
         self.stop_asked = tf.placeholder(tf.float32, [], 'stop_asked')
         decay = settings.weight_decay * self.learning_rate
@@ -1065,11 +985,18 @@ class LSTM_Model:
         )
         with tf.control_dependencies([step]):
             self.train_op = self.averages.apply(variables)
+        num_layers, two, _, rnn_size = self.initial_state.shape.as_list()
+        self.carried_state = tf.get_variable(
+            'carried_state',
+            [num_layers, two, settings.batch_size, rnn_size],
+            initializer=tf.zeros_initializer(),
+            trainable=False,
+        )
         self.saver = tf.train.Saver(max_to_keep=2)
         self.best_saver = tf.train.Saver(max_to_keep=1)
 
     def _build_reading(self):
-        """A loop inside the graph, since batch and time can be of any size."""
+        """Logits and losses of texts of any number and length, by a loop inside the graph."""
         inputs = tf.nn.embedding_lookup(self.embedding_mat, tf.transpose(self.x_data))
         outputs, final_state = tf.nn.dynamic_rnn(
             self.lstm_cell, inputs, initial_state=unpack_state(self.initial_state), time_major=True
@@ -1085,7 +1012,7 @@ class LSTM_Model:
         self.hits = tf.to_float(tf.equal(likeliest, self.y_output))
 
     def _build_sampling(self, top_k):
-        """A loop inside the graph: one session call draws a whole text."""
+        """Whole texts drawn in one session call, by a loop inside the graph."""
         self.prime = tf.placeholder(tf.int32, [None, None], 'prime')
         self.num = tf.placeholder(tf.int32, [], 'num')
         self.temperature = tf.placeholder(tf.float32, [], 'temperature')
@@ -1100,7 +1027,8 @@ class LSTM_Model:
             tf.nn.embedding_lookup(self.embedding_mat, self.prime[:, :-1]),
             initial_state=unpack_state(self.sampling_state),
         )
-        # At temperature 0 all but the likeliest are so far below that they are never drawn.
+        # At temperature 0, all but the likeliest are so far below that they are never drawn. (1e30
+        # times a logit is still a float32.)
         scale = 1 / tf.maximum(self.temperature, 1e-30)
 
         def step(position, seed, character, state, sampled):
@@ -1150,7 +1078,7 @@ def drop_out(cells, settings, rows):
     """
     shape = [settings.num_layers, settings.batch_size, settings.rnn_size]
     iteration = tf.cast(tf.train.get_or_create_global_step(), tf.int32)
-    noise = tf.random.stateless_uniform(shape, [settings.seed % 2**31, iteration])
+    noise = tf.random.stateless_uniform(shape, [settings.seed % 2**31, iteration])  # both int32
     masks = tf.unstack(tf.floor(noise[:, rows] + settings.keep_prob) / settings.keep_prob)
     wrappers = []
     for cell, mask in zip(cells, masks):
@@ -1160,7 +1088,7 @@ def drop_out(cells, settings, rows):
     return wrappers
 
 
-def build_models(settings, vocab_size, workers=ALONE):
+def build_models(settings, vocab_size, workers):
     """Return the training model, and one with its averaged weights that measures and samples.
 
     At a high learning rate the weights jump about the place that they are drawn to. Their mean
@@ -1169,13 +1097,13 @@ def build_models(settings, vocab_size, workers=ALONE):
     """
     tf.set_random_seed(settings.seed)
     with tf.variable_scope('lstm_model'):
-        model = LSTM_Model(settings, vocab_size, workers=workers)
+        model = LSTM_Model(settings, vocab_size, workers)
 
     def averaged(getter, name, *arguments, **more):
         return model.averages.average(getter(name, *arguments, **more))
 
     with tf.variable_scope('lstm_model', reuse=True, custom_getter=averaged):
-        sampler = LSTM_Model(settings, vocab_size, infer_sample=True)
+        sampler = LSTM_Model(settings, vocab_size, workers, infer_sample=True)
     return model, sampler
 
 
@@ -1200,11 +1128,11 @@ def describe_size(parameters, characters):
     return f'Model: {parameters:,} parameters, {each:.1f} characters for each; {advice}'
 
 
-def check_memory(settings, vocab_size, workers=ALONE):
+def check_memory(settings, vocab_size, workers):
     """Raise UserError if the models and batches of this machine would not fit into its memory.
 
-    On the way back each unit needs some 25 numbers of the way forward, and each weight some 7:
-    its gradient, that gradient clipped, two moments, the average, a transposed copy.
+    On the way back each unit needs some 25 numbers of the way forward, each symbol some 6, and each
+    weight some 7: its gradient, that gradient clipped, two moments, the average, a transposed copy.
     """
     if not hasattr(os, 'sysconf'):  # Windows
         return
@@ -1338,10 +1266,10 @@ def session_config(threads_per_operation, device='auto', mixed_precision=False):
 
 
 # What TensorFlow 1.15 loads for a GPU, as Linux names it.
-CUDA_LIBRARIES = (
-    *('libcuda.so.1', 'libcudart.so.10.0', 'libcublas.so.10.0', 'libcufft.so.10.0'),
-    *('libcurand.so.10.0', 'libcusolver.so.10.0', 'libcusparse.so.10.0', 'libcudnn.so.7'),
-)
+CUDA_LIBRARIES = [
+    'libcuda.so.1', 'libcudart.so.10.0', 'libcublas.so.10.0', 'libcufft.so.10.0',
+    'libcurand.so.10.0', 'libcusolver.so.10.0', 'libcusparse.so.10.0', 'libcudnn.so.7',
+]  # fmt: skip
 
 
 def check_device(config, device, mixed_precision=False):
@@ -1380,8 +1308,140 @@ def device_in_use(session, device):
 
 
 # ---------------------------------------------------------------------------------------------
+# Several workers: to be skipped by all who train with one
+# ---------------------------------------------------------------------------------------------
+
+
+class Workers:
+    """The processes that train one model together, each on its share of the streams.
+
+    `horovodrun -np 2 python stacked_lstm_shakespeare.py` starts two of them (Sergeev and Del Balso,
+    "Horovod: fast and easy distributed deep learning in TensorFlow", 2018). A process that is
+    started by itself is alone, and what is to be shared is its own.
+
+    Args:
+      horovod: the module horovod.tensorflow, initialized; None for a process that is alone.
+
+    Attributes:
+      count: int, how many there are.
+      number: int, which of them this is, from 0. Worker 0 prints, saves and draws for all.
+      on_host: int, how many there are on this machine.
+    """
+
+    def __init__(self, horovod=None):
+        self.horovod = horovod
+        self.count, self.number, self.on_host = 1, 0, 1
+        if horovod:
+            self.count, self.number = horovod.size(), horovod.rank()
+            self.on_host = horovod.local_size()
+
+    def is_first_on_host(self):
+        return not self.horovod or self.horovod.local_rank() == 0
+
+    def rows(self, batch_size):
+        """Return which streams of a batch this worker trains on, as a slice."""
+        share = batch_size // self.count
+        return slice(self.number * share, (self.number + 1) * share)
+
+    # In the graph of the model
+
+    def mean(self, tensors):
+        """Return the mean of each tensor over all workers."""
+        return self.horovod.grouped_allreduce(tensors) if self.horovod else tensors
+
+    def copy_first(self, variables):
+        """Return an operation after which all have the values of worker 0."""
+        return self.horovod.broadcast_variables(variables, 0) if self.horovod else tf.no_op()
+
+    # Outside of it; each waits until the last one has called
+
+    def told(self, value):
+        """Return what worker 0 gives, which can be any object."""
+        return self._exchange('broadcast_object', value) if self.horovod else value
+
+    def gathered(self, value):
+        """Return what all give, in the order of their numbers: a list."""
+        return self._exchange('allgather_object', value) if self.horovod else [value]
+
+    def _exchange(self, operation, value):
+        config = session_config(1, 'cpu')
+        with tf.Graph().as_default(), tf.Session(config=config) as session:
+            return getattr(self.horovod, operation)(value, session=session, name=operation)
+
+
+ALONE = Workers()
+
+
+def join_workers():
+    """Return the Workers to which this process belongs, as horovodrun tells in its environment.
+
+    Raises:
+      UserError: Horovod is not installed, or there are fewer GPUs than workers.
+    """
+    # Horovod's own launcher names the first, those of MPI the others.
+    names = ('HOROVOD_SIZE', 'OMPI_COMM_WORLD_SIZE', 'PMI_SIZE')
+    if {os.environ.get(name, '') for name in names} <= {'', '1'}:
+        return ALONE
+    try:
+        import horovod.tensorflow as horovod
+    except ImportError as error:
+        raise UserError(f'Horovod cannot be used ({one_line(error)}). make horovod installs it')
+    horovod.init()
+    keep_to_cores(horovod.local_rank(), horovod.local_size())
+    allowed = os.environ.get('CUDA_VISIBLE_DEVICES')
+    gpu = gpu_of(horovod.local_rank(), horovod.local_size(), allowed)
+    os.environ['CUDA_VISIBLE_DEVICES'] = gpu
+    return Workers(horovod)
+
+
+def gpu_of(number, count, allowed):
+    """Return what CUDA_VISIBLE_DEVICES has to be for one of so many workers on a host, str.
+
+    Args:
+      number, count: int, the worker, from 0, and how many there are.
+      allowed: str, what CUDA_VISIBLE_DEVICES is for all of them; None if it is not set.
+
+    Raises:
+      UserError: not every worker can have a GPU of its own.
+    """
+    if allowed is None:
+        return str(number)
+    if allowed in ('', '-1'):  # no GPU is to be used
+        return allowed
+    gpus = allowed.split(',')
+    if len(gpus) < count:
+        raise UserError(
+            f'CUDA_VISIBLE_DEVICES is {allowed}, and {count} workers need as many GPUs. Start fewer'
+        )
+    return gpus[number]
+
+
+def keep_to_cores(number, count):
+    """Keep this thread and those that it starts to cores that no other worker of the host uses.
+
+    Left to the system, workers meet on one core now and then, and all wait for the slowest.
+    """
+    if hasattr(os, 'sched_setaffinity'):
+        cores = sorted(os.sched_getaffinity(0))
+        share = max(1, len(cores) // count)
+        first = number * share % len(cores)
+        os.sched_setaffinity(0, cores[first : first + share])
+
+
+# ---------------------------------------------------------------------------------------------
 # Training, one step
 # ---------------------------------------------------------------------------------------------
+
+
+def perplexity(nats):
+    """Return among how many equally likely characters a model with this loss hesitates."""
+    return math.exp(min(nats, 700))  # no float is larger than exp(709)
+
+
+def describe_loss(nats):
+    """Return a loss in words: nats and bits per character, and the perplexity."""
+    bits = nats / math.log(2)
+    return f'{nats:.4f} nats, {bits:.4f} bits per character, perplexity {perplexity(nats):.3f}'
 
 
 def learning_rate_at(iteration, num_iterations, peak, warmup_iterations):
@@ -1420,7 +1480,7 @@ def train_step(session, model, x, y, state, rate, stop_asked=False):
     return float(loss), float(norm), bool(stops), state
 
 
-def measure(session, model, what, ids, start, batch_size, training_seq_len, workers=ALONE):
+def measure(session, model, what, ids, start, batch_size, training_seq_len, workers):
     """Return the means of some tensors over all characters of `ids` from position `start` on.
 
     They are read as `batch_size` streams side by side. Each stream first reads the characters
@@ -1498,7 +1558,8 @@ def draw_runs(figure, runs):
         axes.plot(middles, means, color=color, linewidth=0.8, alpha=0.6)
         iterations, values = zip(*held_out_losses) if held_out_losses else ((), ())
         marker = 'os^vDPX'[number % 7]
-        axes.plot(iterations, values, f'{marker}-', color=color, markersize=4, label=name)
+        label = name.replace('$', r'\$')  # which would begin a formula
+        axes.plot(iterations, values, f'{marker}-', color=color, markersize=4, label=label)
     axes.plot([], [], color='#888888', linewidth=0.8, label='thin: in training')
     finish_axes(axes, np.concatenate([losses for losses, _ in runs.values()]))
 
@@ -1521,11 +1582,16 @@ def save_plot(temp_dir, losses, held_out_losses):
 
 
 def save_picture(path, draw_on, size=(8, 5)):
-    """Write a PNG of so many inches, on whose matplotlib Figure a function draws."""
-    # Imported here, as it takes a while, and training can begin without it.
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
+    """Write a PNG of so many inches, on whose matplotlib Figure a function draws.
 
+    Raises:
+      UserError: MPLBACKEND is no name that matplotlib takes.
+    """
+    try:  # Imported here, as it takes a while, and training can begin without it.
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
+    except ValueError as error:
+        raise UserError(f'matplotlib cannot be used: {one_line(error)}')
     figure = Figure(figsize=size, dpi=120, constrained_layout=True)
     draw_on(figure)
     picture = io.BytesIO()
@@ -1535,11 +1601,13 @@ def save_picture(path, draw_on, size=(8, 5)):
 
 def show_picture(draw_on, size=(8, 5)):
     """Open the same in a window, where there is a display, until the user closes it."""
-    from matplotlib import pyplot  # it looks for a display as it is imported
+    # An error if MPLBACKEND, as a notebook sets it, names what is not installed here.
+    with contextlib.suppress(ImportError, ValueError):
+        from matplotlib import pyplot  # it looks for a display as it is imported
 
-    if pyplot.get_backend().lower() != 'agg':
-        draw_on(pyplot.figure(figsize=size))
-        pyplot.show()
+        if pyplot.get_backend().lower() != 'agg':
+            draw_on(pyplot.figure(figsize=size))
+            pyplot.show()
 
 
 HEATMAP_WIDTH = 40  # characters in a line
@@ -1588,18 +1656,18 @@ def draw_heatmap(figure, text, probabilities, ix2vocab):
 # (iteration, float); state: float32 [num_layers, 2, batch_size, rnn_size], after the last of them.
 Progress = collections.namedtuple('Progress', 'losses held_out_losses state')
 
-# Another value of one of these would need another model.
-OF_THE_MODEL = (
-    *('clean_text', 'min_word_freq', 'held_out', 'num_layers', 'rnn_size', 'embedding_size'),
-    'residual',
-)
-# A run goes on only with these as they were; others would read the text, or count, otherwise.
-FIXED = (*OF_THE_MODEL, 'batch_size', 'training_seq_len', 'seed', 'mixed_precision')
+# Whoever uses a model needs these as they were when it was made: its shape, and its text.
+OF_THE_MODEL = [
+    'num_layers', 'rnn_size', 'embedding_size', 'residual',
+    'clean_text', 'min_word_freq', 'held_out',
+]  # fmt: skip
+# A run goes on only with these as they were. Others would make other batches, or other sums.
+FIXED = [*OF_THE_MODEL, 'batch_size', 'training_seq_len', 'seed', 'mixed_precision']
 # What --restart moves aside.
-OF_A_RUN = (
-    *('model-*', 'checkpoint', 'best', 'board', 'vocabulary.json', 'settings.json'),
-    *('history.json', 'loss.png', 'runs.png', 'heatmap.png'),
-)
+OF_A_RUN = [
+    'model-*', 'checkpoint', 'best', 'board', 'vocabulary.json', 'settings.json',
+    'history.json', 'loss.png', 'runs.png', 'heatmap.png',
+]  # fmt: skip
 
 
 class StopRequest:
@@ -1627,17 +1695,11 @@ class StopRequest:
 
     def watch(self):
         with self.reader:
-            for byte in iter(lambda: self.reader.recv(1), b''):
-                (number,) = byte
-                if number in self.SIGNALS and self.signal:
-                    print(
-                        f'{os.path.basename(__file__)}: stopped at once.',
-                        file=sys.stderr,
-                        flush=True,
-                    )
+            for (number,) in iter(lambda: self.reader.recv(1), b''):
+                if self.signal:
+                    print(f'{PROGRAM}: stopped at once.', file=sys.stderr, flush=True)
                     os._exit(128 + number)
-                elif number in self.SIGNALS:
-                    self.signal = number
+                self.signal = number
 
     def __exit__(self, *_):
         signal.set_wakeup_fd(-1)
@@ -1674,7 +1736,7 @@ def lock(path):
 def only_run_in(folder):
     """Keep other runs out of a folder as long as this one lasts, however it ends.
 
-    The folder is made where there is none, and goes again if nothing was written into it. On
+    Folders are made where there are none, and go again if nothing was written into them. On
     Windows, where Python has no fcntl, runs are not kept apart.
 
     Raises:
@@ -1686,8 +1748,11 @@ def only_run_in(folder):
             f'{folder} has one of []*? in it, which TensorFlow takes for a pattern. Give another'
         )
     with contextlib.ExitStack() as at_the_end:
-        if not os.path.exists(folder):
-            at_the_end.callback(remove_if_empty, folder)
+        missing = [os.path.abspath(folder)]
+        while not os.path.exists(missing[-1]):
+            missing.append(os.path.dirname(missing[-1]))
+        for path in missing[-2::-1]:  # at the end each goes before the one that it is in
+            at_the_end.callback(remove_if_empty, path)
         make_folder(folder, 'temp_dir')
         if fcntl:
             path = os.path.join(folder, 'lock')
@@ -1699,12 +1764,6 @@ def only_run_in(folder):
 def remove_if_empty(folder):
     with contextlib.suppress(OSError):
         os.rmdir(folder)
-
-
-def one_line(error):
-    """Return what an error says, without the graph that TensorFlow adds."""
-    text = str(getattr(error, 'message', error)).split('Original error:')[-1]
-    return text.strip().split('\n')[0]
 
 
 def save_run(session, model, temp_dir, progress):
@@ -1731,19 +1790,22 @@ def write_json(folder, name, content):
     write_atomically(path, json.dumps(content, indent=1).encode())
 
 
-def read_json(folder, name):
-    """Return the content of a file that `write_json` wrote.
+def read_json(folder, name, kind=dict):
+    """Return the content of a file that `write_json` wrote, a dict or a list.
 
     Raises:
-      UserError: it cannot be read.
+      UserError: it cannot be read, or it is something else.
     """
     path = os.path.join(folder, f'{name}.json')
     try:
         with open(path, encoding='utf-8') as file:
-            return json.load(file)
+            content = json.load(file)
     except (OSError, ValueError) as error:
         reason = getattr(error, 'strerror', None) or 'it is damaged'
         raise UserError(f'{path} cannot be read: {reason}')
+    if not isinstance(content, kind):
+        raise UserError(f'{path} cannot be read: it is damaged')
+    return content
 
 
 def checkpoints(folder):
@@ -1798,18 +1860,6 @@ def read_history(folder):
         raise UserError(f'the history in {folder} is damaged')
 
 
-def read_settings_of(folder):
-    """Return the settings of the run in a folder: dict.
-
-    Raises:
-      UserError: they cannot be read.
-    """
-    settings = read_json(folder, 'settings')
-    if not isinstance(settings, dict):
-        raise UserError(f'the settings in {folder} are damaged')
-    return settings
-
-
 def move_aside(temp_dir):
     """Move what an earlier run left into a folder of its own."""
     paths = [path for name in OF_A_RUN for path in glob.glob(os.path.join(temp_dir, name))]
@@ -1821,37 +1871,47 @@ def move_aside(temp_dir):
         print(f'The earlier run is now in {folder}')
 
 
-def begin_or_continue(session, model, settings, record):
+def check_continues(settings, text=None):
+    """Raise UserError if the run in `temp_dir` cannot go on with these settings, and this text.
+
+    `text` is what `describe_text` says of it; None while it is not known yet.
+    """
+    if settings.restart or not checkpoints(settings.temp_dir):
+        return
+    then = read_json(settings.temp_dir, 'settings')
+    now = {name: getattr(settings, name) for name in FIXED}
+    if text:
+        now['text'] = text
+    for name, value in now.items():
+        if then.get(name) != value:
+            raise UserError(
+                f'{name} is {value!r}, and the run in {settings.temp_dir} has {then.get(name)!r}. '
+                f'Give that, or another temp_dir, or --restart to begin anew'
+            )
+
+
+def begin_or_continue(session, model, settings, workers):
     """Return the Progress of the run in `temp_dir`, restored, or that of a new one.
 
-    `record`, a dict, is what `settings.json` will hold.
-
     Raises:
-      UserError: the settings or the text do not fit that run.
+      UserError: no checkpoint of the run there can be read.
     """
     temp_dir = settings.temp_dir
     for folder in temp_dir, os.path.join(temp_dir, 'best'):  # what a killed run began to write
-        for path in glob.glob(os.path.join(folder, 'model-*_temp_*')):
-            shutil.rmtree(path)
-        for path in glob.glob(os.path.join(folder, '*.[0-9]*.part')):
-            os.remove(path)
+        for name in 'model-*.tempstate*', '*.[0-9]*.part':
+            for path in glob.glob(os.path.join(folder, name)):
+                os.remove(path)
     # A best model without a run is what is left of one; it is not that of the run to come.
     if settings.restart or (not checkpoints(temp_dir) and checkpoints(f'{temp_dir}/best')):
         move_aside(temp_dir)
     if not checkpoints(temp_dir):
         return Progress([], [], model.zero_state(settings.batch_size))
-    then = read_settings_of(temp_dir)
-    for name in (*FIXED, 'text'):
-        if then.get(name) != record[name]:
-            raise UserError(
-                f'{name} is {record[name]!r}, and the run in {temp_dir} has {then.get(name)!r}. '
-                f'Give that, or another temp_dir, or --restart to begin anew'
-            )
     progress = restore_run(session, model, temp_dir)
-    if then.get('workers', 1) != record['workers']:
+    before = read_json(temp_dir, 'settings').get('workers', 1)
+    if before != workers.count:
         print(
-            f'Workers: {record["workers"]} now, {then.get("workers", 1)} before. The losses stay '
-            f'the same but for rounding'
+            f'Workers: {workers.count} now, {before} before. The losses stay the same but for '
+            f'rounding'
         )
     return progress
 
@@ -1931,17 +1991,6 @@ def iterations_to_do(settings, split):
     num_batches = batches_per_epoch(split, settings.batch_size, settings.training_seq_len)
     num_iterations = settings.epochs * num_batches
     return min(num_iterations, settings.max_iterations or num_iterations)
-
-
-def perplexity(nats):
-    """Return among how many equally likely characters a model with this loss hesitates."""
-    return math.exp(min(nats, 700))  # no float is larger than exp(709)
-
-
-def describe_loss(nats):
-    """Return a loss in words: nats and bits per character, and the perplexity."""
-    bits = nats / math.log(2)
-    return f'{nats:.4f} nats, {bits:.4f} bits per character, perplexity {perplexity(nats):.3f}'
 
 
 # What is to be known of an iteration. number, epoch and batch count from 1; rate is the learning
@@ -2039,7 +2088,7 @@ def follow(steps, session, model, sampler, board, ix2vocab, split, settings, pro
             board.add_step(step, characters)
         if step.number % settings.eval_every == 0:
             length = settings.sample_length
-            texts = draw_samples(session, sampler, ix2vocab, step.number, length, settings)
+            texts = sample_texts(session, sampler, ix2vocab, step.number, length, settings)
             bar.write('\n'.join(texts))
             board.add_texts('samples', texts, step.number)
         if step.held_out is not None:
@@ -2071,31 +2120,9 @@ def save_and_draw(session, model, temp_dir, progress, is_end):
         problems.append(f'{problem}. The checkpoint before it is whole; going on')
     try:
         save_plot(temp_dir, progress.losses, progress.held_out_losses)
-    except OSError as error:
+    except (OSError, UserError) as error:
         problems.append(f'The plot was not drawn: {error}')
     return problems
-
-
-def prepare_text(settings, workers):
-    """Return the vocabulary, the ids, where their held-out part begins, and what they are, str.
-
-    The first worker of each host writes the ids, for all of that host to read.
-
-    Raises:
-      UserError: there is no text from which this model can learn, or the hosts have different ones.
-    """
-    prepared = None
-    if workers.is_first_on_host():
-        make_folder(settings.temp_dir, 'temp_dir')
-        path, ix2vocab = prepare_vocab(settings)
-        check_memory(settings, len(ix2vocab), workers)
-        check_prime_texts(settings.prime_texts, ix2vocab, settings.clean_text)
-        prepared = ix2vocab, prepare_ids(path, ix2vocab, settings)
-    ix2vocab, text = workers.told(prepared)
-    if prepared not in (None, (ix2vocab, text)):
-        raise UserError('the text is not the same on all hosts. Copy one to all of them')
-    ids, split = open_ids(ix2vocab, settings)
-    return ix2vocab, ids, split, text
 
 
 def build_graph(settings, vocab_size, workers):
@@ -2114,7 +2141,7 @@ def build_graph(settings, vocab_size, workers):
     return graph, model, sampler, board, (initialize, copy_first)
 
 
-def train(settings, workers=ALONE):
+def train(settings, workers):
     """Train a model; leave its checkpoints, vocabulary, history and plot in `temp_dir`.
 
     Returns:
@@ -2124,6 +2151,8 @@ def train(settings, workers=ALONE):
         settings.threads_per_operation, settings.device, settings.mixed_precision
     )
     check_device(config, settings.device, settings.mixed_precision)
+    if workers.number == 0:
+        check_continues(settings)
     ix2vocab, ids, split, text = prepare_text(settings, workers)
     print(describe_size(count_parameters(settings, len(ix2vocab)), split))
     graph, model, sampler, board, (initialize, copy_first) = build_graph(
@@ -2133,14 +2162,10 @@ def train(settings, workers=ALONE):
         stop = stack.enter_context(StopRequest())
         session = stack.enter_context(tf.Session(graph=graph, config=config))
         print(f'Training on {device_in_use(session, settings.device)}')
-        if workers.count > 1:
-            share = settings.batch_size // workers.count
-            print(f'{workers.count} workers, each on {share} of the {settings.batch_size} streams')
         session.run(initialize)
-        record = {**vars(settings), 'text': text, 'workers': workers.count}
         progress = None
         if workers.number == 0:
-            progress = begin_or_continue(session, model, settings, record)
+            progress = begin_or_continue(session, model, settings, workers)
         progress = workers.told(progress)
         session.run(copy_first)
         done, wanted = len(progress.losses), iterations_to_do(settings, split)
@@ -2158,6 +2183,7 @@ def train(settings, workers=ALONE):
                 pass  # worker 0 sees to the rest
             return 0, progress
         write_json(settings.temp_dir, 'vocabulary', ix2vocab)
+        record = {**vars(settings), 'text': text, 'workers': workers.count}
         write_json(settings.temp_dir, 'settings', record)
         board.open(session, settings, done)
         stack.callback(board.close)
@@ -2167,9 +2193,10 @@ def train(settings, workers=ALONE):
         done = len(progress.losses)
         if done < wanted:
             print(f'Stopped after iteration {done}. The same command goes on from there')
+            # Without a signal here it was another worker that got one.
             return 128 + (stop.signal or signal.SIGTERM), progress
         length = 4 * settings.sample_length
-        print('\n'.join(draw_samples(session, sampler, ix2vocab, done, length, settings)))
+        print('\n'.join(sample_texts(session, sampler, ix2vocab, done, length, settings)))
     return 0, progress
 
 
@@ -2217,7 +2244,7 @@ def decode(ids, ix2vocab):
     return ''.join(ix2vocab[ix] if ix else '\ufffd' for ix in ids)
 
 
-def draw(session, sampler, prime, num, temperature, sample_seed, state=None):
+def sample_ids(session, sampler, prime, num, temperature, sample_seed, state=None):
     """Return how texts go on, int32 [streams, num], and the state before the last character.
 
     Args:
@@ -2241,7 +2268,7 @@ def draw(session, sampler, prime, num, temperature, sample_seed, state=None):
     return session.run([sampler.sampled, sampler.sampled_state], feed, options)
 
 
-def draw_pieces(session, sampler, ix2vocab, prime_text, length, random, settings, piece=MANY):
+def sample_pieces(session, sampler, ix2vocab, prime_text, length, random, settings, piece=MANY):
     """Yield a text as it is made: `prime_text`, then how the model goes on, in pieces of str.
 
     Args:
@@ -2255,13 +2282,13 @@ def draw_pieces(session, sampler, ix2vocab, prime_text, length, random, settings
     while length:
         num = min(piece, length)
         seed = random.randint(2**30, size=2)
-        sampled, state = draw(session, sampler, ids, num, settings.temperature, seed, state)
+        sampled, state = sample_ids(session, sampler, ids, num, settings.temperature, seed, state)
         yield decode(sampled[0], ix2vocab)
         ids = sampled[:, -1:]
         length -= num
 
 
-def draw_samples(session, sampler, ix2vocab, iteration, length, settings):
+def sample_texts(session, sampler, ix2vocab, iteration, length, settings):
     """Return, for each prime text, that text and how the model goes on with it: list of str.
 
     The random numbers depend on the seed, the iteration and the place in the list alone.
@@ -2269,7 +2296,7 @@ def draw_samples(session, sampler, ix2vocab, iteration, length, settings):
     texts = []
     for k, prime_text in enumerate(settings.prime_texts):
         random = np.random.RandomState([settings.seed, iteration, k])
-        pieces = draw_pieces(session, sampler, ix2vocab, prime_text, length, random, settings)
+        pieces = sample_pieces(session, sampler, ix2vocab, prime_text, length, random, settings)
         texts.append(''.join(pieces))
     return texts
 
@@ -2289,8 +2316,8 @@ def read_run_settings(arguments, temp_dir):
     """
     if not os.path.exists(os.path.join(temp_dir, 'settings.json')):
         raise UserError(f'there is no model in {temp_dir}. Train one, or give its temp_dir')
-    run = read_settings_of(temp_dir)
-    names = (*FIXED, 'text_file', 'data_dir')
+    run = read_json(temp_dir, 'settings')
+    names = [*FIXED, 'text_file', 'data_dir', 'prime_texts']
     if not all(name in run and find_fault(name, run[name]) is None for name in names):
         raise UserError(f'the settings in {temp_dir} are damaged')
     settings = read_settings(arguments, **{name: run[name] for name in names})
@@ -2303,12 +2330,12 @@ def read_run_settings(arguments, temp_dir):
     return settings
 
 
-def build_reader(settings, vocab_size):
+def build_sampler(settings, vocab_size):
     """Return a model that measures and samples, and the tf.train.Saver of its averaged weights."""
     with tf.variable_scope('lstm_model'):
-        reader = LSTM_Model(settings, vocab_size, infer_sample=True)
+        sampler = LSTM_Model(settings, vocab_size, ALONE, infer_sample=True)
     averages = tf.train.ExponentialMovingAverage(settings.average_decay).variables_to_restore()
-    return reader, tf.train.Saver({f'lstm_model/{name}': w for name, w in averages.items()})
+    return sampler, tf.train.Saver({f'lstm_model/{name}': w for name, w in averages.items()})
 
 
 def restore_model(session, saver, settings):
@@ -2317,50 +2344,54 @@ def restore_model(session, saver, settings):
     Raises:
       UserError: there is none that can be read.
     """
-    for _ in range(5):
+    for _ in range(5):  # a run that is going on may replace a checkpoint before it is read here
         problem = ''
         if settings.checkpoint:
             paths = [re.sub(r'\.(index|data-\S*)$', '', settings.checkpoint)]
         else:
             best = os.path.join(settings.temp_dir, 'best')
-            paths = checkpoints(best)[::-1] + checkpoints(settings.temp_dir)[::-1]
-        for path in paths:
+            paths = checkpoints(settings.temp_dir) + checkpoints(best)
+        for path in reversed(paths):
             try:
                 saver.restore(session, path)
             except (tf.errors.OpError, ValueError) as error:
                 problem = f'{path} cannot be used: {one_line(error)}'
-                if not settings.checkpoint and not os.path.exists(f'{path}.index'):
-                    break  # a run that is going on has just replaced it: look again
+                if not os.path.exists(f'{path}.index'):
+                    break  # it has just been replaced: look again
             else:
                 if problem:
                     print(f'{problem}. Using {path}', file=sys.stderr)
                 return path
-        time.sleep(0.1)
+        time.sleep(0.1)  # seconds
     raise UserError(problem or f'there is no model in {settings.temp_dir}')
 
 
 def use_model(task, settings):
-    """Carry out a task, a function of (session, reader, ix2vocab, path, settings), with a model."""
-    ix2vocab = read_json(settings.temp_dir, 'vocabulary')
-    if not isinstance(ix2vocab, list) or not all(isinstance(symbol, str) for symbol in ix2vocab):
+    """Carry out a task with a model.
+
+    Args:
+      task: function of (session, sampler, ix2vocab, path, settings); path is the checkpoint's.
+    """
+    ix2vocab = read_json(settings.temp_dir, 'vocabulary', list)
+    if not all(isinstance(symbol, str) for symbol in ix2vocab):
         raise UserError(f'the vocabulary in {settings.temp_dir} is damaged')
     with deprecation.silence(), tf.Graph().as_default() as graph:
-        reader, saver = build_reader(settings, len(ix2vocab))
+        sampler, saver = build_sampler(settings, len(ix2vocab))
     config = session_config(settings.threads_per_operation, settings.device)
     check_device(config, settings.device)
     with graph.as_default(), tf.Session(config=config) as session:
         path = restore_model(session, saver, settings)
-        task(session, reader, ix2vocab, path, settings)
+        task(session, sampler, ix2vocab, path, settings)
 
 
-def print_samples(session, reader, ix2vocab, _, settings):
+def print_samples(session, sampler, ix2vocab, _, settings):
     """Print samples as they are made; in a terminal, ask for one prime text after the other."""
 
     def print_one(prime_text, number):
         random = np.random.RandomState([settings.seed, number])
         length = settings.sample_length
-        for piece in draw_pieces(
-            session, reader, ix2vocab, prime_text, length, random, settings, piece=20
+        for piece in sample_pieces(
+            session, sampler, ix2vocab, prime_text, length, random, settings, piece=20
         ):
             print(piece, end='', flush=True)
         print()
@@ -2386,9 +2417,9 @@ def print_samples(session, reader, ix2vocab, _, settings):
             print_one(prime_text, number)
 
 
-def evaluate_model(session, reader, ix2vocab, path, settings):
+def evaluate_model(session, sampler, ix2vocab, path, settings):
     """Print how well the model predicts `text_file`, all of it, or else its own held-out part."""
-    run = read_settings_of(settings.temp_dir)
+    run = read_json(settings.temp_dir, 'settings')
     text_path = find_text(settings)
     with tempfile.TemporaryDirectory() as folder:
         ids_path = os.path.join(folder, 'text.ids')
@@ -2401,7 +2432,8 @@ def evaluate_model(session, reader, ix2vocab, path, settings):
         elif settings.text_file == run['text_file']:
             raise UserError(f'{text_path} is not the text that the model in {path} has learned')
         shape = settings.batch_size, settings.training_seq_len
-        loss, accuracy = measure(session, reader, [reader.losses, reader.hits], ids, start, *shape)
+        what = [sampler.losses, sampler.hits]
+        loss, accuracy = measure(session, sampler, what, ids, start, *shape, ALONE)
     print(f'Model: {path}')
     print(
         f'Characters: {num_ids - start:,}, {part} of {text_path}; {unknown:,} unknown in the text'
@@ -2410,14 +2442,14 @@ def evaluate_model(session, reader, ix2vocab, path, settings):
     print(f'Accuracy: {accuracy:.2%} of the characters were the likeliest one')
 
 
-def save_heatmap(session, reader, ix2vocab, path, settings):
+def save_heatmap(session, sampler, ix2vocab, path, settings):
     """Draw what the model thought of each character of the text that `heatmap` holds."""
     check_prime_texts([settings.heatmap], ix2vocab, settings.clean_text)
     text = encode_prime(settings.heatmap, ix2vocab, settings.clean_text)
     if not 2 <= text.size <= 2000:
         raise UserError('heatmap needs a text of 2 to 2,000 characters')
-    feed = {reader.x_data: text[:, :-1], reader.initial_state: reader.zero_state(1)}
-    (probabilities,) = session.run(reader.probabilities, feed)
+    feed = {sampler.x_data: text[:, :-1], sampler.initial_state: sampler.zero_state(1)}
+    (probabilities,) = session.run(sampler.probabilities, feed)
     size = 14, 0.7 + 2.2 * math.ceil(text.size / HEATMAP_WIDTH)
 
     def draw_on(figure):
@@ -2430,7 +2462,7 @@ def save_heatmap(session, reader, ix2vocab, path, settings):
     show_picture(draw_on, size)
 
 
-def export_model(session, reader, ix2vocab, path, settings):
+def export_model(session, sampler, ix2vocab, path, settings):
     """Write a SavedModel with the signatures `probabilities` and `generate`.
 
     The vocabulary, a JSON list in which each symbol stands at its id, is its asset.
@@ -2442,17 +2474,17 @@ def export_model(session, reader, ix2vocab, path, settings):
     signature = tf.saved_model.predict_signature_def
     signatures = {
         'probabilities': signature(
-            {'ids': reader.x_data, 'initial_state': reader.initial_state},
-            {'probabilities': reader.probabilities, 'final_state': reader.final_state},
+            {'ids': sampler.x_data, 'initial_state': sampler.initial_state},
+            {'probabilities': sampler.probabilities, 'final_state': sampler.final_state},
         ),
         'generate': signature(
             {
-                'prime': reader.prime,
-                'num': reader.num,
-                'temperature': reader.temperature,
-                'seed': reader.sample_seed,
+                'prime': sampler.prime,
+                'num': sampler.num,
+                'temperature': sampler.temperature,
+                'seed': sampler.sample_seed,
             },
-            {'ids': reader.sampled},
+            {'ids': sampler.sampled},
         ),
     }
     parent = os.path.dirname(os.path.abspath(settings.export))
@@ -2493,7 +2525,7 @@ def plot_runs(settings):
 # ---------------------------------------------------------------------------------------------
 
 
-TASKS = {
+WITH_A_MODEL = {
     'sample': print_samples,
     'evaluate': evaluate_model,
     'heatmap': save_heatmap,
@@ -2508,10 +2540,7 @@ def run(arguments):
       UserError, OSError: what the user has to mend.
     """
     settings = read_settings(arguments)
-    if {'--heatmap=', '--export='} & set(arguments):
-        raise UserError('heatmap and export need a text, and got an empty one')
-    asked = {name: getattr(settings, name) for name in (*TASKS, 'plot')}
-    tasks = [name for name, value in asked.items() if value not in (False, '', None)]
+    tasks = [name for name in TASKS if getattr(settings, name) not in (None, False)]
     if len(tasks) > 1:
         raise UserError(f'{" and ".join(tasks)}: only one of them at a time')
     workers = join_workers()
@@ -2522,7 +2551,7 @@ def run(arguments):
     if tasks == ['plot']:
         plot_runs(settings)
     elif tasks:
-        use_model(TASKS[tasks[0]], read_run_settings(arguments, settings.temp_dir))
+        use_model(WITH_A_MODEL[tasks[0]], read_run_settings(arguments, settings.temp_dir))
     else:
         return start_training(settings, workers)
     return 0
@@ -2535,6 +2564,9 @@ def start_training(settings, workers):
             f'batch_size is {settings.batch_size}, and cannot be shared evenly among '
             f'{workers.count} workers. Give another'
         )
+    if workers.count > 1 and workers.number == 0:
+        share = settings.batch_size // workers.count
+        print(f'{workers.count} workers, each on {share} of the {settings.batch_size} streams')
     is_first = workers.number == 0
     only_this = only_run_in(settings.temp_dir) if is_first else contextlib.redirect_stdout(None)
     try:
@@ -2568,7 +2600,7 @@ def main(arguments):
         problem, status = f'TensorFlow failed: {one_line(error)}', 2
     except KeyboardInterrupt:
         problem, status = 'stopped', 130  # what a shell reports of a program that Ctrl-C ended
-    print(f'{os.path.basename(__file__)}: {" ".join(problem.split())}.', file=sys.stderr)
+    print(f'{PROGRAM}: {" ".join(problem.split())}.', file=sys.stderr)
     return status
 
 

@@ -58,7 +58,7 @@ def script_steps(folder, *arguments, config=None):
     settings, ids, split = prepared_text(folder, *arguments)
     batch_size, training_seq_len = settings.batch_size, settings.training_seq_len
     num_batches = script.batches_per_epoch(split, batch_size, training_seq_len)
-    model, _ = script.build_models(settings, len(script.CHARACTERS) + 1)
+    model, _ = script.build_models(settings, len(script.CHARACTERS) + 1, script.ALONE)
     config = config or script.session_config(settings.threads_per_operation)
     with tf.Session(config=config) as session:
         session.run(tf.global_variables_initializer())
@@ -110,13 +110,13 @@ DRAWN = 1000  # characters in each step of those that draw
 def draw_one(*_, streams=1):
     """Yield once ready, and then after each 1,000 characters that the script draws."""
     settings = script.read_settings([])
-    _, reader = script.build_models(settings, len(script.CHARACTERS) + 1)
+    _, reader = script.build_models(settings, len(script.CHARACTERS) + 1, script.ALONE)
     with tf.Session(config=script.session_config(1)) as session:
         session.run(tf.global_variables_initializer())
         for number in itertools.count():
             yield
             prime = np.ones([streams, 1], np.int32)
-            script.draw(session, reader, prime, DRAWN // streams, 1.0, [1, number])
+            script.sample_ids(session, reader, prime, DRAWN // streams, 1.0, [1, number])
 
 
 def draw_hundred(*_):
@@ -268,7 +268,9 @@ def learn_recipe(folder):
                 state = session.run(model.initial_state)
             loss, state = model.train_step(session, x, y, state)
             if iteration % 500 == 0 or iteration == settings.epochs * num_batches:
-                (held_out,) = script.measure(reader, reader, ['losses'], ids, split, *shape)
+                (held_out,) = script.measure(
+                    reader, reader, ['losses'], ids, split, *shape, script.ALONE
+                )
                 curve.append((iteration, held_out))
                 print(f'Iteration: {iteration}, Epoch: {epoch}, Loss: {loss:.2f}, {held_out:.4f}')
                 pathlib.Path(folder, 'curve.json').write_text(json.dumps(curve))
@@ -411,7 +413,7 @@ def measure_intervals(step_seconds):
     """Return rows on what is shown and saved at the default intervals, as shares of the time."""
     with tempfile.TemporaryDirectory() as folder, tf.Graph().as_default():
         settings, ids, split = prepared_text(folder)
-        model, reader = script.build_models(settings, len(script.CHARACTERS) + 1)
+        model, reader = script.build_models(settings, len(script.CHARACTERS) + 1, script.ALONE)
         board = script.Board(tf.trainable_variables())
         initialize = tf.global_variables_initializer()
         shape = settings.batch_size, settings.training_seq_len
@@ -432,10 +434,10 @@ def measure_intervals(step_seconds):
             board.open(session, settings, 0)
             work = {
                 'held-out losses': (saves, lambda: script.measure(
-                    session, reader, [reader.losses], ids, split, *shape)),
+                    session, reader, [reader.losses], ids, split, *shape, script.ALONE)),
                 'checkpoints and plots': (saves, lambda: script.save_run(
                     session, model, folder, progress)),
-                'samples': (rounds, lambda: script.draw_samples(
+                'samples': (rounds, lambda: script.sample_texts(
                     session, reader, ix2vocab, 1, settings.sample_length, settings)),
                 'scalars': (logs, lambda: board.add_step(step, shape[0] * shape[1])),
                 'texts': (rounds, lambda: board.add_texts('samples', texts, 1)),

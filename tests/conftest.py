@@ -159,9 +159,9 @@ class Stack:
         with self.graph.as_default():
             tf.set_random_seed(3)
             with tf.variable_scope('lstm_model'):
-                self.model = script.LSTM_Model(settings, VOCAB)
+                self.model = script.LSTM_Model(settings, VOCAB, script.ALONE)
             with tf.variable_scope('lstm_model', reuse=True):
-                self.reader = script.LSTM_Model(settings, VOCAB, infer_sample=True)
+                self.reader = script.LSTM_Model(settings, VOCAB, script.ALONE, infer_sample=True)
             self.variables = tf.trainable_variables()
             self.gradients = self.model.gradients
             self.initialize = tf.global_variables_initializer()

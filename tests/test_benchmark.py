@@ -48,7 +48,7 @@ def test_the_recipe_learns_and_draws():
 
 def test_the_arithmetic_of_a_step_is_that_of_the_products_in_its_graph(settings):
     with tf.Graph().as_default() as graph:
-        script.build_models(settings, vocab_size=40)
+        script.build_models(settings, 40, script.ALONE)
     total = 0
     for op in graph.get_operations():
         # The graph that measures and samples has no fixed number of streams.

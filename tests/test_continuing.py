@@ -121,14 +121,17 @@ def test_a_history_that_ends_before_the_newest_checkpoint_leaves_the_one_before(
 def test_what_a_killed_run_began_to_write_is_cleared_away(folder):
     assert run_script(*ARGUMENTS, '--max_iterations=30', cwd=folder)[0] == 0
     temp = folder / 'temp'
-    left = [temp / 'model-40_temp_1a', temp / 'best' / 'model-40_temp_1b', temp / 'notes_temp_1']
+    data = 'model-40.data-00000-of-00001.tempstate123'
+    left = [
+        temp / data,
+        temp / 'best' / data,
+        temp / 'history.json.host.123.part',
+        temp / 'my.part',
+    ]
     for path in left:
-        path.mkdir()
-    left += [temp / 'history.json.host.123.part', temp / 'my.part']
-    left[-2].write_text('{"lo')
-    left[-1].write_text('of somebody else')
+        path.write_text('{"lo')
     assert run_script(*ARGUMENTS, '--max_iterations=31', cwd=folder)[0] == 0
-    assert [path.exists() for path in left] == [False, False, True, False, True]
+    assert [path.exists() for path in left] == [False, False, False, True]
 
 
 def test_when_no_checkpoint_can_be_read_one_sentence_says_what_to_do(folder):
@@ -165,6 +168,18 @@ def test_a_run_with_mixed_precision_does_not_go_on_without(folder):
     status, _, errors = run_script(*ARGUMENTS, cwd=folder)
     assert (status, errors.count('\n')) == (2, 1)
     assert 'mixed_precision is False, and the run in temp has True' in errors
+
+
+def test_what_is_refused_leaves_the_ids_of_the_run_as_they_are(folder):
+    assert run_script(*ARGUMENTS, '--max_iterations=30', cwd=folder)[0] == 0
+    ids = (folder / 'temp' / 'text.ids').read_bytes()
+    (folder / 'other.txt').write_text('so it begins ' * 2000)
+    for argument in '--seed=7', '--text_file=other.txt':
+        status, output, _ = run_script(*ARGUMENTS, argument, cwd=folder)
+        assert status == 2
+        assert ('Vocabulary' in output) == (argument != '--seed=7')  # settings are compared first
+        assert (folder / 'temp' / 'text.ids').read_bytes() == ids
+        assert not list((folder / 'temp').glob('*.part'))
 
 
 def test_another_text_is_refused(undisturbed, tmp_path):
@@ -249,7 +264,7 @@ def test_a_loss_that_is_no_number_stops_the_run_with_advice(folder, monkeypatch,
     settings.text_file, settings.rnn_size, settings.training_seq_len = 'short.txt', 8, 10
     settings.save_every = 10
     with pytest.raises(script.UserError, match=r'nan .*at iteration 12.*--restart'):
-        script.train(settings)
+        script.train(settings, script.ALONE)
     assert tf.train.latest_checkpoint(settings.temp_dir).endswith('model-10')
 
 

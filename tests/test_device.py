@@ -40,7 +40,7 @@ NOT_COMPUTED = {'Placeholder', 'NoOp'}
 def models(request):
     settings = script.read_settings([*SMALL, request.param])
     with tf.Graph().as_default() as graph:
-        models = script.build_models(settings, vocab_size=40)
+        models = script.build_models(settings, 40, script.ALONE)
         graph.finalize()
     return models
 

@@ -95,12 +95,13 @@ def test_what_learned_without_line_ends_is_measured_on_the_right_text(runs):
     folder = str(runs[0] / 'delete_line_ends')
     settings = script.read_run_settings([f'--temp_dir={folder}'], folder)
     with tf.Graph().as_default(), tf.Session() as session:
-        reader, saver = script.build_reader(settings, 40)
+        sampler, saver = script.build_sampler(settings, 40)
         saver.restore(session, script.checkpoints(folder)[-1])
         settings.temp_dir = str(runs[0] / 'no_mistake')
         ids, split = script.open_ids([script.UNKNOWN, *script.CHARACTERS], settings)
         shape = settings.batch_size, settings.training_seq_len
-        (loss,) = script.measure(session, reader, [reader.losses], ids, split, *shape)
+        what = [sampler.losses]
+        (loss,) = script.measure(session, sampler, what, ids, split, *shape, script.ALONE)
     np.testing.assert_allclose(loss, history(runs, 'delete_line_ends')['held_out_losses'][-1][1])
 
 

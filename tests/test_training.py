@@ -37,12 +37,13 @@ def test_the_held_out_loss_is_the_mean_over_every_held_out_character(settings, n
     settings.batch_size, settings.training_seq_len = 4, 10
     ids = np.random.RandomState(0).randint(9, size=num_ids)
     with tf.Graph().as_default(), tf.Session(config=script.session_config(1)) as session:
-        model, reader = script.build_models(settings, vocab_size=9)
+        model, sampler = script.build_models(settings, 9, script.ALONE)
         session.run(tf.global_variables_initializer())
         averages = {v.op.name: model.averages.average(v) for v in tf.trainable_variables()}
         for average in averages.values():
             average.load(2 * session.run(average), session)
-        (loss,) = script.measure(session, reader, [reader.losses], ids, split, 4, 10)
+        losses = [sampler.losses]
+        (loss,) = script.measure(session, sampler, losses, ids, split, 4, 10, script.ALONE)
         lstm = read_lstm({name: session.run(average) for name, average in averages.items()})
     # The same in NumPy, stream after stream: ten characters to warm up, then those that count.
     total, per_stream = 0, -(-(num_ids - split) // 4)
@@ -66,7 +67,7 @@ def test_a_loss_is_told_in_nats_bits_and_perplexity():
 def test_the_parameters_are_counted_as_the_graph_has_them(settings, num_layers):
     settings.num_layers = num_layers
     with tf.Graph().as_default():
-        script.build_models(settings, vocab_size=40)
+        script.build_models(settings, 40, script.ALONE)
         expected = sum(w.shape.num_elements() for w in tf.trainable_variables())
     assert script.count_parameters(settings, vocab_size=40) == expected
 
@@ -118,7 +119,7 @@ def test_the_graph_is_final_before_training_and_nothing_is_added_to_it(
     settings.text_file, settings.max_iterations = str(short_text), 20
     settings.rnn_size, settings.training_seq_len, settings.eval_every = 8, 10, 5
     monkeypatch.setenv('MPLBACKEND', 'Agg')
-    script.train(settings)
+    script.train(settings, script.ALONE)
     assert sizes[0] == sizes[1] > 100
 
 
@@ -127,10 +128,24 @@ def test_a_step_is_taken_at_the_rate_of_the_schedule(settings, short_text, monke
     monkeypatch.setenv('MPLBACKEND', 'Agg')
     settings.text_file, settings.max_iterations = str(short_text), 40
     settings.rnn_size, settings.training_seq_len = 8, 10
-    script.train(settings)
+    script.train(settings, script.ALONE)
     with open(f'{settings.temp_dir}/history.json') as file:
         losses = json.load(file)['losses']
     assert min(losses) > math.log(40) - 0.1
+
+
+@pytest.mark.parametrize(
+    'backend, told',
+    [('module://not.installed', 'Final held-out loss'), ('junk', 'The plot was not drawn')],
+)
+def test_a_backend_of_matplotlib_that_is_not_there_takes_nothing_but_the_window(
+    tmp_path, short_text, backend, told
+):
+    arguments = (*SMALL, f'--text_file={short_text}', '--max_iterations=20')
+    status, output, errors = run_script(*arguments, cwd=tmp_path, MPLBACKEND=backend)
+    assert (status, errors) == (0, '')
+    assert told in output
+    assert (tmp_path / 'temp' / 'loss.png').exists() == (backend != 'junk')
 
 
 def test_the_plot_is_opened_in_a_window_where_there_is_a_display(tmp_path, short_text):
@@ -279,7 +294,7 @@ def test_the_averages_follow_the_weights_slower_the_longer_the_run(settings):
     settings.rnn_size, settings.batch_size, settings.training_seq_len = 4, 2, 5
     ids = np.random.RandomState(0).randint(9, size=(2, 6))
     with tf.Graph().as_default(), tf.Session() as session:
-        model, _ = script.build_models(settings, vocab_size=9)
+        model, _ = script.build_models(settings, 9, script.ALONE)
         session.run(tf.global_variables_initializer())
         expected = session.run(model.W)
         for step in range(1, 31):

@@ -39,6 +39,13 @@ def trained(tmp_path_factory, works):
     return folder
 
 
+@pytest.fixture
+def copy(trained, tmp_path):
+    """A copy of the folder of the trained model, to be damaged."""
+    shutil.copytree(str(trained), str(tmp_path / 'copy'))
+    return tmp_path / 'copy'
+
+
 def use(folder, *arguments, **more):
     """Run the script on a trained model; return what it printed."""
     status, output, errors = run_script(*arguments, cwd=folder, **more)
@@ -85,6 +92,14 @@ def test_samples_differ_from_each_other_and_repeat_with_the_seed(trained):
 
 def test_without_a_prime_text_and_a_terminal_a_sample_begins_as_those_of_training(trained):
     assert use(trained, '--sample').startswith('thou art more')
+
+
+def test_a_sample_begins_as_those_of_its_own_run(copy):
+    path = copy / 'temp' / 'settings.json'
+    record = json.loads(path.read_text())
+    record['prime_texts'] = ['my lord of']
+    path.write_text(json.dumps(record))
+    assert use(copy, '--sample').startswith('my lord of')
 
 
 def test_in_a_terminal_one_prime_text_after_the_other_is_asked_for(trained):
@@ -141,13 +156,6 @@ def test_another_checkpoint_can_be_chosen(trained):
         assert use(trained, *arguments, f'--checkpoint={name}') == expected
 
 
-@pytest.fixture
-def copy(trained, tmp_path):
-    """A copy of the folder of the trained model, to be damaged."""
-    shutil.copytree(str(trained), str(tmp_path / 'copy'))
-    return tmp_path / 'copy'
-
-
 def test_where_the_best_model_is_damaged_the_newest_is_used_and_that_is_told(copy):
     best = tf.train.latest_checkpoint(str(copy / 'temp' / 'best'))
     os.truncate(f'{best}.data-00000-of-00001', 10)
@@ -189,9 +197,10 @@ def test_a_model_that_training_replaces_while_it_is_read_is_looked_for_again(set
 @pytest.mark.parametrize(
     'name, content, words',
     [
-        ('settings', '[]', 'the settings in temp are damaged'),
+        ('settings', '[]', 'temp/settings.json cannot be read: it is damaged'),
         ('settings', '{"seed": 1}', 'the settings in temp are damaged'),
-        ('vocabulary', '{}', 'the vocabulary in temp is damaged'),
+        ('vocabulary', '{}', 'temp/vocabulary.json cannot be read: it is damaged'),
+        ('vocabulary', '[1]', 'the vocabulary in temp is damaged'),
         ('vocabulary', '["a", ', 'temp/vocabulary.json cannot be read: it is damaged'),
     ],
 )
@@ -351,10 +360,13 @@ def test_the_plot_is_drawn_again_from_the_history(trained):
 def test_several_runs_are_drawn_in_one_picture(trained, tmp_path):
     from matplotlib.figure import Figure
 
-    shutil.copytree(str(trained / 'temp'), str(tmp_path / 'other'))
-    output = use(trained, '--plot', 'temp', f'{tmp_path}/other')
+    other = (
+        tmp_path / 'costs $1, not $2^$'
+    )  # a name that would be read as a formula, and a wrong one
+    shutil.copytree(str(trained / 'temp'), str(other))
+    output = use(trained, '--plot', 'temp', other)
     assert output == 'The plot is temp/runs.png\n'
-    folders = (f'{tmp_path}/other', str(trained / 'temp'))
+    folders = (other, trained / 'temp')
     assert use(tmp_path, '--plot', *folders) == 'The plot is temp/runs.png\n'  # no temp there yet
     figure = Figure()
     runs = {'one': ([3.0, 2.0], [(2, 2.5)]), 'two': ([3.0, 1.0], [(1, 2.0), (2, 1.5)])}

@@ -25,7 +25,7 @@ LAST = 188 * 2  # iterations of a run, as ARGUMENTS have it
 
 def is_inside_a_save(temp):
     """Return whether the files show a save that was begun and did not end."""
-    if list(temp.rglob('*.part')) or list(temp.rglob('model-*_temp_*')):
+    if list(temp.rglob('*.part')) or list(temp.rglob('*.tempstate*')):
         return True
     if not (temp / 'history.json').exists():
         return False
