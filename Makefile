@@ -64,6 +64,11 @@ lint: .venv/installed-dev
 
 # A working python3.7 (a shim of pyenv may be there and not work), or else one that uv fetches.
 .venv/bin/python:
+	@if [ -L $@ ]; then \
+	    echo '.venv is of a Python that is not here. Remove it (rm -r .venv), and run make' \
+	        'again.' >&2; \
+	    exit 1; \
+	fi
 	@if python3.7 -c 'import ensurepip, venv' 2>/dev/null; then \
 	    python3.7 -m venv .venv; \
 	else \
@@ -75,13 +80,18 @@ lint: .venv/installed-dev
 	    }; \
 	    UV_PYTHON_INSTALL_DIR=.uv/python \
 	        $(UV) venv --quiet --seed --managed-python --python 3.7 .venv 2>.uv/errors || { \
-	        echo 'uv could not fetch Python 3.7 (why: .uv/errors). Install Python 3.7, for' \
-	            'example with "pyenv install 3.7", and run make again.' >&2; \
+	        echo 'uv could not fetch Python 3.7 (why: .uv/errors). Install Python 3.7, with' \
+	            '"pyenv install 3.7" or from conda, until "python3.7 -V" answers, and run make' \
+	            'again.' >&2; \
 	        exit 1; \
 	    } \
 	fi
 
 .venv/installed: requirements.txt | .venv/bin/python
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 7))' || { \
+	    echo '.venv is of another Python than 3.7. Remove it (rm -r .venv), and run make again.' >&2; \
+	    exit 1; \
+	}
 	@echo 'Installing TensorFlow 1.15 and what it needs into .venv: about a minute.'
 	@$(PYTHON) -m pip install --disable-pip-version-check --quiet --requirement $<
 	@touch $@

@@ -403,7 +403,10 @@ def kept_copy(path):
     if not is_whole:
         os.replace(path, path + '.damaged')
         os.remove(path + '.json')
-        print(f'{path} is not what was downloaded; it is set aside as {path}.damaged')
+        print(
+            f'{path} is not what was downloaded; it is set aside as {path}.damaged. (If you put it '
+            f'there, give it as text_file)'
+        )
         return None
     try:
         check_shakespeare(data)
@@ -1840,7 +1843,6 @@ def restore_run(session, model, temp_dir):
         model.saver.set_last_checkpoints_with_time([(p, 0) for p in in_order])
         of_the_best = checkpoints(os.path.join(temp_dir, 'best'))
         model.best_saver.set_last_checkpoints_with_time([(p, 0) for p in of_the_best])
-        print(f'Continuing after iteration {iteration}, from {path}')
         until_then = [(i, loss) for i, loss in held_out_losses if i <= iteration]
         return Progress(losses[:iteration], until_then, state)
     raise UserError(f'no checkpoint in {temp_dir} can be used. Begin anew with --restart')
@@ -1879,15 +1881,21 @@ def check_continues(settings, text=None):
     if settings.restart or not checkpoints(settings.temp_dir):
         return
     then = read_json(settings.temp_dir, 'settings')
-    now = {name: getattr(settings, name) for name in FIXED}
-    if text:
-        now['text'] = text
-    for name, value in now.items():
-        if then.get(name) != value:
-            raise UserError(
-                f'{name} is {value!r}, and the run in {settings.temp_dir} has {then.get(name)!r}. '
-                f'Give that, or another temp_dir, or --restart to begin anew'
-            )
+    others = [name for name in FIXED if then.get(name) != getattr(settings, name)]
+    if others:
+        now = ', '.join(f'{name} is {getattr(settings, name)!r}' for name in others)
+        theirs = ' '.join(f'--{name}={then.get(name)!r}' for name in others)
+        raise UserError(
+            f'{now}, and the run in {settings.temp_dir} has {theirs}. Give that, or another '
+            f'temp_dir, or --restart to begin anew'
+        )
+    if text and text != then.get('text'):
+        source = then.get('text_file') or 'the works of Shakespeare'
+        raise UserError(
+            f'the text has {text}, and the run in {settings.temp_dir} has learned another, '
+            f'{source}, of {then.get("text")}. Give that, or another temp_dir, or --restart to '
+            f'begin anew'
+        )
 
 
 def begin_or_continue(session, model, settings, workers):
@@ -2170,11 +2178,14 @@ def train(settings, workers):
         session.run(copy_first)
         done, wanted = len(progress.losses), iterations_to_do(settings, split)
         if done >= wanted:
+            more = 'A higher max_iterations goes' if settings.max_iterations else 'More epochs go'
             print(
-                f'This run ended after {done} iterations. More epochs go on from there; --restart '
-                f'begins anew; another temp_dir leaves it as it is'
+                f'This run ended after {done} iterations. {more} on from there; --restart begins '
+                f'anew; another temp_dir leaves it as it is'
             )
             return 0, progress
+        if done:
+            print(f'Continuing after iteration {done}, from {settings.temp_dir}/model-{done}')
         steps = training_steps(
             session, model, sampler, ids, split, settings, workers, progress, stop
         )

@@ -146,9 +146,9 @@ def test_when_no_checkpoint_can_be_read_one_sentence_says_what_to_do(folder):
 @pytest.mark.parametrize(
     'argument, words',
     [
-        ('--rnn_size=24', ['rnn_size is 24', '16']),
-        ('--seed=7', ['seed is 7', '1']),
-        ('--held_out=0.1', ['held_out is 0.1', '0.05']),
+        ('--rnn_size=24', ['rnn_size is 24', '--rnn_size=16']),
+        ('--seed=7', ['seed is 7', '--seed=1']),
+        ('--held_out=0.1', ['held_out is 0.1', '--held_out=0.05']),
     ],
 )
 def test_a_setting_that_does_not_fit_is_named_with_both_values(undisturbed, argument, words):
@@ -167,7 +167,7 @@ def test_a_run_with_mixed_precision_does_not_go_on_without(folder):
     path.write_text(text.replace('"mixed_precision": false', '"mixed_precision": true'))
     status, _, errors = run_script(*ARGUMENTS, cwd=folder)
     assert (status, errors.count('\n')) == (2, 1)
-    assert 'mixed_precision is False, and the run in temp has True' in errors
+    assert 'mixed_precision is False, and the run in temp has --mixed_precision=True' in errors
 
 
 def test_what_is_refused_leaves_the_ids_of_the_run_as_they_are(folder):
@@ -188,15 +188,24 @@ def test_another_text_is_refused(undisturbed, tmp_path):
     arguments = (*ARGUMENTS, f'--text_file={tmp_path}/other.txt')
     status, _, errors = run_script(*arguments, cwd=undisturbed[0])
     assert (status, errors.count('\n')) == (2, 1)
-    assert 'text is' in errors
+    assert 'and the run in temp has learned another, short.txt, of' in errors
 
 
 def test_a_finished_run_says_so_and_is_not_trained_on(undisturbed):
     before = content(undisturbed[0] / 'temp')
     status, output, errors = run_script(*ARGUMENTS, cwd=undisturbed[0])
     assert (status, errors) == (0, '')
-    assert 'This run ended after' in output
+    assert 'This run ended after 376 iterations. More epochs go on from there' in output
+    assert 'Continuing' not in output
     assert content(undisturbed[0] / 'temp') == before
+
+
+def test_all_settings_that_do_not_fit_are_named_at_once(undisturbed):
+    arguments = [a for a in ARGUMENTS if not a.startswith(('--batch_size', '--rnn_size'))]
+    status, _, errors = run_script(*arguments, cwd=undisturbed[0])
+    assert (status, errors.count('\n')) == (2, 1)
+    assert 'rnn_size is 128, batch_size is 100, and the run in temp has' in errors
+    assert 'has --rnn_size=16 --batch_size=8. Give that' in errors
 
 
 def test_restart_begins_anew_and_keeps_the_earlier_run(folder, undisturbed):
@@ -223,7 +232,7 @@ def test_a_run_that_ended_before_its_first_held_out_loss_is_reported_all_the_sam
     process.communicate()
     status, output, errors = run_script(*ARGUMENTS, '--max_iterations=2', cwd=folder)
     assert (status, errors) == (0, '')
-    assert 'This run ended after' in output
+    assert 'A higher max_iterations goes on from there' in output
     assert 'Final loss' in output and 'held-out loss' not in output
 
 
