@@ -584,10 +584,15 @@ def read_pieces(path, size=1 << 22):
                     return
                 yield piece
     except UnicodeDecodeError as error:
+        if error.reason == 'unexpected end of data':
+            raise UserError(
+                f'{path} ends in the middle of a character. Cut it between lines, for example with '
+                f'head -n 1000'
+            )
         is_utf16 = error.object.startswith((b'\xff\xfe', b'\xfe\xff'))
         raise UserError(
             f'{path} is not UTF-8 text. If it is text in another encoding, convert it, for example '
-            f'with iconv -f {"UTF-16" if is_utf16 else "LATIN1"} -t UTF-8'
+            f'with iconv -f {"UTF-16" if is_utf16 else "WINDOWS-1252"} -t UTF-8'
         )
     except OSError as error:
         raise UserError(f'{path} cannot be read: {error.strerror}. Give another text_file')
@@ -2001,6 +2006,15 @@ def iterations_to_do(settings, split):
     return min(num_iterations, settings.max_iterations or num_iterations)
 
 
+def describe_run(settings, split):
+    """Return in words how long a run is."""
+    num = iterations_to_do(settings, split)
+    few = num < 1000 and num != settings.max_iterations  # in thousands the loss still falls
+    shape = f'{settings.batch_size} x {settings.training_seq_len} characters'
+    advice = '; they are few: try a smaller batch_size, or more epochs' if few else ''
+    return f'Run: {num:,} iterations of {shape}{advice}'
+
+
 # What is to be known of an iteration. number, epoch and batch count from 1; rate is the learning
 # rate; loss in nats; norm is the gradient's, before clipping; held_out, in nats, None where it was
 # not measured; state, of all workers' streams, None where nothing is to be saved; is_last, whether
@@ -2163,6 +2177,7 @@ def train(settings, workers):
         check_continues(settings)
     ix2vocab, ids, split, text = prepare_text(settings, workers)
     print(describe_size(count_parameters(settings, len(ix2vocab)), split))
+    print(describe_run(settings, split))
     graph, model, sampler, board, (initialize, copy_first) = build_graph(
         settings, len(ix2vocab), workers
     )
@@ -2247,7 +2262,8 @@ def check_prime_texts(texts, ix2vocab, clean_text, file=None):
         if not ids.size:
             raise UserError(f'the text {text!r} has no character to begin with')
         if not ids.all():
-            print(f"The text {text!r} has characters that are read as 'unknown'", file=file)
+            unknown = ''.join(sorted(set(text) - set(ix2vocab)))
+            print(f"The text {text!r} has {unknown}, read as 'unknown': too rare", file=file)
 
 
 def decode(ids, ix2vocab):

@@ -27,6 +27,7 @@ FILES = {
     'zeros.bin': b'some text, and then\0zeros' * 200,
     'utf16.txt': TEXT.encode('utf-16'),
     'utf16le.txt': TEXT.encode('utf-16-le'),
+    'cut.txt': ('Ist der Zügel lösbar? ' * 100).encode()[:-14],
     'latin1.txt': 'Ist der Zügel lösbar? '.encode('latin-1') * 100,
     'one.txt': b'a' * 5000,
     'blank.txt': b' \n\t' * 2000,
@@ -40,7 +41,7 @@ FILES = {
 RUN = ('--text_file=good.txt', *SMALL)
 TEXTS = (
     *('nowhere.txt', 'folder', 'empty.txt', 'binary.bin', 'zeros.bin', 'utf16.txt', 'utf16le.txt'),
-    *('latin1.txt', 'one.txt', 'blank.txt', 'short.txt', 'marks.txt'),
+    *('latin1.txt', 'cut.txt', 'one.txt', 'blank.txt', 'short.txt', 'marks.txt'),
 )
 
 
@@ -165,7 +166,7 @@ def test_unknown_characters_in_a_prime_text_are_told_and_no_error(tmp_path):
     arguments = (*RUN, '--clean_text=False', '--max_iterations=2', '--prime_texts=\N{SNOWMAN} so')
     status, output, errors = run_script(*arguments, cwd=tmp_path, PYTHONIOENCODING='utf-8')
     assert (status, errors) == (0, '')
-    told = "has characters that are read as 'unknown'"
+    told = "has \N{SNOWMAN}, read as 'unknown': too rare"
     assert told in output
     # When sampling, standard output is for the sample alone.
     arguments = ('--sample', '--prime_text=\N{SNOWMAN} so', '--sample_length=5')

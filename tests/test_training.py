@@ -79,6 +79,21 @@ def test_a_model_that_does_not_go_with_the_text_is_told(characters, words):
     assert words in script.describe_size(1000, characters)
 
 
+@pytest.mark.parametrize(
+    'characters, max_iterations, words',
+    [
+        (100_000, 0, 'Run: 19 iterations of 100 x 50 characters; they are few: try a smaller'),
+        (5_010_000, 0, 'Run: 1,001 iterations of 100 x 50 characters'),
+        (5_010_000, 10, 'Run: 10 iterations of 100 x 50 characters'),
+    ],
+)
+def test_how_long_a_run_is_is_told(settings, characters, max_iterations, words):
+    settings.epochs, settings.max_iterations = 1, max_iterations
+    said = script.describe_run(settings, characters)
+    assert said.startswith(words)
+    assert ('few' in said) == ('few' in words)
+
+
 def test_sessions_use_one_thread_per_operation_and_grow_on_a_gpu():
     config = script.session_config(1)
     assert config.intra_op_parallelism_threads == 1
