@@ -569,6 +569,7 @@ def read_pieces(path, size=1 << 22):
     try:
         with open(path, encoding='utf-8-sig') as file:
             while True:
+                # A text may be one endless line, or have no blank ones: then it is cut anywhere.
                 piece = file.read(size) + file.readline(10_000)  # to the end of a line
                 for _ in range(100):
                     line = file.readline(10_000)
@@ -1906,9 +1907,13 @@ def check_continues(settings, text=None):
 def begin_or_continue(session, model, settings, workers):
     """Return the Progress of the run in `temp_dir`, restored, or that of a new one.
 
+    Worker 0 sees to it and tells the others.
+
     Raises:
       UserError: no checkpoint of the run there can be read.
     """
+    if workers.number > 0:
+        return workers.told(None)
     temp_dir = settings.temp_dir
     for folder in temp_dir, os.path.join(temp_dir, 'best'):  # what a killed run began to write
         for name in 'model-*.tempstate*', '*.[0-9]*.part':
@@ -1918,7 +1923,7 @@ def begin_or_continue(session, model, settings, workers):
     if settings.restart or (not checkpoints(temp_dir) and checkpoints(f'{temp_dir}/best')):
         move_aside(temp_dir)
     if not checkpoints(temp_dir):
-        return Progress([], [], model.zero_state(settings.batch_size))
+        return workers.told(Progress([], [], model.zero_state(settings.batch_size)))
     progress = restore_run(session, model, temp_dir)
     before = read_json(temp_dir, 'settings').get('workers', 1)
     if before != workers.count:
@@ -1926,7 +1931,7 @@ def begin_or_continue(session, model, settings, workers):
             f'Workers: {workers.count} now, {before} before. The losses stay the same but for '
             f'rounding'
         )
-    return progress
+    return workers.told(progress)
 
 
 # ---------------------------------------------------------------------------------------------
@@ -1947,13 +1952,17 @@ class Board:
         self.texts = {name: tf.summary.text(name, self.text) for name in ('samples', 'settings')}
 
     def open(self, session, settings, done):
-        """Begin to write into the folder `board` of `temp_dir`, after so many iterations."""
+        """Begin to write into the folder `board` of `temp_dir`, after so many iterations.
+
+        Returns the tf.summary.FileWriter, a context at whose end all is written.
+        """
         self.session = session
         self.writer = tf.summary.FileWriter(os.path.join(settings.temp_dir, 'board'), session.graph)
         # What a run wrote after its last save, before it was killed, will come again.
         self.writer.add_session_log(tf.SessionLog(status=tf.SessionLog.START), done + 1)
         self.add_texts('settings', [f'{k} = {v!r}' for k, v in vars(settings).items()], done)
         self.last = done, time.perf_counter()
+        return self.writer
 
     def add_scalars(self, iteration, values):
         value = [tf.Summary.Value(tag=k, simple_value=v) for k, v in values.items()]
@@ -1989,9 +1998,6 @@ class Board:
 
     def add_weights(self, iteration):
         self.writer.add_summary(self.session.run(self.histograms), iteration)
-
-    def close(self):
-        self.writer.close()
 
 
 # ---------------------------------------------------------------------------------------------
@@ -2148,10 +2154,10 @@ def save_and_draw(session, model, temp_dir, progress, is_end):
 
 
 def build_graph(settings, vocab_size, workers):
-    """Return the graph, its training model, its sampler, its Board, and what starts it.
+    """Return the graph, its training model, its sampler, its Board, and two operations.
 
-    The last is a pair of operations: one that initializes all variables, and one, to be run when
-    worker 0 has restored them, that copies them to the others.
+    The first of these initializes all variables; the second, to be run when worker 0 has restored
+    them, copies them to the others.
     """
     # (To look for deprecated arguments takes TensorFlow a fifth of the time to build a graph.)
     with deprecation.silence(), tf.Graph().as_default() as graph:
@@ -2160,7 +2166,7 @@ def build_graph(settings, vocab_size, workers):
         initialize = tf.global_variables_initializer()
         copy_first = workers.copy_first(tf.global_variables())
         graph.finalize()  # an operation added after this, by mistake, is an error
-    return graph, model, sampler, board, (initialize, copy_first)
+    return graph, model, sampler, board, initialize, copy_first
 
 
 def train(settings, workers):
@@ -2178,22 +2184,18 @@ def train(settings, workers):
     ix2vocab, ids, split, text = prepare_text(settings, workers)
     print(describe_size(count_parameters(settings, len(ix2vocab)), split))
     print(describe_run(settings, split))
-    graph, model, sampler, board, (initialize, copy_first) = build_graph(
+    graph, model, sampler, board, initialize, copy_first = build_graph(
         settings, len(ix2vocab), workers
     )
-    with contextlib.ExitStack() as stack:
-        stop = stack.enter_context(StopRequest())
-        session = stack.enter_context(tf.Session(graph=graph, config=config))
+    with StopRequest() as stop, tf.Session(graph=graph, config=config) as session:
         print(f'Training on {device_in_use(session, settings.device)}')
         session.run(initialize)
-        progress = None
-        if workers.number == 0:
-            progress = begin_or_continue(session, model, settings, workers)
-        progress = workers.told(progress)
+        progress = begin_or_continue(session, model, settings, workers)
         session.run(copy_first)
         done, wanted = len(progress.losses), iterations_to_do(settings, split)
         if done >= wanted:
-            more = 'A higher max_iterations goes' if settings.max_iterations else 'More epochs go'
+            limited = wanted == settings.max_iterations
+            more = 'A higher max_iterations goes' if limited else 'More epochs go'
             print(
                 f'This run ended after {done} iterations. {more} on from there; --restart begins '
                 f'anew; another temp_dir leaves it as it is'
@@ -2211,11 +2213,10 @@ def train(settings, workers):
         write_json(settings.temp_dir, 'vocabulary', ix2vocab)
         record = {**vars(settings), 'text': text, 'workers': workers.count}
         write_json(settings.temp_dir, 'settings', record)
-        board.open(session, settings, done)
-        stack.callback(board.close)
-        progress = follow(
-            steps, session, model, sampler, board, ix2vocab, split, settings, progress
-        )
+        with board.open(session, settings, done):
+            progress = follow(
+                steps, session, model, sampler, board, ix2vocab, split, settings, progress
+            )
         done = len(progress.losses)
         if done < wanted:
             print(f'Stopped after iteration {done}. The same command goes on from there')

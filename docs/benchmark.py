@@ -451,7 +451,7 @@ def measure_intervals(step_seconds):
                 for _ in range(repetitions):
                     function()
                 seconds[name] = times * (time.perf_counter() - start) / repetitions
-            board.close()
+            board.writer.close()
     training = iterations * step_seconds
     total = sum(seconds.values())
     watching = seconds['scalars'] + seconds['texts'] + seconds['histograms']

@@ -18,7 +18,7 @@ def folder(tmp_path):
 
 def said_by_make(folder):
     result = subprocess.run(
-        ['make', 'train'],
+        ['make', '--no-print-directory', 'train'],
         check=False,
         cwd=str(folder),
         stdout=subprocess.PIPE,
