@@ -3,11 +3,12 @@
 import dis
 import inspect
 import re
+import signal
 import sys
 import types
 
 import pytest
-from conftest import SCRIPT, run_script, script
+from conftest import SCRIPT, run_script, script, start_script
 
 CONSTANTS = re.findall(r'^([a-z_]+) = (.+?)  # (.+)$', SCRIPT.read_text(encoding='utf-8'), re.M)
 
@@ -189,3 +190,14 @@ def test_a_python_without_matplotlib_is_told_before_it_trains(tmp_path):
     status, output, errors = run_script(cwd=tmp_path, python=(sys.executable, '-c', program))
     assert (status, output, errors.count('\n')) == (2, '', 1)
     assert "No module named 'matplotlib'" in errors
+
+
+def test_ctrl_c_while_tensorflow_is_imported_is_no_traceback(tmp_path):
+    (tmp_path / 'tensorflow.py').write_text(
+        "import time; print('begun', flush=True); time.sleep(60)"
+    )
+    process = start_script(cwd=tmp_path, PYTHONPATH=str(tmp_path))
+    assert process.stdout.readline() == 'begun\n'
+    process.send_signal(signal.SIGINT)
+    output, errors = process.communicate(timeout=60)
+    assert (process.returncode, output, errors) == (130, '', '')
