@@ -1283,7 +1283,8 @@ CUDA_LIBRARIES = [
 
 def check_device(config, device, mixed_precision=False):
     """Raise UserError if the settings need a GPU and TensorFlow finds none."""
-    asked = ['device'] * (device == 'gpu') + ['mixed_precision'] * mixed_precision
+    needs = {'device': device == 'gpu', 'mixed_precision': mixed_precision}
+    asked = [name for name, is_asked in needs.items() if is_asked]
     if not asked:
         return
     if device == 'cpu':
@@ -1658,25 +1659,8 @@ def draw_heatmap(figure, text, probabilities, ix2vocab):
 
 
 # ---------------------------------------------------------------------------------------------
-# Saving and continuing
+# One run: how it is stopped, and kept apart from others
 # ---------------------------------------------------------------------------------------------
-
-# losses: list of float, nats, of each iteration so far; held_out_losses: list of
-# (iteration, float); state: float32 [num_layers, 2, batch_size, rnn_size], after the last of them.
-Progress = collections.namedtuple('Progress', 'losses held_out_losses state')
-
-# Whoever uses a model needs these as they were when it was made: its shape, and its text.
-OF_THE_MODEL = [
-    'num_layers', 'rnn_size', 'embedding_size', 'residual',
-    'clean_text', 'min_word_freq', 'held_out',
-]  # fmt: skip
-# A run goes on only with these as they were. Others would make other batches, or other sums.
-FIXED = [*OF_THE_MODEL, 'batch_size', 'training_seq_len', 'seed', 'mixed_precision']
-# What --restart moves aside.
-OF_A_RUN = [
-    'model-*', 'checkpoint', 'best', 'board', 'vocabulary.json', 'settings.json',
-    'history.json', 'loss.png', 'runs.png', 'heatmap.png',
-]  # fmt: skip
 
 
 class StopRequest:
@@ -1773,6 +1757,28 @@ def only_run_in(folder):
 def remove_if_empty(folder):
     with contextlib.suppress(OSError):
         os.rmdir(folder)
+
+
+# ---------------------------------------------------------------------------------------------
+# Saving and continuing
+# ---------------------------------------------------------------------------------------------
+
+# losses: list of float, nats, of each iteration so far; held_out_losses: list of
+# (iteration, float); state: float32 [num_layers, 2, batch_size, rnn_size], after the last of them.
+Progress = collections.namedtuple('Progress', 'losses held_out_losses state')
+
+# Whoever uses a model needs these as they were when it was made: its shape, and its text.
+OF_THE_MODEL = [
+    'num_layers', 'rnn_size', 'embedding_size', 'residual',
+    'clean_text', 'min_word_freq', 'held_out',
+]  # fmt: skip
+# A run goes on only with these as they were. Others would make other batches, or other sums.
+FIXED = [*OF_THE_MODEL, 'batch_size', 'training_seq_len', 'seed', 'mixed_precision']
+# What --restart moves aside.
+OF_A_RUN = [
+    'model-*', 'checkpoint', 'best', 'board', 'vocabulary.json', 'settings.json',
+    'history.json', 'loss.png', 'runs.png', 'heatmap.png',
+]  # fmt: skip
 
 
 def save_run(session, model, temp_dir, progress):
