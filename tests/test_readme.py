@@ -126,3 +126,11 @@ def test_readme_shows_only_pictures_and_links_only_files_that_are_there():
     assert len(targets) > 8
     for target in targets:
         assert target.startswith('https://') or (ROOT / target).exists(), target
+
+
+def test_the_figures_of_the_table_of_speed_are_those_that_were_measured():
+    (table,) = re.findall(r'\| what \| the script \| the recipe \|\n(.*?)\n\n', README, re.DOTALL)
+    figures = re.findall(r'[\d,.]*\d', table)
+    assert len(figures) > 8
+    measured = (ROOT / 'docs' / 'benchmark.md').read_text(encoding='utf-8')
+    assert [figure for figure in figures if figure not in measured] == []
