@@ -6,6 +6,7 @@ import io
 import json
 import os
 import pathlib
+import signal
 import subprocess
 import sys
 import threading
@@ -22,6 +23,9 @@ import stacked_lstm_shakespeare as script  # noqa: E402
 
 tf = script.tf
 tf.compat.v1.logging.set_verbosity(tf.compat.v1.logging.ERROR)
+
+# In the background of a shell Ctrl-C is ignored, and processes that are started there inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # A model and a text that train in a second or two.
 SMALL = ('--rnn_size=16', '--embedding_size=8', '--batch_size=8', '--training_seq_len=12')
