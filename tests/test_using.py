@@ -167,6 +167,14 @@ def test_where_the_best_model_is_damaged_the_newest_is_used_and_that_is_told(cop
     assert 'cannot be used' in errors and f'Using {os.path.relpath(newest, str(copy))}' in errors
 
 
+def test_where_no_model_can_be_read_one_sentence_says_so(copy):
+    for path in (copy / 'temp').rglob('*.data-*'):
+        os.truncate(str(path), 10)
+    status, output, errors = run_script('--sample', cwd=copy)
+    assert (status, output, errors.count('\n')) == (2, '', 1)
+    assert 'cannot be used' in errors
+
+
 def test_a_model_that_training_replaces_while_it_is_read_is_looked_for_again(settings, monkeypatch):
     """The checkpoint that was found first is gone when it is to be restored; another is there."""
     settings.temp_dir = settings.temp_dir + '/run'
