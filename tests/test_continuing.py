@@ -14,7 +14,7 @@ from conftest import SMALL, content, run_script, script, start_script
 
 tf = script.tf
 
-ARGUMENTS = (*SMALL, '--text_file=short.txt', '--epochs=2', '--save_every=25', '--eval_every=60')
+ARGUMENTS = (*SMALL, '--text_file=short.txt', '--epochs=2', '--save_every=50', '--eval_every=60')
 
 
 def samples(output):

@@ -49,7 +49,8 @@ def after_all_commands(tmp_path_factory, works):
     folder = tmp_path_factory.mktemp('readme')
     text = SCRIPT.read_text(encoding='utf-8')
     # Edited at the top, as README says.
-    for name, small in {'rnn_size': 16, 'num_layers': 2, 'max_iterations': 3}.items():
+    small_ones = {'rnn_size': 16, 'num_layers': 2, 'training_seq_len': 10, 'max_iterations': 3}
+    for name, small in small_ones.items():
         text, count = re.subn(rf'^{name} = \d+', f'{name} = {small}', text, flags=re.MULTILINE)
         assert count == 1
     (folder / SCRIPT.name).write_text(text, encoding='utf-8')
