@@ -16,7 +16,7 @@ To look at first:
     sampling               LSTM_Model._build_sampling
     a whole run            train
 
-What has the same name and meaning in every function:
+What has the same name and meaning nearly everywhere:
 
     settings    argparse.Namespace, with an attribute for each constant below
     ix2vocab    list of str, the vocabulary: the symbol that each id stands for
@@ -587,8 +587,8 @@ def read_pieces(path, size=1 << 22):
     except UnicodeDecodeError as error:
         if error.reason == 'unexpected end of data':
             raise UserError(
-                f'{path} ends in the middle of a character. Cut it between lines, for example with '
-                f'head -n 1000'
+                f'{path} ends in the middle of a character, or is not UTF-8 text. Cut it between '
+                f'lines (head -n 1000), or convert it (iconv -f WINDOWS-1252 -t UTF-8)'
             )
         is_utf16 = error.object.startswith((b'\xff\xfe', b'\xfe\xff'))
         raise UserError(
@@ -782,7 +782,7 @@ def prepare_vocab(settings):
     return path, ix2vocab
 
 
-def prepare_ids(path, ix2vocab, settings):
+def prepare_ids(path, ix2vocab, settings, workers):
     """Write the ids of the whole text into `temp_dir`; return what tells it from others, str.
 
     Raises:
@@ -800,7 +800,8 @@ def prepare_ids(path, ix2vocab, settings):
                 f'{settings.training_seq_len} {needed:,} are needed. Take a longer text, '
                 f'or a smaller batch_size or training_seq_len'
             )
-        check_continues(settings, describe_text(num_ids, crc))
+        if workers.number == 0:
+            check_continues(settings, describe_text(num_ids, crc))
     print(f'{split:,} characters to learn, {num_ids - split:,} held out')
     if unknown:
         print(f"{unknown:,} of them are rare and read as 'unknown'")
@@ -831,7 +832,7 @@ def prepare_text(settings, workers):
         path, ix2vocab = prepare_vocab(settings)
         check_memory(settings, len(ix2vocab), workers)
         check_prime_texts(settings.prime_texts, ix2vocab, settings.clean_text)
-        prepared = ix2vocab, prepare_ids(path, ix2vocab, settings)
+        prepared = ix2vocab, prepare_ids(path, ix2vocab, settings, workers)
     ix2vocab, text = workers.told(prepared)
     if prepared not in (None, (ix2vocab, text)):
         raise UserError('the text is not the same on all hosts. Copy one to all of them')
@@ -1779,6 +1780,10 @@ OF_A_RUN = [
     'model-*', 'checkpoint', 'best', 'board', 'vocabulary.json', 'settings.json',
     'history.json', 'loss.png', 'runs.png', 'heatmap.png',
 ]  # fmt: skip
+# What a killed run may leave: TensorFlow's part of a checkpoint, and ours of other files.
+HALF_WRITTEN = [
+    'model-*.tempstate*', 'checkpoint.tmp*', 'text.ids.*.part', '*.json.*.part', '*.png.*.part',
+]  # fmt: skip
 
 
 def save_run(session, model, temp_dir, progress):
@@ -1893,10 +1898,10 @@ def check_continues(settings, text=None):
     if settings.restart or not checkpoints(settings.temp_dir):
         return
     then = read_json(settings.temp_dir, 'settings')
-    others = [name for name in FIXED if then.get(name) != getattr(settings, name)]
+    others = [name for name in FIXED if name in then and then[name] != getattr(settings, name)]
     if others:
         now = ', '.join(f'{name} is {getattr(settings, name)!r}' for name in others)
-        theirs = ' '.join(f'--{name}={then.get(name)!r}' for name in others)
+        theirs = ' '.join(f'--{name}={then[name]!r}' for name in others)
         raise UserError(
             f'{now}, and the run in {settings.temp_dir} has {theirs}. Give that, or another '
             f'temp_dir, or --restart to begin anew'
@@ -1921,10 +1926,9 @@ def begin_or_continue(session, model, settings, workers):
     if workers.number > 0:
         return workers.told(None)
     temp_dir = settings.temp_dir
-    for folder in temp_dir, os.path.join(temp_dir, 'best'):  # what a killed run began to write
-        for name in 'model-*.tempstate*', '*.[0-9]*.part':
-            for path in glob.glob(os.path.join(folder, name)):
-                os.remove(path)
+    for folder, name in itertools.product((temp_dir, os.path.join(temp_dir, 'best')), HALF_WRITTEN):
+        for path in glob.glob(os.path.join(folder, name)):
+            os.remove(path)
     # A best model without a run is what is left of one; it is not that of the run to come.
     if settings.restart or (not checkpoints(temp_dir) and checkpoints(f'{temp_dir}/best')):
         move_aside(temp_dir)
@@ -2190,21 +2194,35 @@ def train(settings, workers):
     ix2vocab, ids, split, text = prepare_text(settings, workers)
     print(describe_size(count_parameters(settings, len(ix2vocab)), split))
     print(describe_run(settings, split))
+    with StopRequest() as stop:
+        return train_on(ix2vocab, ids, split, text, config, settings, workers, stop)
+
+
+def train_on(ix2vocab, ids, split, text, config, settings, workers, stop):
+    """Train on a text that is ready.
+
+    Args:
+      text: str, what tells the text from others.
+      config: tf.ConfigProto.
+      stop: StopRequest.
+
+    Returns:
+      As `train`.
+    """
     graph, model, sampler, board, initialize, copy_first = build_graph(
         settings, len(ix2vocab), workers
     )
-    with StopRequest() as stop, tf.Session(graph=graph, config=config) as session:
+    with tf.Session(graph=graph, config=config) as session:
         print(f'Training on {device_in_use(session, settings.device)}')
         session.run(initialize)
         progress = begin_or_continue(session, model, settings, workers)
         session.run(copy_first)
         done, wanted = len(progress.losses), iterations_to_do(settings, split)
         if done >= wanted:
-            limited = wanted == settings.max_iterations
-            more = 'A higher max_iterations goes' if limited else 'More epochs go'
             print(
-                f'This run ended after {done} iterations. {more} on from there; --restart begins '
-                f'anew; another temp_dir leaves it as it is'
+                f'This run ended after {done} iterations. More epochs go on from there (or a '
+                f'higher max_iterations, if one was given); --restart begins anew; another '
+                f'temp_dir leaves it as it is'
             )
             return 0, progress
         if done:
@@ -2242,7 +2260,9 @@ def report(progress, temp_dir):
         print(f'Final held-out loss: {describe_loss(held_out_losses[-1][1])}')
         best_iteration, best_loss = min(held_out_losses, key=lambda pair: pair[1])
         print(f'Best held-out loss, at iteration {best_iteration}: {describe_loss(best_loss)}')
-    print(f'The plot is {os.path.join(temp_dir, "loss.png")}')
+    path = os.path.join(temp_dir, 'loss.png')
+    if os.path.exists(path):  # or else it was told why not
+        print(f'The plot is {path}')
     show_picture(lambda figure: draw_losses(figure, losses, held_out_losses))
 
 

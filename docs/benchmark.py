@@ -49,7 +49,7 @@ def prepared_text(folder, *arguments):
     )
     with contextlib.redirect_stdout(sys.stderr):
         path, ix2vocab = script.prepare_vocab(settings)
-        script.prepare_ids(path, ix2vocab, settings)
+        script.prepare_ids(path, ix2vocab, settings, script.ALONE)
     return (settings, *script.open_ids(ix2vocab, settings))
 
 

@@ -122,16 +122,12 @@ def test_what_a_killed_run_began_to_write_is_cleared_away(folder):
     assert run_script(*ARGUMENTS, '--max_iterations=30', cwd=folder)[0] == 0
     temp = folder / 'temp'
     data = 'model-40.data-00000-of-00001.tempstate123'
-    left = [
-        temp / data,
-        temp / 'best' / data,
-        temp / 'history.json.host.123.part',
-        temp / 'my.part',
-    ]
+    left = [temp / data, temp / 'best' / data, temp / 'checkpoint.tmp0123456789abcdef']
+    left += [temp / 'history.json.host.123.part', temp / 'text.ids.host.1.part', temp / 'my.1.part']
     for path in left:
         path.write_text('{"lo')
     assert run_script(*ARGUMENTS, '--max_iterations=31', cwd=folder)[0] == 0
-    assert [path.exists() for path in left] == [False, False, False, True]
+    assert [path.exists() for path in left] == [False, False, False, False, False, True]
 
 
 def test_when_no_checkpoint_can_be_read_one_sentence_says_what_to_do(folder):
@@ -200,6 +196,16 @@ def test_a_finished_run_says_so_and_is_not_trained_on(undisturbed):
     assert content(undisturbed[0] / 'temp') == before
 
 
+def test_a_setting_that_came_later_than_a_run_does_not_stop_it(folder):
+    assert run_script(*ARGUMENTS, '--max_iterations=30', cwd=folder)[0] == 0
+    path = folder / 'temp' / 'settings.json'
+    record = json.loads(path.read_text())
+    del record['mixed_precision']
+    path.write_text(json.dumps(record))
+    output = run_script(*ARGUMENTS, '--max_iterations=31', cwd=folder)[1]
+    assert 'Continuing after iteration 30' in output
+
+
 def test_all_settings_that_do_not_fit_are_named_at_once(undisturbed):
     arguments = [a for a in ARGUMENTS if not a.startswith(('--batch_size', '--rnn_size'))]
     status, _, errors = run_script(*arguments, cwd=undisturbed[0])
@@ -232,7 +238,7 @@ def test_a_run_that_ended_before_its_first_held_out_loss_is_reported_all_the_sam
     process.communicate()
     status, output, errors = run_script(*ARGUMENTS, '--max_iterations=2', cwd=folder)
     assert (status, errors) == (0, '')
-    assert 'A higher max_iterations goes on from there' in output
+    assert 'This run ended after' in output
     assert 'Final loss' in output and 'held-out loss' not in output
 
 

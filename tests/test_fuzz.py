@@ -62,7 +62,7 @@ def test_any_bytes_are_a_text_or_a_sentence(text, clean_text, min_word_freq, hel
         settings.held_out, (settings.batch_size, settings.training_seq_len) = held_out, shape
         try:
             path, ix2vocab = script.prepare_vocab(settings)
-            script.prepare_ids(path, ix2vocab, settings)
+            script.prepare_ids(path, ix2vocab, settings, script.ALONE)
         except script.UserError as error:
             assert '\n' not in str(error)
             assert sorted(os.listdir(folder)) == ['text.txt']

@@ -1,5 +1,6 @@
 """Makefile: what it says of a `.venv` that cannot be used."""
 
+import os
 import shutil
 import subprocess
 
@@ -21,6 +22,7 @@ def said_by_make(folder):
         ['make', '--no-print-directory', 'train'],
         check=False,
         cwd=str(folder),
+        env={name: os.environ[name] for name in ('PATH', 'HOME')},  # and not what make gave us
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         universal_newlines=True,

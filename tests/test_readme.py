@@ -134,4 +134,4 @@ def test_the_figures_of_the_table_of_speed_are_those_that_were_measured():
     figures = re.findall(r'[\d,.]*\d', table)
     assert len(figures) > 8
     measured = (ROOT / 'docs' / 'benchmark.md').read_text(encoding='utf-8')
-    assert [figure for figure in figures if figure not in measured] == []
+    assert set(figures) <= set(re.findall(r'[\d,.]*\d', measured))

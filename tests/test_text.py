@@ -248,7 +248,7 @@ def test_a_large_vocabulary_has_wider_ids(tmp_path):
 def test_training_reads_the_ids_from_the_disk(settings, short_text):
     settings.text_file, settings.training_seq_len = str(short_text), 10
     path, ix2vocab = script.prepare_vocab(settings)
-    script.prepare_ids(path, ix2vocab, settings)
+    script.prepare_ids(path, ix2vocab, settings, script.ALONE)
     ids, _ = script.open_ids(ix2vocab, settings)
     assert isinstance(ids, np.memmap)
     assert not ids.flags.writeable

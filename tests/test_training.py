@@ -161,6 +161,7 @@ def test_a_backend_of_matplotlib_that_is_not_there_takes_nothing_but_the_window(
     assert (status, errors) == (0, '')
     assert told in output
     assert (tmp_path / 'temp' / 'loss.png').exists() == (backend != 'junk')
+    assert ('The plot is' in output) == (backend != 'junk')
 
 
 def test_the_plot_is_opened_in_a_window_where_there_is_a_display(tmp_path, short_text):
