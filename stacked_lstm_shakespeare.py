@@ -666,24 +666,22 @@ def build_vocab(path, clean_text, min_word_freq):
 
     A clean text has the same 40 symbols whatever the edition. In any other, the characters that
     occur at least `min_word_freq` times stand in the order of their code points.
+
+    Raises:
+      UserError: there is no such character.
     """
     if clean_text:
         return [UNKNOWN, *CHARACTERS]
-    characters = frequent_characters(path, min_word_freq)
+    counts = np.zeros(sys.maxunicode + 1, np.int64)
+    for piece in read_text(path, clean_text):
+        counts += np.bincount(code_points(piece), minlength=len(counts))
+    characters = [chr(code) for code in np.flatnonzero(counts >= min_word_freq)]
     if not characters:
         raise UserError(
             f'no character of {path} occurs {min_word_freq} times. Lower min_word_freq, or take '
             f'another text'
         )
     return [UNKNOWN, *characters]
-
-
-def frequent_characters(path, min_word_freq):
-    """Return the characters that occur at least `min_word_freq` times in a text, sorted."""
-    counts = np.zeros(sys.maxunicode + 1, np.int64)
-    for piece in read_text(path, clean_text=False):
-        counts += np.bincount(code_points(piece), minlength=len(counts))
-    return [chr(code) for code in np.flatnonzero(counts >= min_word_freq)]
 
 
 def encode_text(path, clean_text, ix2vocab, file):
@@ -1555,8 +1553,8 @@ def draw_losses(figure, losses, held_out_losses):
     axes.plot(generations, losses, color='#c8c8c8', linewidth=0.8, label='each iteration')
     means, middles, width = smoothed(losses)
     axes.plot(middles, means, color=COLORS[0], label=f'mean of {width}')
-    iterations, values = zip(*held_out_losses) if held_out_losses else ((), ())
-    axes.plot(iterations, values, 'o-', color=COLORS[1], markersize=4, label='held-out')
+    held_out = np.reshape(held_out_losses, (-1, 2)).T  # iterations, values
+    axes.plot(*held_out, 'o-', color=COLORS[1], markersize=4, label='held-out')
     finish_axes(axes, losses)
 
 
@@ -1567,10 +1565,10 @@ def draw_runs(figure, runs):
         color = COLORS[number % len(COLORS)]
         means, middles, _ = smoothed(losses)
         axes.plot(middles, means, color=color, linewidth=0.8, alpha=0.6)
-        iterations, values = zip(*held_out_losses) if held_out_losses else ((), ())
+        held_out = np.reshape(held_out_losses, (-1, 2)).T
         marker = 'os^vDPX'[number % 7]
         label = name.replace('$', r'\$')  # which would begin a formula
-        axes.plot(iterations, values, f'{marker}-', color=color, markersize=4, label=label)
+        axes.plot(*held_out, f'{marker}-', color=color, markersize=4, label=label)
     axes.plot([], [], color='#888888', linewidth=0.8, label='thin: in training')
     finish_axes(axes, np.concatenate([losses for losses, _ in runs.values()]))
 
@@ -1583,13 +1581,6 @@ def finish_axes(axes, losses):
         axes.set_ylim(low, min(high, 1.2 * np.percentile(losses, 97)))
     axes.grid(alpha=0.3)
     axes.legend()
-
-
-def save_plot(temp_dir, losses, held_out_losses):
-    """Write the loss plot; return its path."""
-    path = os.path.join(temp_dir, 'loss.png')
-    save_picture(path, lambda figure: draw_losses(figure, losses, held_out_losses))
-    return path
 
 
 def save_picture(path, draw_on, size=(8, 5)):
@@ -1612,13 +1603,15 @@ def save_picture(path, draw_on, size=(8, 5)):
 
 def show_picture(draw_on, size=(8, 5)):
     """Open the same in a window, where there is a display, until the user closes it."""
-    # An error if MPLBACKEND, as a notebook sets it, names what is not installed here.
-    with contextlib.suppress(ImportError, ValueError):
+    try:
         from matplotlib import pyplot  # it looks for a display as it is imported
 
-        if pyplot.get_backend().lower() != 'agg':
-            draw_on(pyplot.figure(figsize=size))
-            pyplot.show()
+        figure = pyplot.figure(figsize=size)
+    except (ImportError, ValueError):  # MPLBACKEND, as a notebook sets it, names what is not here
+        return
+    if pyplot.get_backend().lower() != 'agg':
+        draw_on(figure)
+        pyplot.show()
 
 
 HEATMAP_WIDTH = 40  # characters in a line
@@ -1775,6 +1768,8 @@ OF_THE_MODEL = [
 ]  # fmt: skip
 # A run goes on only with these as they were. Others would make other batches, or other sums.
 FIXED = [*OF_THE_MODEL, 'batch_size', 'training_seq_len', 'seed', 'mixed_precision']
+# What a task with the model takes from its run, unless it is given.
+RECORDED = [*FIXED, 'text_file', 'data_dir', 'prime_texts']
 # What --restart moves aside.
 OF_A_RUN = [
     'model-*', 'checkpoint', 'best', 'board', 'vocabulary.json', 'settings.json',
@@ -1879,6 +1874,19 @@ def read_history(folder):
         raise UserError(f'the history in {folder} is damaged')
 
 
+def read_record(temp_dir):
+    """Return the settings of the run in a folder, and what else `settings.json` has of it: dict.
+
+    Raises:
+      UserError: it cannot be read, or something is missing or wrong.
+    """
+    # mixed_precision came later than the others; a run from before it had none.
+    record = {'mixed_precision': False, **read_json(temp_dir, 'settings')}
+    if not all(name in record and find_fault(name, record[name]) is None for name in RECORDED):
+        raise UserError(f'the settings in {temp_dir} are damaged. Train anew, with --restart')
+    return record
+
+
 def move_aside(temp_dir):
     """Move what an earlier run left into a folder of its own."""
     paths = [path for name in OF_A_RUN for path in glob.glob(os.path.join(temp_dir, name))]
@@ -1897,8 +1905,8 @@ def check_continues(settings, text=None):
     """
     if settings.restart or not checkpoints(settings.temp_dir):
         return
-    then = read_json(settings.temp_dir, 'settings')
-    others = [name for name in FIXED if name in then and then[name] != getattr(settings, name)]
+    then = read_record(settings.temp_dir)
+    others = [name for name in FIXED if then[name] != getattr(settings, name)]
     if others:
         now = ', '.join(f'{name} is {getattr(settings, name)!r}' for name in others)
         theirs = ' '.join(f'--{name}={then[name]!r}' for name in others)
@@ -1907,7 +1915,7 @@ def check_continues(settings, text=None):
             f'temp_dir, or --restart to begin anew'
         )
     if text and text != then.get('text'):
-        source = then.get('text_file') or 'the works of Shakespeare'
+        source = then['text_file'] or 'the works of Shakespeare'
         raise UserError(
             f'the text has {text}, and the run in {settings.temp_dir} has learned another, '
             f'{source}, of {then.get("text")}. Give that, or another temp_dir, or --restart to '
@@ -1935,7 +1943,7 @@ def begin_or_continue(session, model, settings, workers):
     if not checkpoints(temp_dir):
         return workers.told(Progress([], [], model.zero_state(settings.batch_size)))
     progress = restore_run(session, model, temp_dir)
-    before = read_json(temp_dir, 'settings').get('workers', 1)
+    before = read_record(temp_dir).get('workers', 1)
     if before != workers.count:
         print(
             f'Workers: {workers.count} now, {before} before. The losses stay the same but for '
@@ -2157,7 +2165,9 @@ def save_and_draw(session, model, temp_dir, progress, is_end):
             raise UserError(f'{problem}. Mend that, and the same command does it again')
         problems.append(f'{problem}. The checkpoint before it is whole; going on')
     try:
-        save_plot(temp_dir, progress.losses, progress.held_out_losses)
+        losses, held_out_losses, _ = progress
+        path = os.path.join(temp_dir, 'loss.png')
+        save_picture(path, lambda figure: draw_losses(figure, losses, held_out_losses))
     except (OSError, UserError) as error:
         problems.append(f'The plot was not drawn: {error}')
     return problems
@@ -2226,7 +2236,8 @@ def train_on(ix2vocab, ids, split, text, config, settings, workers, stop):
             )
             return 0, progress
         if done:
-            print(f'Continuing after iteration {done}, from {settings.temp_dir}/model-{done}')
+            path = os.path.join(settings.temp_dir, f'model-{done}')
+            print(f'Continuing after iteration {done}, from {path}')
         steps = training_steps(
             session, model, sampler, ids, split, settings, workers, progress, stop
         )
@@ -2370,11 +2381,8 @@ def read_run_settings(arguments, temp_dir):
     """
     if not os.path.exists(os.path.join(temp_dir, 'settings.json')):
         raise UserError(f'there is no model in {temp_dir}. Train one, or give its temp_dir')
-    run = read_json(temp_dir, 'settings')
-    names = [*FIXED, 'text_file', 'data_dir', 'prime_texts']
-    if not all(name in run and find_fault(name, run[name]) is None for name in names):
-        raise UserError(f'the settings in {temp_dir} are damaged')
-    settings = read_settings(arguments, **{name: run[name] for name in names})
+    run = read_record(temp_dir)
+    settings = read_settings(arguments, **{name: run[name] for name in RECORDED})
     for name in OF_THE_MODEL:
         if getattr(settings, name) != run[name]:
             raise UserError(
@@ -2473,7 +2481,7 @@ def print_samples(session, sampler, ix2vocab, _, settings):
 
 def evaluate_model(session, sampler, ix2vocab, path, settings):
     """Print how well the model predicts `text_file`, all of it, or else its own held-out part."""
-    run = read_json(settings.temp_dir, 'settings')
+    run = read_record(settings.temp_dir)
     text_path = find_text(settings)
     with tempfile.TemporaryDirectory() as folder:
         ids_path = os.path.join(folder, 'text.ids')
@@ -2564,14 +2572,15 @@ def plot_runs(settings):
     runs = {folder: read_history(folder) for folder in settings.plot or [settings.temp_dir]}
     if len(runs) == 1:
         ((folder, history),) = runs.items()
-        path = save_plot(folder, *history)
-        show_picture(lambda figure: draw_losses(figure, *history))
+        path = os.path.join(folder, 'loss.png')
+        draw_on = functools.partial(draw_losses, losses=history[0], held_out_losses=history[1])
     else:
         make_folder(settings.temp_dir, 'temp_dir')
         path = os.path.join(settings.temp_dir, 'runs.png')
-        save_picture(path, lambda figure: draw_runs(figure, runs))
-        show_picture(lambda figure: draw_runs(figure, runs))
+        draw_on = functools.partial(draw_runs, runs=runs)
+    save_picture(path, draw_on)
     print(f'The plot is {path}')
+    show_picture(draw_on)
 
 
 # ---------------------------------------------------------------------------------------------

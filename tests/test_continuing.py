@@ -204,6 +204,21 @@ def test_a_setting_that_came_later_than_a_run_does_not_stop_it(folder):
     path.write_text(json.dumps(record))
     output = run_script(*ARGUMENTS, '--max_iterations=31', cwd=folder)[1]
     assert 'Continuing after iteration 30' in output
+    path.write_text(json.dumps(record))
+    status, output, errors = run_script('--sample', '--prime_text=so', cwd=folder)
+    assert (status, errors, output[:2]) == (0, '', 'so')
+
+
+@pytest.mark.parametrize('name', ['seed', 'training_seq_len', 'clean_text'])
+def test_a_run_whose_settings_have_lost_one_does_not_go_on_with_another(name, folder):
+    assert run_script(*ARGUMENTS, '--max_iterations=3', cwd=folder)[0] == 0
+    path = folder / 'temp' / 'settings.json'
+    record = json.loads(path.read_text())
+    del record[name]
+    path.write_text(json.dumps(record))
+    status, _, errors = run_script(*ARGUMENTS, cwd=folder)
+    assert (status, errors.count('\n')) == (2, 1)
+    assert 'the settings in temp are damaged. Train anew, with --restart' in errors
 
 
 def test_all_settings_that_do_not_fit_are_named_at_once(undisturbed):

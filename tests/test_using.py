@@ -206,7 +206,7 @@ def test_a_model_that_training_replaces_while_it_is_read_is_looked_for_again(set
     'name, content, words',
     [
         ('settings', '[]', 'temp/settings.json cannot be read: it is damaged'),
-        ('settings', '{"seed": 1}', 'the settings in temp are damaged'),
+        ('settings', '{"seed": 1}', 'the settings in temp are damaged. Train anew'),
         ('vocabulary', '{}', 'temp/vocabulary.json cannot be read: it is damaged'),
         ('vocabulary', '[1]', 'the vocabulary in temp is damaged'),
         ('vocabulary', '["a", ', 'temp/vocabulary.json cannot be read: it is damaged'),
