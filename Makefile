@@ -10,6 +10,7 @@
 # make workers tests them, two at a time
 # make large-text        trains two workers on 10 GB of text
 # make scaling           measures two workers: eight minutes; writes docs/scaling.md
+# make witness OTHER=folder   compares with another checkout what is learned, bit for bit: five minutes
 # make board   opens TensorBoard on all runs under temp/
 # make lock    resolves requirements*.in to requirements*.txt
 
@@ -17,7 +18,7 @@ PYTHON := .venv/bin/python
 UV := .uv/bin/uv
 
 .PHONY: train test lint benchmark benchmark-quick torture fuzz bad-input mistakes horovod workers large-text \
-    scaling board lock
+    scaling witness board lock
 .DELETE_ON_ERROR:
 
 train: .venv/installed
@@ -27,19 +28,19 @@ test: lint
 	$(PYTHON) -m pytest --numprocesses 2 --dist loadgroup
 
 benchmark-quick: .venv/installed
-	$(PYTHON) docs/benchmark.py quick
+	$(PYTHON) benchmarks/benchmark.py quick
 
 benchmark: .venv/installed
-	$(PYTHON) docs/benchmark.py long
+	$(PYTHON) benchmarks/benchmark.py long
 
 torture: .venv/installed-dev
-	$(PYTHON) tests/torture.py
+	$(PYTHON) benchmarks/torture.py
 
 fuzz: .venv/installed-dev
 	FUZZ_EXAMPLES=6000 $(PYTHON) -m pytest tests/test_fuzz.py
 
 mistakes: .venv/installed
-	$(PYTHON) docs/mistakes.py
+	$(PYTHON) benchmarks/mistakes.py
 
 bad-input: .venv/installed-dev
 	PYTHONPATH=tests $(PYTHON) tests/test_bad_input.py
@@ -50,10 +51,13 @@ workers: .venv/installed-horovod .venv/installed-dev
 	$(PYTHON) -m pytest tests/workers.py
 
 large-text: .venv/installed-horovod .venv/installed-dev
-	$(PYTHON) tests/large_text.py 10
+	$(PYTHON) benchmarks/large_text.py 10
 
 scaling: .venv/installed-horovod
-	$(PYTHON) docs/scaling.py
+	$(PYTHON) benchmarks/scaling.py
+
+witness: .venv/installed
+	$(PYTHON) benchmarks/witness.py $(OTHER)
 
 board: .venv/installed
 	.venv/bin/tensorboard --logdir temp

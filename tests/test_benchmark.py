@@ -1,17 +1,19 @@
-"""docs/: the recipe that the script is measured against, and how it is measured."""
+"""benchmarks/: the recipe that the script is measured against, and how it is measured."""
 
+import copy
 import sys
+
+from backstage import tf
 
 import numpy as np
 import pytest
 from conftest import ROOT, SMALL, script
 
-sys.path.insert(0, str(ROOT / 'docs'))
+sys.path.insert(0, str(ROOT / 'benchmarks'))
 
 import benchmark
 import recipe
-
-tf = script.tf
+import witness
 
 
 def test_the_recipe_has_one_kernel_for_all_three_layers_and_an_embedding_as_wide_as_the_cells():
@@ -48,7 +50,7 @@ def test_the_recipe_learns_and_draws():
 
 def test_the_arithmetic_of_a_step_is_that_of_the_products_in_its_graph(settings):
     with tf.Graph().as_default() as graph:
-        script.build_models(settings, 40, script.ALONE)
+        script.build_models(settings, 40)
     total = 0
     for op in graph.get_operations():
         # The graph that measures and samples has no fixed number of streams.
@@ -62,13 +64,13 @@ def test_the_arithmetic_of_a_step_is_that_of_the_products_in_its_graph(settings)
 
 
 @pytest.mark.parametrize('name', ['script_steps', 'recipe_steps', 'recipe_draws'])
-def test_every_worker_takes_the_steps_that_it_is_asked_for(name, short_text):
+def test_every_process_takes_the_steps_that_it_is_asked_for(name, short_text):
     arguments = () if 'draw' in name else (*SMALL, f'--text_file={short_text}')
-    with benchmark.workers([name, *arguments]) as (worker,):
-        benchmark.take_turns([worker], repetitions=2, seconds=0.1)
-        assert len(worker.seconds) == 2
-        assert 0 < min(worker.seconds) <= worker.median < 10
-        assert 100 < worker.memory < 10_000
+    (stepper,) = benchmark.take_turns(2, [name, *arguments], seconds=0.1)
+    assert stepper.process.returncode == 0
+    assert len(stepper.seconds) == 2
+    assert 0 < min(stepper.seconds) <= stepper.median < 10
+    assert 100 < stepper.memory < 10_000
 
 
 def test_the_learning_rows_name_the_first_time_that_the_recipes_last_loss_is_reached():
@@ -78,3 +80,20 @@ def test_the_learning_rows_name_the_first_time_that_the_recipes_last_loss_is_rea
     assert loss_row[3] == '0.100 lower'
     never, _ = benchmark.learning_rows([[100, 2.0]], theirs, 0.1, 0.2)
     assert never[1] == 'inf'
+
+
+def test_the_witness_tells_where_what_two_versions_learned_differs(short_text):
+    arguments = (*SMALL, f'--text_file={short_text}', '--save_every=2', '--eval_every=2')
+    ours = witness.train(ROOT, ['--max_iterations=2', '--max_iterations=4'], *arguments)
+    assert witness.compare(ours, copy.deepcopy(ours)) == (
+        True,
+        '4 losses the same, 2 held-out losses the same, 12 samples the same',
+    )
+    theirs = copy.deepcopy(ours)
+    theirs['losses'][2] = np.nextafter(theirs['losses'][2], 9)
+    theirs['samples'].pop()
+    assert witness.compare(ours, theirs) == (
+        False,
+        '4 losses DIFFERENT from number 3 on, 2 held-out losses the same, '
+        '12 samples DIFFERENT from number 12 on',
+    )

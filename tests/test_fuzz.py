@@ -10,11 +10,16 @@ import pathlib
 import shutil
 import tempfile
 
+from backstage import tf
+from backstage.settings import RANGES, UserError, read_settings
+from tools import evaluate, export, heatmap, plot, sample
+
 import hypothesis
 import numpy as np
 import pytest
-from conftest import SMALL, script
+from conftest import SMALL, parse, script
 from hypothesis import strategies as st
+from runs import run_here
 
 EXAMPLES = int(os.environ.get('FUZZ_EXAMPLES', '100'))
 
@@ -57,17 +62,16 @@ def test_any_bytes_are_a_text_or_a_sentence(text, clean_text, min_word_freq, hel
     with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
         path = pathlib.Path(folder, 'text.txt')
         path.write_bytes(text)
-        settings = script.read_settings([f'--text_file={path}', f'--temp_dir={folder}'])
+        settings = parse(f'--text_file={path}', f'--temp_dir={folder}')
         settings.clean_text, settings.min_word_freq = clean_text, min_word_freq
         settings.held_out, (settings.batch_size, settings.training_seq_len) = held_out, shape
         try:
-            path, ix2vocab = script.prepare_vocab(settings)
-            script.prepare_ids(path, ix2vocab, settings, script.ALONE)
-        except script.UserError as error:
+            ix2vocab, split, _ = script.prepare_text(settings)
+        except UserError as error:
             assert '\n' not in str(error)
             assert sorted(os.listdir(folder)) == ['text.txt']
             return
-        ids, split = script.open_ids(ix2vocab, settings)
+        ids = np.fromfile(f'{folder}/text.ids', script.id_type(ix2vocab))
         assert 0 < split < len(ids)
         assert 0 <= ids.min() <= ids.max() < len(ix2vocab)
         whole = ''.join(script.read_text(path, clean_text))
@@ -78,40 +82,54 @@ def test_any_bytes_are_a_text_or_a_sentence(text, clean_text, min_word_freq, hel
         assert x.shape == y.shape == shape
 
 
-names = st.sampled_from(sorted(vars(script.read_settings([]))))
+TOOLS = [evaluate, export, heatmap, plot, sample]
 values = st.one_of(
     st.text(max_size=20),
     st.integers().map(str),
     st.floats().map(str),
     st.sampled_from(['True', 'False', '', '1e400', '-0', '0x10', '١', '1_0', ' 1 ', 'None', '[]']),
 )
-arguments = st.lists(
-    st.one_of(
+
+
+def arguments_of(program):
+    """Return a strategy for the arguments of a program: a list of str."""
+    own = vars(read_settings(vars(program), []))
+    # Of what became a tool there was a flag once.
+    names = st.sampled_from([*own, *(tool.__name__.split('.')[1] for tool in TOOLS)])
+    word = st.one_of(
         st.tuples(names, values).map('--{0[0]}={0[1]}'.format),
         st.tuples(names, values).map(lambda pair: f'--{pair[0]}\t{pair[1]}'),
         names.map('--{}'.format),
         st.text(max_size=10),
-    ),
-    max_size=5,
-).map(lambda words: [part for word in words for part in word.split('\t')])
+    )
+    return st.lists(word, max_size=5).map(
+        lambda words: [part for word in words for part in word.split('\t')]
+    )
+
+
+programs = st.sampled_from([script] * len(TOOLS) + TOOLS)  # every other time the script
 
 
 @many
-@hypothesis.given(arguments=arguments)
-def test_any_arguments_are_settings_or_a_sentence(arguments):
+@hypothesis.given(
+    call=programs.flatmap(lambda program: st.tuples(st.just(program), arguments_of(program)))
+)
+def test_any_arguments_are_settings_or_a_sentence(call):
+    program, arguments = call
     hypothesis.assume('--help' not in arguments and '-h' not in arguments)
     errors = io.StringIO()
     try:
         with contextlib.redirect_stderr(errors):
-            settings = script.read_settings(arguments)
+            settings = read_settings(vars(program), arguments)
     except SystemExit as end:
         assert end.code == 2
         assert errors.getvalue().count('\n') == 1
         return
-    for name, (low, high) in script.RANGES.items():
-        value = getattr(settings, name)
-        assert type(value) is type(low)
-        assert low <= value <= high
+    for name, value in vars(settings).items():
+        assert type(value) is type(getattr(program, name))
+        if name in RANGES:
+            low, high = RANGES[name]
+            assert low <= value <= high
 
 
 @pytest.fixture(scope='module')
@@ -125,17 +143,17 @@ def run(tmp_path_factory, works):
 
 def train(folder, iterations):
     """Train in this process; return the exit status and what came on standard error."""
-    arguments = [
-        *SMALL, '--num_layers=1', f'--text_file={folder}/short.txt', f'--temp_dir={folder}/temp',
-        '--save_every=10', f'--max_iterations={iterations}', '--sample_length=1',
-    ]  # fmt: skip
-    output, errors = io.TextIOWrapper(io.BytesIO()), io.StringIO()
-    with contextlib.redirect_stdout(output), contextlib.redirect_stderr(errors):
-        return script.main(arguments), errors.getvalue()
+    status, _, errors = run_here(
+        *SMALL, '--num_layers=1', '--text_file=short.txt', '--save_every=10',
+        f'--max_iterations={iterations}', '--sample_length=1', cwd=folder
+    )  # fmt: skip
+    return status, errors
 
 
 def weights(folder):
-    return script.tf.train.load_variable(str(folder / 'temp' / 'model-21'), 'lstm_model/W')
+    """Return the values of all variables after 21 iterations."""
+    reader = tf.train.load_checkpoint(str(folder / 'temp' / 'model-21'))
+    return {name: reader.get_tensor(name) for name in reader.get_variable_to_shape_map()}
 
 
 @pytest.fixture(scope='module')
@@ -168,8 +186,8 @@ FILES = (
     )
 )
 def test_any_damage_to_a_run_is_mended_or_a_sentence(run, expected, damage):
-    with tempfile.TemporaryDirectory() as name:
-        folder = pathlib.Path(name, 'run')
+    with tempfile.TemporaryDirectory() as parent:
+        folder = pathlib.Path(parent, 'run')
         shutil.copytree(str(run), str(folder))
         for file, how, position, data in damage:
             path = folder / 'temp' / file
@@ -191,9 +209,9 @@ def test_any_damage_to_a_run_is_mended_or_a_sentence(run, expected, damage):
         assert status in (0, 2), errors
         assert len(errors.strip().splitlines()) == (status == 2), errors
         if status == 0:
-            # Whatever was damaged, the model is one that was saved, or a new one; never a mixture.
-            weights = script.tf.train.load_variable(
-                str(folder / 'temp' / 'model-21'), 'lstm_model/W'
-            )
-            assert np.isfinite(weights).all()
-            assert weights.shape == expected.shape
+            # Whatever was damaged, the model is one that was saved, or a new one, trained on to the
+            # same end; never a mixture.
+            found = weights(folder)
+            assert set(found) == set(expected)
+            for name, value in found.items():
+                np.testing.assert_array_equal(value, expected[name], name)

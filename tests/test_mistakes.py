@@ -1,4 +1,4 @@
-"""docs/: the script with each of the mistakes that published versions of the recipe make."""
+"""benchmarks/: the script with each of the mistakes that published versions of the recipe make."""
 
 import json
 import math
@@ -6,11 +6,11 @@ import os
 import subprocess
 import sys
 
+from backstage import records, tf
+
 import numpy as np
 import pytest
-from conftest import ROOT, run_script, script
-
-tf = script.tf
+from conftest import IX2VOCAB, ROOT, lstm_losses, read_lstm, run_script, script
 
 pytestmark = pytest.mark.xdist_group('mistakes')  # so that `runs` is made in one process only
 
@@ -49,7 +49,7 @@ def runs(works, tmp_path_factory):
         result = subprocess.run(
             [sys.executable, '-c', PROGRAM, name, str(folder), *arguments],
             check=True,
-            cwd=str(ROOT / 'docs'),
+            cwd=str(ROOT / 'benchmarks'),
             env={**os.environ, 'MPLBACKEND': 'Agg'},
             stdout=subprocess.PIPE,
         )
@@ -63,11 +63,11 @@ def history(runs, name):
 
 def text_of(runs, name):
     ids = np.fromfile(str(runs[0] / name / 'text.ids'), np.uint8)
-    return script.decode(ids, [script.UNKNOWN, *script.CHARACTERS])
+    return script.decode(ids, IX2VOCAB)
 
 
 def kernels(runs, name):
-    path = script.checkpoints(str(runs[0] / name))[-1]
+    path = records.checkpoints(str(runs[0] / name))[-1]
     names = [variable for variable, _ in tf.train.list_variables(path)]
     return [variable for variable in names if variable.endswith('lstm_cell/kernel')]
 
@@ -91,18 +91,27 @@ def test_without_line_ends_words_run_together(runs):
     assert wrong.replace(' ', '') == right.replace(' ', '')
 
 
-def test_what_learned_without_line_ends_is_measured_on_the_right_text(runs):
-    folder = str(runs[0] / 'delete_line_ends')
-    settings = script.read_run_settings([f'--temp_dir={folder}'], folder)
-    with tf.Graph().as_default(), tf.Session() as session:
-        sampler, saver = script.build_sampler(settings, 40)
-        saver.restore(session, script.checkpoints(folder)[-1])
-        settings.temp_dir = str(runs[0] / 'no_mistake')
-        ids, split = script.open_ids([script.UNKNOWN, *script.CHARACTERS], settings)
-        shape = settings.batch_size, settings.training_seq_len
-        what = [sampler.losses]
-        (loss,) = script.measure(session, sampler, what, ids, split, *shape, script.ALONE)
-    np.testing.assert_allclose(loss, history(runs, 'delete_line_ends')['held_out_losses'][-1][1])
+@pytest.mark.parametrize('name', ['share_one_cell', 'delete_line_ends'])
+def test_each_is_measured_with_its_averaged_weights_on_the_right_text(name, runs):
+    reader = tf.train.load_checkpoint(records.checkpoints(str(runs[0] / name))[-1])
+    average = '/ExponentialMovingAverage'
+    weights = {
+        variable[: -len(average)]: reader.get_tensor(variable)
+        for variable in reader.get_variable_to_shape_map()
+        if variable.endswith(average)
+    }
+    lstm = read_lstm(weights)
+    if name == 'share_one_cell':
+        lstm = lstm._replace(kernels=lstm.kernels * 3, biases=lstm.biases * 3)
+    ids = np.fromfile(str(runs[0] / 'no_mistake' / 'text.ids'), np.uint8)
+    start = script.held_out_begin(len(ids), script.held_out)
+    # Eight streams, each of which reads twelve characters before it counts
+    length = math.ceil((len(ids) - start) / 8)
+    targets = start + length * np.arange(8)[:, None] + np.arange(-12, length)
+    at = np.minimum(targets, len(ids) - 1)
+    losses, _ = lstm_losses(lstm, ids[at - 1], ids[at], np.zeros([3, 2, 8, 128]))
+    loss = losses[:, 12:][targets[:, 12:] < len(ids)].mean()
+    np.testing.assert_allclose(loss, history(runs, name)['held_out_losses'][-1][1], rtol=1e-5)
 
 
 def test_wrapped_targets_end_each_row_with_its_first_character(runs):

@@ -1,5 +1,7 @@
 """Model: the stack of LSTMs against an independent one in NumPy."""
 
+from backstage import tf
+
 import numpy as np
 import pytest
 from conftest import (
@@ -12,10 +14,7 @@ from conftest import (
     lstm_logits,
     lstm_losses,
     read_lstm,
-    script,
 )
-
-tf = script.tf
 
 
 def dense(gradient):
@@ -46,40 +45,6 @@ def test_outputs_state_and_loss_are_those_of_an_independent_implementation(num_l
         np.testing.assert_allclose(state, expected_state, atol=1e-5)
         np.testing.assert_allclose(losses, expected_losses, atol=1e-5)
     np.testing.assert_allclose(stack.run(stack.model.cost), expected_losses.mean(), atol=1e-5)
-
-
-@pytest.mark.parametrize('time', [1, 4, 5, 12])
-def test_the_fast_gradient_is_tensorflows_own_to_the_rounding_of_float32(time):
-    stack = Stack(training_seq_len=time)
-    fast = [dense(gradient) for gradient in stack.run(stack.gradients)]
-    with stack.graph.as_default(), tf.variable_scope('lstm_model', reuse=True):
-        # The same stack as anybody would build it, with the gradients that TensorFlow makes.
-        cells = [tf.contrib.rnn.BasicLSTMCell(UNITS) for _ in range(3)]
-        upper = [tf.contrib.rnn.ResidualWrapper(cell) for cell in cells[1:]]
-        outputs, _ = tf.nn.static_rnn(
-            tf.contrib.rnn.MultiRNNCell([cells[0], *upper]),
-            tf.unstack(tf.nn.embedding_lookup(stack.model.embedding_mat, stack.x), axis=1),
-            script.unpack_state(tf.constant(stack.state, tf.float32)),
-            scope='rnn',
-        )
-        logits = tf.tensordot(tf.stack(outputs, axis=1), stack.model.W, 1) + stack.model.b
-        cost = tf.reduce_mean(
-            tf.nn.sparse_softmax_cross_entropy_with_logits(labels=stack.y, logits=logits)
-        )
-        own = tf.gradients(cost, stack.variables)
-    for variable, mine, theirs in zip(stack.variables, fast, stack.session.run(own)):
-        expected = dense(theirs)
-        scale = np.abs(expected).max()
-        np.testing.assert_allclose(mine, expected, atol=1e-6 * scale, rtol=1e-5, err_msg=variable)
-
-
-def test_no_more_characters_are_on_their_way_through_the_layers_than_there_are_cores(monkeypatch):
-    for cores in 1, 2, 3, TIME + 1:
-        monkeypatch.setattr(script, 'available_cores', lambda cores=cores: cores)
-        graph = Stack().graph
-        begun = [op for op in graph.get_operations() if op.name.startswith('lstm_model/rnn/Ident')]
-        waiting = [len(op.control_inputs) for op in begun]
-        assert waiting == [0] * min(cores, TIME) + [1] * max(0, TIME - cores)
 
 
 def test_gradients_are_those_of_finite_differences(stack):
@@ -157,11 +122,7 @@ def test_one_step_is_that_of_adam_with_the_rate_that_is_fed_and_decays_all_weigh
     stack = Stack(weight_decay=0.5)
     before = stack.values()
     gradients = dict(zip(before, stack.run(stack.gradients)))
-    stack.session.run(
-        stack.model.train_op,
-        {stack.model.x_data: stack.x, stack.model.y_output: stack.y,
-         stack.model.initial_state: stack.state, stack.model.learning_rate: 0.25},
-    )  # fmt: skip
+    stack.run(stack.model.train_op, feed={stack.model.learning_rate: 0.25})
     # The first step of Adam (Kingma and Ba, 2015) is the rate times the gradient's sign, and the
     # decay (Loshchilov and Hutter, 2019) is the rate times 0.5 times the weight.
     gradient = gradients[name].astype(np.float64)
@@ -186,15 +147,7 @@ def test_the_sampler_has_the_variables_of_the_model(stack):
 
 
 def sample(stack, prime, num, temperature, seed=(1, 2), state=None):
-    feed = {
-        stack.reader.prime: prime,
-        stack.reader.num: num,
-        stack.reader.temperature: temperature,
-        stack.reader.sample_seed: seed,
-    }
-    if state is not None:
-        feed[stack.reader.sampling_state] = state
-    return stack.session.run([stack.reader.sampled, stack.reader.sampled_state], feed)
+    return stack.reader.sample(stack.session, prime, num, temperature, seed, state)
 
 
 def test_at_a_low_temperature_the_likeliest_character_follows(stack):
@@ -217,13 +170,6 @@ def test_only_the_likeliest_characters_are_drawn_if_so_many_are_asked_for():
         read_lstm(stack.values()), stack.x[:1], np.zeros_like(stack.state)[:, :, :1]
     )
     assert set(sampled[:, 0]) == set(np.argsort(logits[0, -1])[-3:])
-
-
-def test_a_hit_is_a_target_that_is_the_likeliest_character(stack):
-    logits, _ = lstm_logits(read_lstm(stack.values()), stack.x, stack.state)
-    hits = stack.run(stack.reader.hits, stack.reader)
-    np.testing.assert_array_equal(hits, logits.argmax(axis=2) == stack.y)
-    assert 0 < hits.mean() < 1
 
 
 def dropped_masks(iteration, keep_prob, seed):

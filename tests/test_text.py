@@ -1,91 +1,16 @@
 """Text: from characters to ids. Three editions of one sonnet, and texts of other kinds."""
 
+import functools
+import os
+import zlib
+
+from backstage import reading, running
+from backstage.settings import UserError
+
 import numpy as np
 import pytest
-from conftest import encode, script
-
-# The wording of Project Gutenberg's eBook 100 as it was from 1994 on: UTF-8 with a byte order
-# mark, CRLF, a licence with an end mark of its own, and copyright notices between the works.
-NOTICE = """<<THIS ELECTRONIC VERSION OF THE COMPLETE WORKS OF WILLIAM
-SHAKESPEARE IS COPYRIGHT 1990-1993 BY WORLD LIBRARY, INC., AND IS
-PROVIDED BY PROJECT GUTENBERG ETEXT OF ILLINOIS BENEDICTINE COLLEGE
-WITH PERMISSION.  ELECTRONIC AND MACHINE READABLE COPIES MAY BE
-DISTRIBUTED SO LONG AS SUCH COPIES (1) ARE FOR YOUR OR OTHERS
-PERSONAL USE ONLY, AND (2) ARE NOT DISTRIBUTED OR USED
-COMMERCIALLY.  PROHIBITED COMMERCIAL DISTRIBUTION INCLUDES BY ANY
-SERVICE THAT CHARGES FOR DOWNLOAD TIME OR FOR MEMBERSHIP.>>
-"""
-EDITION_1994 = f"""\N{BYTE ORDER MARK}The Project Gutenberg EBook of The Complete Works
-
-*** START OF THIS PROJECT GUTENBERG EBOOK COMPLETE WORKS--WILLIAM SHAKESPEARE ***
-
-Produced by World Library, Inc.
-
-***** SMALL PRINT! for COMPLETE SHAKESPEARE *****
-
-This "Small Print!" by Charles B. Kramer, Attorney
-****   SMALL PRINT! FOR __ COMPLETE SHAKESPEARE ****
-["Small Print" V.12.08.93]
-
-{NOTICE}
-THE SONNETS
-
-                     18
-  Shall I compare thee to a summer's day?
-  Thou art more lovely and more temperate:
-  Rough winds do shake the darling buds of May,
-  And summer's lease hath all too short a date:
-
-{NOTICE}
-
-  Feed'st thy light's flame with self-substantial fuel--ay,
-  The Aegean and its Phoebus, "Francais"
-THE END
-
-{NOTICE}
-
-End of this Etext of The Complete Works of William Shakespeare
-
-*** END OF THIS PROJECT GUTENBERG EBOOK COMPLETE WORKS--WILLIAM SHAKESPEARE ***
-
-***** This file should be named 100.txt or 100.zip *****
-""".replace('\n', '\r\n')
-
-# Today's wording: typographic quotes, dashes, ligatures and accents, underscores for italics.
-EDITION_TODAY = """The Project Gutenberg eBook of The Complete Works of William Shakespeare
-
-*** START OF THE PROJECT GUTENBERG EBOOK THE COMPLETE WORKS OF
-WILLIAM SHAKESPEARE ***
-
-THE SONNETS
-
-                    18
-
-Shall I compare thee to a summer’s day?
-Thou art more lovely and more temperate:
-Rough winds do shake the darling buds of May,
-And summer’s lease hath all too short a date:
-Feed’st thy light’s ﬂame with self‐substantial fuel—ay,
-The Ægean and its Phœbus, “_Français_”
-THE END
-
-*** END OF THE PROJECT GUTENBERG EBOOK THE COMPLETE WORKS OF WILLIAM SHAKESPEARE ***
-
-Updated editions will replace the previous one. Section 1. Café
-"""
-
-PLAIN = """THE SONNETS
-
-18
-
-Shall I compare thee to a summer's day?
-Thou art more lovely and more temperate:
-Rough winds do shake the darling buds of May,
-And summer's lease hath all too short a date:
-Feed'st thy light's flame with self-substantial fuel--ay,
-The Aegean and its Phoebus, "Francais"
-THE END
-"""
+from conftest import IX2VOCAB, SMALL, encode, parse, script
+from test_reading import EDITION_1994, EDITION_TODAY, PLAIN
 
 CLEANED = (
     "the sonnets 18 shall i compare thee to a summer's day thou art more lovely and more "
@@ -158,52 +83,15 @@ def test_characters_fold_to_their_ascii_form_before_anything_is_dropped(text, cl
     assert script.clean(text) == cleaned
 
 
-def test_the_licences_of_the_1990s_are_cut(read):
-    text = (
-        '**Welcome To The World of Free Plain Vanilla Electronic Texts**\n'
-        '*END*THE SMALL PRINT! FOR PUBLIC DOMAIN ETEXTS*Ver.04.29.93*END*\n\n'
-        'Call me Ishmael.\n\n'
-        'End of The Project Gutenberg Etext of Moby Dick\n'
-    )
-    assert read(text) == 'call me ishmael '
-
-
-def test_a_trailer_that_names_only_the_etext_is_cut(read):
-    assert read('Call me Ishmael.\nEnd of The Etext of Moby Dick\n') == 'call me ishmael '
-
-
-def test_works_one_after_the_other_each_lose_their_header_and_licence(read):
-    work = 'header\n*** START OF THE PROJECT GUTENBERG EBOOK {0} ***\nwork {0}\n{1}'
-    end = '*** END OF THE PROJECT GUTENBERG EBOOK {} ***\nlicence\n'
-    text = ''.join(work.format(name, end.format(name)) for name in 'abc')
-    assert read(text) == 'work a work b work c '
-
-
-def test_a_mark_late_in_a_text_without_an_end_before_it_is_part_of_the_text(read):
-    quoted = '*** START OF THE PROJECT GUTENBERG EBOOK X ***\n'
-    assert read('word ' * 20_000 + '\n' + quoted + 'more').startswith('word word')
-
-
 @pytest.mark.parametrize('size', [1, 2, 3, 10, 100, 1000])
-def test_reading_in_pieces_of_any_size_gives_the_same_text(tmp_path, size):
-    (tmp_path / 'text.txt').write_text(PLAIN)
-    assert ''.join(script.read_pieces(tmp_path / 'text.txt', size)) == PLAIN
-    assert ''.join(script.clean_pieces(script.read_pieces(tmp_path / 'text.txt', size))) == CLEANED
-
-
-@pytest.mark.parametrize('size', range(2000, 4000, 97))
-def test_no_mark_or_notice_is_lost_where_one_piece_ends_and_the_next_begins(tmp_path, size):
-    (tmp_path / 'text.txt').write_bytes(EDITION_1994.encode())
-    pieces = script.cut_gutenberg(script.read_pieces(tmp_path / 'text.txt', size))
-    pieces = (script.COPYRIGHT_NOTICE.sub('', piece) for piece in pieces)
-    assert ''.join(script.clean_pieces(pieces)) == CLEANED
-
-
-def test_pieces_stay_small_where_a_text_has_no_line_ends(tmp_path):
-    (tmp_path / 'text.txt').write_text('a b ' * 2_000_000)
-    lengths = [len(piece) for piece in script.read_pieces(tmp_path / 'text.txt', 1000)]
-    assert sum(lengths) == 8_000_000
-    assert max(lengths) < 2_000_000
+def test_no_two_spaces_meet_where_one_piece_ends_and_the_next_begins(read, size, monkeypatch):
+    in_pieces = functools.partial(reading.file_pieces, size=size)
+    monkeypatch.setattr(reading, 'file_pieces', in_pieces)
+    assert read(PLAIN) == CLEANED
+    assert read('\n\n so \n\n \n\n\n it  \n\n begins') == 'so it begins'
+    marks = '*** {} OF THE PROJECT GUTENBERG EBOOK X ***\n'
+    assert read(f'so\n\n{marks.format("END")}{marks.format("START")}\nlong') == 'so long'
+    assert read('\n\n so \n\n ', clean_text=False) == '\n\n so \n\n '
 
 
 def test_without_cleaning_the_text_stays_as_it_is(read):
@@ -245,10 +133,76 @@ def test_a_large_vocabulary_has_wider_ids(tmp_path):
     assert (ids.dtype, ids.tolist()) == (np.uint16, list(range(1, 301)))
 
 
-def test_training_reads_the_ids_from_the_disk(settings, short_text):
-    settings.text_file, settings.training_seq_len = str(short_text), 10
-    path, ix2vocab = script.prepare_vocab(settings)
-    script.prepare_ids(path, ix2vocab, settings, script.ALONE)
-    ids, _ = script.open_ids(ix2vocab, settings)
-    assert isinstance(ids, np.memmap)
-    assert not ids.flags.writeable
+def test_a_text_to_begin_with_is_encoded_as_the_text_to_learn_is():
+    assert script.encode('To--BE\n\n\u5510', IX2VOCAB, True).tolist() == [
+        [IX2VOCAB.index(character) for character in 'to--be ']
+    ]
+    ids = script.encode('bBa', ['unknown', 'a', 'b'], False)
+    assert (ids.tolist(), ids.dtype) == ([[2, 0, 1]], np.int32)
+    assert script.decode(ids[0], ['unknown', 'a', 'b']) == 'b\ufffda'
+
+
+@pytest.fixture
+def small(short_text, tmp_path):
+    """Settings of a small model, a text of its own, and an empty folder."""
+    (tmp_path / 'temp').mkdir()
+    arguments = (*SMALL, '--num_layers=1', f'--text_file={short_text}')
+    return parse(*arguments, f'--temp_dir={tmp_path}/temp')
+
+
+def test_preparing_a_text_leaves_its_ids_and_says_what_it_is(small, capsys):
+    small.held_out = 0.25
+    ix2vocab, split, crc = script.prepare_text(small)
+    ids = np.fromfile(f'{small.temp_dir}/text.ids', np.uint8)
+    np.testing.assert_array_equal(ids, encode(small.text_file, True, ix2vocab))
+    assert (ix2vocab, split, crc) == (IX2VOCAB, int(len(ids) * 0.75), zlib.crc32(ids))
+    assert os.listdir(small.temp_dir) == ['text.ids']
+    assert capsys.readouterr().out.split('\n') == [
+        f'Text: {small.text_file}, as text_file says',
+        'Building Shakespeare Vocab by Characters',
+        'Vocabulary Length = 40',
+        f'{split:,} characters to learn, {len(ids) - split:,} held out',
+        '',
+    ]
+
+
+def test_how_many_characters_are_rare_is_told(small, tmp_path, capsys):
+    small.text_file, small.clean_text = str(tmp_path / 'rare.txt'), False
+    (tmp_path / 'rare.txt').write_text('so it begins ' * 1000 + 'XYZ', encoding='utf-8')
+    script.prepare_text(small)
+    output = capsys.readouterr().out
+    assert "\n3 of them are rare and read as 'unknown'\n" in output
+    (told,) = [line for line in output.split('\n') if line.startswith("The text 'thou art more'")]
+    assert told == "The text 'thou art more' has ahmru, read as 'unknown': too rare"
+
+
+@pytest.mark.parametrize('text', ['too short', 'a' * 10_000, ''])
+def test_a_text_that_is_refused_leaves_no_ids(small, tmp_path, text):
+    small.text_file = str(tmp_path / 'other.txt')
+    (tmp_path / 'other.txt').write_text(text)
+    with pytest.raises(UserError, match=r'other\.txt has'):
+        script.prepare_text(small)
+    assert os.listdir(small.temp_dir) == []
+
+
+def test_texts_that_differ_in_one_character_are_told_apart(small, tmp_path, short_text):
+    text = short_text.read_bytes()
+    crcs = []
+    for changed in text, text.replace(b'e', b'o', 1), text:
+        (tmp_path / 'copy.txt').write_bytes(changed)
+        small.text_file = str(tmp_path / 'copy.txt')
+        crcs.append(script.prepare_text(small)[2])
+    assert crcs[0] == crcs[2] != crcs[1]
+
+
+def test_training_reads_the_ids_from_the_disk(small, monkeypatch):
+    small.max_iterations, read_batch = 2, script.read_batch
+    read = []
+    monkeypatch.setattr(
+        script, 'read_batch', lambda ids, *more: read.append(ids) or read_batch(ids, *more)
+    )
+    assert script.train(small, running.Stop())[1] == 0
+    assert len(read) == 2
+    for ids in read:
+        assert isinstance(ids, np.memmap) and not ids.flags.writeable
+        assert ids.filename == os.path.join(small.temp_dir, 'text.ids')

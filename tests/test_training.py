@@ -4,17 +4,18 @@ import json
 import math
 import re
 
+from backstage import machine, running, saving, tf
+
 import matplotlib.figure
 import matplotlib.image
 import numpy as np
 import pytest
 from conftest import SMALL, encode, lstm_losses, read_lstm, run_script, script
 
-tf = script.tf
 
-
-def test_the_rate_rises_in_a_line_and_falls_in_a_cosine_to_zero():
-    rates = [script.learning_rate_at(i, 1100, 0.01, 100) for i in range(1, 1101)]
+def test_the_rate_rises_in_a_line_and_falls_in_a_cosine_to_zero(settings):
+    settings.learning_rate, settings.warmup_iterations = 0.01, 100
+    rates = [script.learning_rate_at(i, 1100, settings) for i in range(1, 1101)]
     np.testing.assert_allclose(rates[:100], 0.01 * np.arange(1, 101) / 100)
     assert max(rates) == rates[99] == 0.01
     np.testing.assert_allclose(rates[100 + 500 - 1], 0.005)
@@ -23,10 +24,12 @@ def test_the_rate_rises_in_a_line_and_falls_in_a_cosine_to_zero():
     assert abs(rates[-1]) < 1e-12
 
 
-def test_a_run_shorter_than_its_warm_up_has_a_rate_too():
-    rates = [script.learning_rate_at(i, 10, 0.01, 100) for i in range(1, 11)]
+def test_a_run_shorter_than_its_warm_up_has_a_rate_too(settings):
+    settings.learning_rate, settings.warmup_iterations = 0.01, 100
+    rates = [script.learning_rate_at(i, 10, settings) for i in range(1, 11)]
     np.testing.assert_allclose(rates, 0.0001 * np.arange(1, 11))
-    assert script.learning_rate_at(1, 10, 0.01, 0) > 0
+    settings.warmup_iterations = 0
+    assert script.learning_rate_at(1, 10, settings) > 0
 
 
 @pytest.mark.parametrize(
@@ -36,14 +39,13 @@ def test_the_held_out_loss_is_the_mean_over_every_held_out_character(settings, n
     settings.rnn_size, settings.embedding_size = 6, 3
     settings.batch_size, settings.training_seq_len = 4, 10
     ids = np.random.RandomState(0).randint(9, size=num_ids)
-    with tf.Graph().as_default(), tf.Session(config=script.session_config(1)) as session:
-        model, sampler = script.build_models(settings, 9, script.ALONE)
+    with tf.Graph().as_default(), tf.Session(config=machine.session_config()) as session:
+        model, sampler = script.build_models(settings, 9)
         session.run(tf.global_variables_initializer())
         averages = {v.op.name: model.averages.average(v) for v in tf.trainable_variables()}
         for average in averages.values():
             average.load(2 * session.run(average), session)
-        losses = [sampler.losses]
-        (loss,) = script.measure(session, sampler, losses, ids, split, 4, 10, script.ALONE)
+        (loss,) = script.measure(session, sampler, [sampler.losses], ids, split, 4, 10)
         lstm = read_lstm({name: session.run(average) for name, average in averages.items()})
     # The same in NumPy, stream after stream: ten characters to warm up, then those that count.
     total, per_stream = 0, -(-(num_ids - split) // 4)
@@ -63,45 +65,6 @@ def test_a_loss_is_told_in_nats_bits_and_perplexity():
     )
 
 
-@pytest.mark.parametrize('num_layers', [1, 3])
-def test_the_parameters_are_counted_as_the_graph_has_them(settings, num_layers):
-    settings.num_layers = num_layers
-    with tf.Graph().as_default():
-        script.build_models(settings, 40, script.ALONE)
-        expected = sum(w.shape.num_elements() for w in tf.trainable_variables())
-    assert script.count_parameters(settings, vocab_size=40) == expected
-
-
-@pytest.mark.parametrize(
-    'characters, words', [(999, 'by heart'), (1000, 'it fits'), (100_000, 'larger rnn_size')]
-)
-def test_a_model_that_does_not_go_with_the_text_is_told(characters, words):
-    assert words in script.describe_size(1000, characters)
-
-
-@pytest.mark.parametrize(
-    'characters, max_iterations, words',
-    [
-        (100_000, 0, 'Run: 19 iterations of 100 x 50 characters; they are few: try a smaller'),
-        (5_010_000, 0, 'Run: 1,001 iterations of 100 x 50 characters'),
-        (5_010_000, 10, 'Run: 10 iterations of 100 x 50 characters'),
-    ],
-)
-def test_how_long_a_run_is_is_told(settings, characters, max_iterations, words):
-    settings.epochs, settings.max_iterations = 1, max_iterations
-    said = script.describe_run(settings, characters)
-    assert said.startswith(words)
-    assert ('few' in said) == ('few' in words)
-
-
-def test_sessions_use_one_thread_per_operation_and_grow_on_a_gpu():
-    config = script.session_config(1)
-    assert config.intra_op_parallelism_threads == 1
-    assert config.inter_op_parallelism_threads >= 1
-    assert config.gpu_options.allow_growth
-    assert config.allow_soft_placement
-
-
 def test_the_plot_shows_each_iteration_a_smoothed_curve_and_the_held_out_loss():
     figure = matplotlib.figure.Figure()
     losses = [3 / math.sqrt(i) for i in range(1, 301)]
@@ -117,67 +80,35 @@ def test_the_plot_shows_each_iteration_a_smoothed_curve_and_the_held_out_loss():
     assert len(axes.get_legend().get_texts()) == 3
 
 
-def test_the_graph_is_final_before_training_and_nothing_is_added_to_it(
-    settings, short_text, monkeypatch
-):
-    sizes = []
-
-    def watched(steps, session, *arguments):
-        assert session.graph.finalized
-        sizes.append(len(session.graph.get_operations()))
-        progress = follow(steps, session, *arguments)
-        sizes.append(len(session.graph.get_operations()))
-        return progress
-
-    follow = script.follow
-    monkeypatch.setattr(script, 'follow', watched)
-    settings.text_file, settings.max_iterations = str(short_text), 20
-    settings.rnn_size, settings.training_seq_len, settings.eval_every = 8, 10, 5
-    monkeypatch.setenv('MPLBACKEND', 'Agg')
-    script.train(settings, script.ALONE)
-    assert sizes[0] == sizes[1] > 100
-
-
-def test_a_step_is_taken_at_the_rate_of_the_schedule(settings, short_text, monkeypatch):
-    monkeypatch.setattr(script, 'learning_rate_at', lambda *_: 0.0)
+@pytest.fixture
+def short(settings, short_text, monkeypatch):
+    """The settings of a run that trains in this process in a second or two."""
     monkeypatch.setenv('MPLBACKEND', 'Agg')
     settings.text_file, settings.max_iterations = str(short_text), 40
     settings.rnn_size, settings.training_seq_len = 8, 10
-    script.train(settings, script.ALONE)
-    with open(f'{settings.temp_dir}/history.json') as file:
-        losses = json.load(file)['losses']
-    assert min(losses) > math.log(40) - 0.1
+    return settings
 
 
-@pytest.mark.parametrize(
-    'backend, told',
-    [('module://not.installed', 'Final held-out loss'), ('junk', 'The plot was not drawn')],
-)
-def test_a_backend_of_matplotlib_that_is_not_there_takes_nothing_but_the_window(
-    tmp_path, short_text, backend, told
-):
-    arguments = (*SMALL, f'--text_file={short_text}', '--max_iterations=20')
-    status, output, errors = run_script(*arguments, cwd=tmp_path, MPLBACKEND=backend)
-    assert (status, errors) == (0, '')
-    assert told in output
-    assert (tmp_path / 'temp' / 'loss.png').exists() == (backend != 'junk')
-    assert ('The plot is' in output) == (backend != 'junk')
+def test_the_graph_is_final_before_training_and_nothing_is_added_to_it(short, monkeypatch):
+    sizes = []
+
+    def save(run, session, *arguments, **more):
+        assert session.graph.finalized
+        sizes.append(len(session.graph.get_operations()))
+        return real_save(run, session, *arguments, **more)
+
+    real_save = saving.Run.save
+    monkeypatch.setattr(saving.Run, 'save', save)
+    short.max_iterations, short.save_every, short.eval_every = 20, 5, 4
+    script.train(short, running.Stop())
+    assert len(sizes) == 4 and len(set(sizes)) == 1 and sizes[0] > 100
 
 
-def test_the_plot_is_opened_in_a_window_where_there_is_a_display(tmp_path, short_text):
-    (tmp_path / 'window.py').write_text(
-        'from matplotlib.backends.backend_agg import FigureCanvas\n'
-        'from matplotlib.backend_bases import FigureManagerBase as FigureManager\n'
-        'import matplotlib._pylab_helpers as open_figures\n'
-        'def show(*_, **__):\n'
-        '    (manager,) = open_figures.Gcf.get_all_fig_managers()\n'
-        '    print("WINDOW", manager.canvas.figure.axes[0].get_title())\n'
-    )
-    arguments = (*SMALL, f'--text_file={short_text}', '--max_iterations=20')
-    more = {'MPLBACKEND': 'module://window', 'PYTHONPATH': str(tmp_path)}
-    status, output, errors = run_script(*arguments, cwd=tmp_path, **more)
-    assert (status, errors) == (0, '')
-    assert output.endswith('WINDOW Sequence to Sequence Loss\n')
+def test_a_step_is_taken_at_the_rate_of_the_schedule(short, monkeypatch):
+    monkeypatch.setattr(script, 'learning_rate_at', lambda *_: 0.0)
+    run, status = script.train(short, running.Stop())
+    assert (len(run.losses), status) == (40, 0)
+    assert min(run.losses) > math.log(40) - 0.1
 
 
 @pytest.fixture(scope='module')
@@ -189,6 +120,10 @@ def short_run(tmp_path_factory, works):
     status, output, errors = run_script(*SMALL, *arguments, cwd=folder)
     assert (status, errors) == (0, '')
     return folder, output
+
+
+def test_a_finished_run_names_the_command_that_lets_its_model_write(short_run):
+    assert short_run[1].endswith('\nTo let it write: python -m tools.sample --temp_dir=temp\n')
 
 
 def test_a_run_prints_the_lines_of_the_recipe(short_run):
@@ -310,11 +245,17 @@ def test_the_averages_follow_the_weights_slower_the_longer_the_run(settings):
     settings.rnn_size, settings.batch_size, settings.training_seq_len = 4, 2, 5
     ids = np.random.RandomState(0).randint(9, size=(2, 6))
     with tf.Graph().as_default(), tf.Session() as session:
-        model, _ = script.build_models(settings, 9, script.ALONE)
+        model, _ = script.build_models(settings, 9)
         session.run(tf.global_variables_initializer())
         expected = session.run(model.W)
+        feed = {
+            model.x_data: ids[:, :-1],
+            model.y_output: ids[:, 1:],
+            model.initial_state: model.zero_state(2),
+            model.learning_rate: 0.1,
+        }
         for step in range(1, 31):
-            script.train_step(session, model, ids[:, :-1], ids[:, 1:], model.zero_state(2), 0.1)
+            session.run(model.train_op, feed)
             decay = min(settings.average_decay, (1 + step) / (10 + step))
             expected = decay * expected + (1 - decay) * session.run(model.W)
         np.testing.assert_allclose(session.run(model.averages.average(model.W)), expected, 1e-5)

@@ -2,22 +2,35 @@
 
 import os
 import sys
+import types
+
+from backstage import running, tf, workers
+from backstage.settings import UserError
 
 import numpy as np
 import pytest
 from conftest import script
 
 
-def worker(number, count):
-    workers = script.Workers()
-    workers.number, workers.count = number, count
-    return workers
+@pytest.fixture
+def be(monkeypatch):
+    """Let this process take itself for one of several workers on a host."""
+
+    def be_worker(rank, count):
+        of_all = {'size': count, 'local_size': count, 'rank': rank, 'local_rank': rank}
+        functions = {name: lambda value=value: value for name, value in of_all.items()}
+        monkeypatch.setattr(workers, 'horovod', types.SimpleNamespace(**functions))
+
+    return be_worker
 
 
-def test_the_shares_of_all_workers_together_are_the_batch():
+def test_the_shares_of_all_workers_together_are_the_batch(be):
     ids = np.random.RandomState(0).randint(40, size=1000)
     whole = script.read_batch(ids, 6, 10, 3, 2)
-    shares = [script.read_batch(ids, 6, 10, 3, 2, worker(k, 3).rows(6)) for k in range(3)]
+    shares = []
+    for rank in range(3):
+        be(rank, 3)
+        shares.append(script.read_batch(ids, 6, 10, 3, 2, workers.rows(6)))
     for part, expected in zip(zip(*shares), whole):
         np.testing.assert_array_equal(np.concatenate(part), expected)
 
@@ -30,13 +43,14 @@ class WatchedText(np.ndarray):
         return np.asarray(self)[places]
 
 
-def test_a_worker_reads_its_own_part_of_the_text_and_no_more():
+def test_a_worker_reads_its_own_part_of_the_text_and_no_more(be):
     parts = []
-    for number in range(3):
+    for rank in range(3):
+        be(rank, 3)
         ids = np.arange(2000).view(WatchedText)
         ids.read = set()
         for batch in range(script.batches_per_epoch(len(ids), 6, 10)):
-            script.read_batch(ids, 6, 10, 3, batch, worker(number, 3).rows(6))
+            script.read_batch(ids, 6, 10, 3, batch, workers.rows(6))
         parts.append(ids.read)
     for part, following in zip(parts, parts[1:]):
         assert len(part) == max(part) - min(part) + 1 == 2 * 330 + 1
@@ -44,10 +58,38 @@ def test_a_worker_reads_its_own_part_of_the_text_and_no_more():
 
 
 def test_a_worker_alone_has_all_and_shares_with_nobody():
-    assert script.ALONE.is_first_on_host()
-    assert list(range(100))[script.ALONE.rows(100)] == list(range(100))
-    assert script.ALONE.mean([1.0, 2.0]) == script.ALONE.told([1.0, 2.0]) == [1.0, 2.0]
-    assert script.ALONE.gathered(1.0) == [1.0]
+    assert (workers.count(), workers.count_on_host(), workers.is_first()) == (1, 1, True)
+    assert list(range(100))[workers.rows(100)] == list(range(100))
+    assert workers.mean([1.0, 2.0]) == workers.broadcast([1.0, 2.0]) == [1.0, 2.0]
+    assert workers.gather(1.0) == [1.0]
+    assert [workers.any_of(one) for one in (False, True)] == [False, True]
+    assert workers.once_per_host(divmod, 7, 2) == (3, 1)
+    with tf.Graph().as_default(), tf.Session() as session:
+        variable = tf.get_variable('variable', [], initializer=tf.ones_initializer())
+        session.run(variable.initializer)
+        session.run(workers.copy_of_first([variable]))
+        assert session.run(variable) == 1
+
+
+def test_the_first_worker_alone_prints(be, capsys):
+    for rank in range(3):
+        be(rank, 3)
+        with workers.together():
+            print(f'worker {rank}')
+        print(f'after {rank}')
+    assert capsys.readouterr().out == 'worker 0\nafter 0\nafter 1\nafter 2\n'
+
+
+@pytest.mark.parametrize('kind', [tf.errors.UnknownError, tf.errors.AbortedError])
+def test_what_tensorflow_says_is_the_end_of_another_only_if_there_is_one(be, kind):
+    with pytest.raises(kind), workers.together():
+        raise kind(None, None, 'so')
+    for rank in range(2):
+        be(rank, 2)
+        with pytest.raises(UserError, match='another worker has ended'), workers.together():
+            raise kind(None, None, 'so')
+        with pytest.raises(UserError, match='mine'), workers.together():
+            raise UserError('mine')
 
 
 @pytest.mark.skipif(not hasattr(os, 'sched_setaffinity'), reason='only Linux keeps to cores')
@@ -55,8 +97,8 @@ def test_workers_keep_to_cores_of_their_own_as_far_as_there_are_enough():
     cores = os.sched_getaffinity(0)
     taken = []
     for count in 2, 1000:
-        for number in range(2):
-            script.keep_to_cores(number, count)
+        for rank in range(2):
+            workers.keep_to_cores(rank, count)
             taken.append(os.sched_getaffinity(0))
             os.sched_setaffinity(0, cores)
     half = max(1, len(cores) // 2)
@@ -65,25 +107,32 @@ def test_workers_keep_to_cores_of_their_own_as_far_as_there_are_enough():
 
 
 def test_each_worker_has_a_gpu_of_its_own_of_those_that_are_allowed():
-    assert [script.gpu_of(k, 2, None) for k in range(2)] == ['0', '1']
-    assert [script.gpu_of(k, 2, '5,3,4') for k in range(2)] == ['5', '3']
-    assert [script.gpu_of(k, 2, none) for k in range(2) for none in ('', '-1')] == ['', '-1'] * 2
-    with pytest.raises(script.UserError, match='is 5, and 2 workers need as many GPUs'):
-        script.gpu_of(0, 2, '5')
+    assert [workers.gpu_of(k, 2, None) for k in range(2)] == ['0', '1']
+    assert [workers.gpu_of(k, 2, '5,3,4') for k in range(2)] == ['5', '3']
+    assert [workers.gpu_of(k, 2, none) for k in range(2) for none in ('', '-1')] == ['', '-1'] * 2
+    with pytest.raises(UserError, match='is 5, and 2 workers need as many GPUs'):
+        workers.gpu_of(0, 2, '5')
 
 
 @pytest.mark.parametrize('name', ['HOROVOD_SIZE', 'OMPI_COMM_WORLD_SIZE', 'PMI_SIZE'])
 @pytest.mark.parametrize('size', ['', '1'])
 def test_one_worker_is_alone_whoever_starts_it(monkeypatch, name, size):
     monkeypatch.setenv(name, size)
-    assert script.join_workers() is script.ALONE
+    monkeypatch.setitem(sys.modules, 'horovod', None)  # it is not even looked for
+    monkeypatch.delenv('CUDA_VISIBLE_DEVICES', raising=False)
+    cores = os.sched_getaffinity(0) if hasattr(os, 'sched_getaffinity') else None
+    workers.join(7)
+    assert workers.count() == 1
+    assert 'CUDA_VISIBLE_DEVICES' not in os.environ
+    assert cores is None or os.sched_getaffinity(0) == cores
 
 
-def test_without_horovod_there_is_one_sentence(monkeypatch, capsys, tmp_path):
-    monkeypatch.setenv('HOROVOD_SIZE', '2')
+@pytest.mark.parametrize('name', ['HOROVOD_SIZE', 'OMPI_COMM_WORLD_SIZE', 'PMI_SIZE'])
+def test_without_horovod_there_is_one_sentence(name, monkeypatch, capsys, tmp_path):
+    monkeypatch.setenv(name, '2')
     monkeypatch.setitem(sys.modules, 'horovod', None)
     monkeypatch.chdir(tmp_path)
-    assert script.main([]) == 2
+    assert running.run(script.main, ['--text_file=nowhere.txt']) == 2
     errors = capsys.readouterr().err
     assert 'Horovod cannot be used' in errors
     assert 'make horovod installs it.' in errors

@@ -13,25 +13,26 @@ import time
 import numpy as np
 import psutil
 import pytest
-from conftest import SCRIPT, content, run_script, start_script
+from conftest import ROOT, SCRIPT, content, run_script, start_script
 
 HOROVODRUN = pathlib.Path(sys.executable).with_name('horovodrun')
 ARGUMENTS = (
     *('--text_file=short.txt', '--rnn_size=16', '--embedding_size=8', '--training_seq_len=10'),
     *('--batch_size=12', '--max_iterations=200', '--save_every=50', '--eval_every=80'),
 )
+TWO_HOSTS = 'localhost:1,127.0.0.1:1'  # two names of this machine stand for two
 
 
-def start(*arguments, cwd, count=2, hosts=None):
+def start(*arguments, cwd, count=2, hosts=None, program=(str(SCRIPT),)):
     """Start workers as a user would, with a folder of their own for what they print."""
     return subprocess.Popen(
         [
             *(str(HOROVODRUN), '-np', str(count), '-H', hosts or f'localhost:{count}'),
             *('--output-filename', 'logs'),
-            *(sys.executable, str(SCRIPT), *arguments),
+            *(sys.executable, *program, *arguments),
         ],
         cwd=str(cwd),
-        env={**os.environ, 'MPLBACKEND': 'Agg'},
+        env={**os.environ, 'MPLBACKEND': 'Agg', 'PYTHONPATH': str(ROOT)},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -79,9 +80,9 @@ def wait_for_save(folder):
         time.sleep(0.05)
 
 
-def worker(number):
-    """Return the process of the worker with this number."""
-    for process in psutil.process_iter():
+def worker(started, number):
+    """Return the process of the worker with this number, of those that `start` started."""
+    for process in psutil.Process(started.pid).children(recursive=True):  # and of no other run
         try:
             environment, (python, *_) = process.environ(), process.cmdline()
         except (psutil.Error, ValueError):
@@ -154,7 +155,7 @@ def test_a_worker_that_is_killed_ends_the_run_which_can_go_on_to_the_same_end(fo
     process = start(*ARGUMENTS, cwd=folder)
     wait_for_save(folder)
     began = time.time()
-    worker(number).kill()
+    worker(process, number).kill()
     status, output = end(process)
     assert status != 0
     assert time.time() - began < 60
@@ -168,7 +169,7 @@ def test_a_worker_that_hangs_ends_the_run(folder, monkeypatch):
     monkeypatch.setenv('HOROVOD_GLOO_TIMEOUT_SECONDS', '5')
     process = start(*ARGUMENTS, cwd=folder)
     wait_for_save(folder)
-    worker(1).suspend()
+    worker(process, 1).suspend()
     status, output = end(process)
     assert status != 0
     assert 'another worker has ended' in output
@@ -180,7 +181,7 @@ def test_a_signal_to_any_worker_saves_and_stops_them_all_after_the_same_iteratio
 ):
     process = start(*ARGUMENTS, cwd=folder)
     wait_for_save(folder)
-    worker(number).send_signal(signal.SIGTERM)
+    worker(process, number).send_signal(signal.SIGTERM)
     end(process)
     (iteration,) = re.findall(r'Stopped after iteration (\d+)', printed(folder, 0))
     assert (folder / 'temp' / f'model-{iteration}.index').exists()
@@ -206,8 +207,7 @@ def test_a_run_goes_on_with_another_number_of_workers_to_the_same_end(folder, al
 
 
 def test_each_host_prepares_its_text_for_its_own_workers(folder, alone):
-    hosts = 'localhost:1,127.0.0.1:1'  # two names of this machine stand for two
-    status, output = run(*ARGUMENTS, cwd=folder, hosts=hosts)
+    status, output = run(*ARGUMENTS, cwd=folder, hosts=TWO_HOSTS)
     assert status == 0, output
     assert_same_to_rounding(alone, folder)
 
@@ -219,7 +219,89 @@ def test_a_batch_that_cannot_be_shared_is_refused(folder):
     assert 'Traceback' not in printed(folder, 0, 'stderr') + printed(folder, 1, 'stderr')
 
 
-def test_only_training_is_for_several_workers(two):
-    status, output = run('--sample', '--prime_text=so', cwd=two)
+def test_a_mistake_that_the_first_worker_finds_ends_them_all_with_its_sentence(folder):
+    status, output = run(*ARGUMENTS, '--text_file=nowhere.txt', cwd=folder)
     assert status != 0
-    assert 'Give sample without horovodrun' in output
+    assert 'nowhere.txt cannot be read: No such file or directory' in output
+    assert 'Traceback' not in printed(folder, 0, 'stderr') + printed(folder, 1, 'stderr')
+
+
+def test_a_run_that_has_ended_is_so_for_all_workers(two, tmp_path):
+    (tmp_path / 'short.txt').write_bytes((two / 'short.txt').read_bytes())
+    before = content(two / 'temp')
+    status, output = run(*ARGUMENTS, f'--temp_dir={two}/temp', cwd=tmp_path)
+    assert status == 0, output
+    assert 'This run ended after 200 iterations' in printed(tmp_path, 0)
+    assert content(two / 'temp') == before
+
+
+def test_only_training_is_for_several_workers(two):
+    status, output = run('--prime_text=so', cwd=two, program=('-m', 'tools.sample'))
+    assert status != 0
+    assert 'only training is shared among workers. Start this without horovodrun.' in output
+
+
+PROBE = """
+import json
+from backstage import machine, tf, workers
+from backstage.settings import UserError
+
+workers.join(6)
+rank = workers.horovod.rank()
+calls = []
+told = {
+    'count': workers.count(),
+    'is_first': workers.is_first(),
+    'rows': list(range(6))[workers.rows(6)],
+    'broadcast': workers.broadcast({'from': rank}),
+    'gather': workers.gather([rank, 'so']),
+    'any_of': [workers.any_of(one) for one in (False, rank == 2, True, rank == 0, False)],
+}
+try:
+    told['once_per_host'] = workers.once_per_host(lambda x: calls.append(x) or 'the text', 7)
+except UserError as error:
+    told['once_per_host'] = str(error)
+told['calls'] = calls
+with tf.Graph().as_default():
+    own = [tf.constant(1.0 + rank), tf.constant([rank, 0.0])]
+    means = workers.mean(own)
+    weight = tf.get_variable('weight', [], initializer=tf.constant_initializer(7 + rank))
+    copy = workers.copy_of_first(tf.global_variables())
+    with tf.Session(config=machine.session_config(1, 'cpu')) as session:
+        session.run(tf.global_variables_initializer())
+        told['mean'] = [value.tolist() for value in session.run(means)]
+        session.run(copy)
+        told['weight'] = float(session.run(weight))
+with open(f'told-{rank}.json', 'w') as file:
+    json.dump(told, file)
+"""
+
+
+def told(folder, count, probe=PROBE, **more):
+    """Return what each of so many workers was told by the others, as a program asks them."""
+    status, output = run(cwd=folder, count=count, program=('-c', probe), **more)
+    assert status == 0, output
+    return [json.loads((folder / f'told-{rank}.json').read_text()) for rank in range(count)]
+
+
+def test_workers_share_what_the_functions_of_their_room_promise(tmp_path):
+    for rank, of_one in enumerate(told(tmp_path, 3)):
+        assert of_one == {
+            'count': 3,
+            'is_first': rank == 0,
+            'rows': [2 * rank, 2 * rank + 1],
+            'broadcast': {'from': 0},
+            'gather': [[0, 'so'], [1, 'so'], [2, 'so']],
+            'any_of': [False, True, True, True, False],
+            'once_per_host': 'the text',
+            'calls': [7] if rank == 0 else [],
+            'mean': [2.0, [1.0, 0.0]],
+            'weight': 7.0,
+        }
+
+
+def test_a_text_that_differs_from_host_to_host_is_refused(tmp_path):
+    probe = PROBE.replace("'the text'", 'rank')
+    one, other = told(tmp_path, 2, probe, hosts=TWO_HOSTS)
+    assert (one['once_per_host'], one['calls'], other['calls']) == (0, [7], [7])
+    assert 'the text is not the same on all hosts' in other['once_per_host']

@@ -1,22 +1,15 @@
 """Draw the three layers, unrolled over time: docs/stack.png.
 
-python docs/draw_stack.py
+python benchmarks/draw_stack.py
 """
 
-import pathlib
-import sys
-
+from benchmark import DOCS, script
 from matplotlib.patches import FancyBboxPatch
-
-DOCS = pathlib.Path(__file__).resolve().parent
-sys.path.insert(0, str(DOCS.parent))
-
-import stacked_lstm_shakespeare as script  # noqa: E402
 
 READ, NEXT = 'thou', 'hou '
 LEVELS = ['x_data', 'embedding_mat', 'cell 0', 'cell 1', 'cell 2', 'W, b', 'y_output']
 HEIGHTS = [0, 1.1, 2.4, 3.9, 5.4, 6.7, 7.8]
-BLUE, GREY, RED = script.COLORS[0], '#666666', script.COLORS[1]
+BLUE, GREY, RED = script.pictures.COLORS[0], '#666666', script.pictures.COLORS[1]
 
 
 def box(axes, x, y, text, color):
@@ -66,4 +59,4 @@ def draw_on(figure):
 
 
 if __name__ == '__main__':
-    script.save_picture(str(DOCS / 'stack.png'), draw_on, (8.5, 7))
+    script.pictures.save(str(DOCS / 'stack.png'), draw_on, size=(8.5, 7))

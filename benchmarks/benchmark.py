@@ -1,7 +1,7 @@
 """Measure the script against the recipe that it goes back to, and against the machine.
 
-    python docs/benchmark.py             the quick form: docs/benchmark-quick.md, two minutes
-    python docs/benchmark.py long        all of it: docs/benchmark.md and two pictures, an hour
+    python benchmarks/benchmark.py         the quick form: docs/benchmark-quick.md, two minutes
+    python benchmarks/benchmark.py long    all of it: docs/benchmark.md and two pictures, an hour
 
 All compared figures are medians of repetitions that take turns on the same cores. Each graph
 lives in a process of its own, since TensorFlow's thread settings hold for a whole process.
@@ -9,6 +9,7 @@ lives in a process of its own, since TensorFlow's thread settings hold for a who
 
 import contextlib
 import datetime
+import functools
 import itertools
 import json
 import math
@@ -23,50 +24,60 @@ import sys
 import tempfile
 import time
 
-DOCS = pathlib.Path(__file__).resolve().parent
-SCRIPT = DOCS.parent / 'stacked_lstm_shakespeare.py'
-sys.path.insert(0, str(DOCS.parent))
-
-import recipe  # noqa: E402
-from matplotlib.backends.backend_agg import FigureCanvasAgg  # noqa: E402
-from matplotlib.figure import Figure  # noqa: E402
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+DOCS, SCRIPT = ROOT / 'docs', ROOT / 'stacked_lstm_shakespeare.py'
+DATA_DIR = f'--data_dir={ROOT / "data"}'
+sys.path.insert(0, str(ROOT))
 
 import stacked_lstm_shakespeare as script  # noqa: E402
+from backstage import machine, pictures, saving, sources, tf  # noqa: E402
+from backstage.board import Board  # noqa: E402
+from backstage.settings import read_settings  # noqa: E402
 
-np, tf = script.np, script.tf
+import numpy as np  # noqa: E402
+import recipe  # noqa: E402
+
 MB = 1e6
+DRAWN = 1000  # characters in each step of those that draw
+IX2VOCAB = [script.UNKNOWN, *script.CHARACTERS]
+VOCAB_SIZE = len(IX2VOCAB)
 
 
-# ---------------------------------------------------------------------------------------------
-# What is measured, each in a process of its own
-# ---------------------------------------------------------------------------------------------
+def parse(*arguments):
+    """Return the settings of the script with these changes, and with the data of this folder."""
+    return read_settings(vars(script), [DATA_DIR, *arguments])
+
+
+# --- What is measured, each in a process of its own -----------------------------------------------
 
 
 def prepared_text(folder, *arguments):
     """Return the settings, and the ids and the split of the text, with all files in `folder`."""
-    settings = script.read_settings(
-        [f'--data_dir={DOCS.parent / "data"}', f'--temp_dir={folder}', *arguments]
-    )
+    settings = parse(f'--temp_dir={folder}', *arguments)
     with contextlib.redirect_stdout(sys.stderr):
-        path, ix2vocab = script.prepare_vocab(settings)
-        script.prepare_ids(path, ix2vocab, settings, script.ALONE)
-    return (settings, *script.open_ids(ix2vocab, settings))
+        ix2vocab, split, _ = script.prepare_text(settings)
+    ids = np.memmap(os.path.join(folder, 'text.ids'), script.id_type(ix2vocab), 'r')
+    return settings, ids, split
 
 
 def script_steps(folder, *arguments, config=None):
     """Yield once ready, and then after each training step of the script."""
     settings, ids, split = prepared_text(folder, *arguments)
-    batch_size, training_seq_len = settings.batch_size, settings.training_seq_len
-    num_batches = script.batches_per_epoch(split, batch_size, training_seq_len)
-    model, _ = script.build_models(settings, len(script.CHARACTERS) + 1, script.ALONE)
-    config = config or script.session_config(settings.threads_per_operation)
+    shape = settings.batch_size, settings.training_seq_len
+    num_batches = script.batches_per_epoch(split, *shape)
+    model, _ = script.build_models(settings, VOCAB_SIZE)
+    config = config or machine.session_config(settings.threads_per_operation)
     with tf.Session(config=config) as session:
         session.run(tf.global_variables_initializer())
-        state = model.zero_state(batch_size)
+        state = model.zero_state(shape[0])
         yield
         for number in itertools.cycle(range(num_batches)):
-            x, y = script.read_batch(ids[:split], batch_size, training_seq_len, 0, number)
-            *_, state = script.train_step(session, model, x, y, state, settings.learning_rate)
+            x, y = script.read_batch(ids[:split], *shape, 0, number)
+            feed = {model.x_data: x, model.y_output: y, model.initial_state: state}
+            _, _, state, _ = session.run(  # as script.train does
+                [model.cost, model.gradient_norm, model.final_state, model.train_op],
+                {**feed, model.learning_rate: settings.learning_rate},
+            )
             yield
 
 
@@ -74,8 +85,7 @@ def recipe_steps(folder, *arguments):
     """Yield once ready, and then after each training step of the recipe."""
     settings, ids, split = prepared_text(folder, *arguments)
     shape = settings.batch_size, settings.training_seq_len
-    vocab_size = len(script.CHARACTERS) + 1
-    model = recipe.Recipe(settings.rnn_size, settings.num_layers, *shape, vocab_size)
+    model = recipe.Recipe(settings.rnn_size, settings.num_layers, *shape, VOCAB_SIZE)
     with tf.Session() as session:
         session.run(tf.global_variables_initializer())
         state = session.run(model.initial_state)
@@ -88,7 +98,7 @@ def recipe_steps(folder, *arguments):
 
 def product_steps(*_):
     """Yield once ready, and then after each product of two 2048 x 2048 matrices on all cores."""
-    config = tf.ConfigProto(intra_op_parallelism_threads=script.available_cores())
+    config = tf.ConfigProto(intra_op_parallelism_threads=machine.available_cores())
     config.graph_options.rewrite_options.disable_meta_optimizer = True
     a, b = (tf.Variable(np.random.rand(2048, 2048).astype(np.float32)) for _ in 'ab')
     product = tf.matmul(a, b).op
@@ -99,36 +109,29 @@ def product_steps(*_):
             session.run(product)
 
 
-def default_steps(folder, *arguments):
-    """As `script_steps`, in a session with TensorFlow's default options."""
-    return script_steps(folder, *arguments, config=tf.ConfigProto())
-
-
-DRAWN = 1000  # characters in each step of those that draw
+# The same, in a session with TensorFlow's default options
+default_steps = functools.partial(script_steps, config=tf.ConfigProto())
 
 
 def draw_one(*_, streams=1):
     """Yield once ready, and then after each 1,000 characters that the script draws."""
-    settings = script.read_settings([])
-    _, reader = script.build_models(settings, len(script.CHARACTERS) + 1, script.ALONE)
-    with tf.Session(config=script.session_config(1)) as session:
+    settings = parse()
+    _, sampler = script.build_models(settings, VOCAB_SIZE)
+    with tf.Session(config=machine.session_config()) as session:
         session.run(tf.global_variables_initializer())
         for number in itertools.count():
             yield
             prime = np.ones([streams, 1], np.int32)
-            script.sample_ids(session, reader, prime, DRAWN // streams, 1.0, [1, number])
+            sampler.sample(session, prime, DRAWN // streams, 1.0, [1, number])
 
 
-def draw_hundred(*_):
-    """As `draw_one`, 100 streams at once."""
-    return draw_one(streams=100)
+draw_hundred = functools.partial(draw_one, streams=100)  # at once
 
 
 def recipe_draws(*_):
     """Yield once ready, and then after each 1,000 characters that the recipe draws."""
-    settings = script.read_settings([])
-    vocab_size = len(script.CHARACTERS) + 1
-    model = recipe.Recipe(settings.rnn_size, settings.num_layers, 1, 1, vocab_size)
+    settings = parse()
+    model = recipe.Recipe(settings.rnn_size, settings.num_layers, 1, 1, VOCAB_SIZE)
     random = np.random.RandomState(0)
     with tf.Session() as session:
         session.run(tf.global_variables_initializer())
@@ -137,21 +140,11 @@ def recipe_draws(*_):
             model.draw(session, DRAWN, random)
 
 
-STEPS = {
-    f.__name__: f
-    for f in (
-        *(script_steps, default_steps, recipe_steps, product_steps),
-        *(draw_one, draw_hundred, recipe_draws),
-    )
-}
-
-
 def serve_steps(name, *arguments):
     """Take as many steps as a line of standard input says, and print the seconds they took."""
     with tempfile.TemporaryDirectory() as folder, tf.Graph().as_default():
-        steps = STEPS[name](folder, *arguments)
+        steps = globals()[name](folder, *arguments)
         next(steps)
-        print(0.0, flush=True)
         for line in sys.stdin:
             start = time.perf_counter()
             for _ in range(int(line)):
@@ -160,7 +153,7 @@ def serve_steps(name, *arguments):
             print(time.perf_counter() - start, memory, flush=True)
 
 
-class Worker:
+class Stepper:
     """A process that runs `serve_steps`."""
 
     def __init__(self, name, *arguments):
@@ -175,56 +168,41 @@ class Worker:
             universal_newlines=True,
         )
         self.seconds = []  # per step, of each repetition
-        self.memory = 0  # MB at the most so far
-        self.answer()
-
-    def answer(self):
-        line = self.process.stdout.readline()
-        if not line:
-            raise RuntimeError(f'{" ".join(self.process.args)} ended early')
-        return [float(word) for word in line.split()]
 
     def run(self, steps):
         self.process.stdin.write(f'{steps}\n')
         self.process.stdin.flush()
-        seconds, memory = self.answer()
+        line = self.process.stdout.readline()
+        if not line:
+            raise RuntimeError(f'{" ".join(self.process.args)} ended early')
+        seconds, memory = map(float, line.split())
         self.seconds.append(seconds / steps)
-        self.memory = memory * 1024 / MB
+        self.memory = memory * 1024 / MB  # the most so far
 
     @property
     def median(self):
         return statistics.median(self.seconds)
 
 
-@contextlib.contextmanager
-def workers(*commands):
-    """Start workers and end them."""
-    started = []
-    try:
-        for command in commands:
-            started.append(Worker(*command))
-        yield started
-    finally:
-        for worker in started:
-            worker.process.kill()
-            worker.process.communicate()
-
-
-def take_turns(started, repetitions, seconds):
-    """Let each worker run for about so many seconds, in turn, so many times."""
-    for worker in started:
-        worker.run(3)
-        worker.seconds.clear()
-        worker.run(1)
-    steps = [max(1, round(seconds / worker.seconds.pop())) for worker in started]
+def take_turns(repetitions, *commands, seconds=1.0):
+    """Let a Stepper for each command run for about so many seconds, in turn, so many times."""
+    steppers, steps = [], []
+    for command in commands:
+        stepper = Stepper(*command)
+        stepper.run(3)
+        stepper.run(1)
+        steps.append(max(1, round(seconds / stepper.seconds[-1])))
+        stepper.seconds.clear()
+        steppers.append(stepper)
     for _ in range(repetitions):
-        for worker, number in zip(started, steps):
-            worker.run(number)
+        for stepper, number in zip(steppers, steps):
+            stepper.run(number)
+    for stepper in steppers:
+        stepper.process.communicate()  # it ends with its input
+    return steppers
 
 
-# ---------------------------------------------------------------------------------------------
-# Learning curves
-# ---------------------------------------------------------------------------------------------
+# --- Learning curves ------------------------------------------------------------------------------
 
 
 class RecipeReader:
@@ -232,13 +210,11 @@ class RecipeReader:
 
     x_data, y_output, initial_state, final_state = 'xysf'
 
-    def __init__(self, session, model, num_layers, rnn_size):
+    def __init__(self, session, model):
         self.session, self.model = session, model
-        self.shape = num_layers, 2, rnn_size
 
-    def zero_state(self, streams):
-        num_layers, two, rnn_size = self.shape
-        return np.zeros([num_layers, two, streams, rnn_size], np.float32)
+    def zero_state(self, _):
+        return np.array(self.session.run(self.model.initial_state))
 
     def run(self, _, feed):
         state = [tf.contrib.rnn.LSTMStateTuple(*layer) for layer in feed['s']]
@@ -249,18 +225,23 @@ class RecipeReader:
         return [losses.reshape(feed['x'].shape)], np.array(state)
 
 
+def learn(name, folder, *arguments):
+    """Train the script or the recipe to the end; leave the held-out losses in curve.json."""
+    os.makedirs(folder, exist_ok=True)
+    {'script': learn_script, 'recipe': learn_recipe}[name](folder, *arguments)
+
+
 def learn_recipe(folder):
-    """Train the recipe to its end; write the held-out loss on the way to curve.json."""
+    """Train the recipe; write curve.json on the way."""
     settings, ids, split = prepared_text(folder)
     shape = settings.batch_size, settings.training_seq_len
-    vocab_size = len(script.CHARACTERS) + 1
     tf.set_random_seed(settings.seed)
-    model = recipe.Recipe(settings.rnn_size, settings.num_layers, *shape, vocab_size)
+    model = recipe.Recipe(settings.rnn_size, settings.num_layers, *shape, VOCAB_SIZE)
     config = tf.ConfigProto(inter_op_parallelism_threads=1, intra_op_parallelism_threads=1)
     num_batches = split // (shape[0] * shape[1])
     curve = []
     with tf.Session(config=config) as session:
-        reader = RecipeReader(session, model, settings.num_layers, settings.rnn_size)
+        reader = RecipeReader(session, model)
         session.run(tf.global_variables_initializer())
         batches = recipe.training_batches(ids[:split], *shape, settings.epochs, settings.seed)
         for iteration, (epoch, x, y) in enumerate(batches, start=1):
@@ -268,26 +249,22 @@ def learn_recipe(folder):
                 state = session.run(model.initial_state)
             loss, state = model.train_step(session, x, y, state)
             if iteration % 500 == 0 or iteration == settings.epochs * num_batches:
-                (held_out,) = script.measure(
-                    reader, reader, ['losses'], ids, split, *shape, script.ALONE
-                )
+                (held_out,) = script.measure(reader, reader, ['losses'], ids, split, *shape)
                 curve.append((iteration, held_out))
                 print(f'Iteration: {iteration}, Epoch: {epoch}, Loss: {loss:.2f}, {held_out:.4f}')
                 pathlib.Path(folder, 'curve.json').write_text(json.dumps(curve))
 
 
 def learn_script(folder, *arguments):
-    """Train with the script, as a user does; leave the held-out losses in curve.json."""
-    command = [sys.executable, SCRIPT, f'--data_dir={DOCS.parent / "data"}', f'--temp_dir={folder}']
+    """Train with the script, as a user does."""
+    command = [sys.executable, SCRIPT, DATA_DIR, f'--temp_dir={folder}']
     command += ['--save_every=100', '--eval_every=100000', '--log_every=500', *arguments]
     subprocess.run(command, check=True, env={**os.environ, 'MPLBACKEND': 'Agg'})
     history = json.loads(pathlib.Path(folder, 'history.json').read_text())
     pathlib.Path(folder, 'curve.json').write_text(json.dumps(history['held_out_losses']))
 
 
-# ---------------------------------------------------------------------------------------------
-# One row of the table after the other
-# ---------------------------------------------------------------------------------------------
+# --- One row of the table after the other ---------------------------------------------------------
 
 
 def multiplications(settings):
@@ -297,17 +274,15 @@ def multiplications(settings):
     """
     n = settings.rnn_size
     widths = [settings.embedding_size, *[n] * (settings.num_layers - 1)]
-    weights = sum((width + n) * 4 * n for width in widths) + n * (len(script.CHARACTERS) + 1)
+    weights = sum((width + n) * 4 * n for width in widths) + n * VOCAB_SIZE
     return 6 * weights * settings.batch_size * settings.training_seq_len
 
 
 def measure_training(repetitions):
     """Return rows on the training step, the seconds per step, and the machine's own rate."""
-    settings = script.read_settings([])
-    with workers(['script_steps'], ['recipe_steps'], ['product_steps']) as started:
-        take_turns(started, repetitions, seconds=1.0)
-        ours, theirs, product = (worker.median for worker in started)
-        memory = started[1].memory
+    settings = parse()
+    steppers = take_turns(repetitions, ['script_steps'], ['recipe_steps'], ['product_steps'])
+    ours, theirs, product = (stepper.median for stepper in steppers)
     rate = 2 * 2048**3 / product
     characters = settings.batch_size * settings.training_seq_len
     share = multiplications(settings) / ours / rate
@@ -317,14 +292,13 @@ def measure_training(repetitions):
         ('the same, as arithmetic, GFLOP/s', f'{multiplications(settings) / ours / 1e9:.0f}',
          f'{rate / 1e9:.0f}, a 2048 x 2048 product', f'{share:.0%}', 'at least 70 %'),
     ]  # fmt: skip
-    return rows, ours, theirs, memory
+    return rows, ours, theirs, steppers[1].memory
 
 
 def measure_generating(repetitions):
     """Return rows on drawing text."""
-    with workers(['draw_one'], ['recipe_draws'], ['draw_hundred']) as started:
-        take_turns(started, repetitions, seconds=1.0)
-        one, calls, hundred = (DRAWN / worker.median for worker in started)
+    steppers = take_turns(repetitions, ['draw_one'], ['recipe_draws'], ['draw_hundred'])
+    one, calls, hundred = (DRAWN / stepper.median for stepper in steppers)
     return [
         ('generating one stream, characters per second', f'{one:,.0f}',
          f'{calls:,.0f}, one session call each', f'{one / calls:.1f} x', 'at least 8 x and 8,000'),
@@ -337,8 +311,7 @@ def measure_start(repetitions):
     """Return a row on the time from launch to the first iteration, and the script's memory, MB."""
     import_only = [sys.executable, '-c', 'import tensorflow']
     seconds, memory = {'import': [], 'script': []}, 0
-    command = [sys.executable, '-u', SCRIPT, f'--data_dir={DOCS.parent / "data"}']
-    command += ['--log_every=1', '--max_iterations=20']
+    command = [sys.executable, '-u', SCRIPT, DATA_DIR, '--log_every=1', '--max_iterations=20']
     for _ in range(repetitions):
         start = time.perf_counter()
         subprocess.run(import_only, check=True, stderr=subprocess.DEVNULL)
@@ -378,7 +351,8 @@ def prepare(path, clean_text):
 def write_large(folder, megabytes):
     """Write the works again and again, so many MB; return the path."""
     path = os.path.join(folder, f'{megabytes}.txt')
-    works = (DOCS.parent / 'data' / 'shakespeare.txt').read_bytes()
+    with contextlib.redirect_stdout(sys.stderr):
+        works = pathlib.Path(sources.find_text(parse())).read_bytes()
     left = int(megabytes * MB)
     with open(path, 'wb') as file:
         while left > 0:
@@ -411,37 +385,30 @@ def measure_preparing(megabytes):
 
 def measure_intervals(step_seconds):
     """Return rows on what is shown and saved at the default intervals, as shares of the time."""
-    with tempfile.TemporaryDirectory() as folder, tf.Graph().as_default():
+    with tempfile.TemporaryDirectory() as folder, tf.Graph().as_default() as graph:
         settings, ids, split = prepared_text(folder)
-        model, reader = script.build_models(settings, len(script.CHARACTERS) + 1, script.ALONE)
-        board = script.Board(tf.trainable_variables())
-        initialize = tf.global_variables_initializer()
+        model, sampler = script.build_models(settings, VOCAB_SIZE)
+        run = saving.Run(settings, model)
         shape = settings.batch_size, settings.training_seq_len
         iterations = settings.epochs * script.batches_per_epoch(split, *shape)
-        progress = script.Progress(
-            [2.0] * iterations, [(iterations, 2.0)], model.zero_state(shape[0])
-        )
-        step = script.Step(
-            iterations, settings.epochs, 1, 0.01, 2.0, 1.0, 2.0, progress.state, False
-        )
-        ix2vocab = [script.UNKNOWN, *script.CHARACTERS]
+        run.losses, run.held_out_losses = [2.0] * iterations, [(iterations, 2.0)]
+        state = model.zero_state(shape[0])
         texts = ['x' * settings.sample_length] * len(settings.prime_texts)
         # How often each is done in a run. A checkpoint is also written at its end.
         logs, rounds = iterations // settings.log_every, iterations // settings.eval_every
         saves = iterations // settings.save_every + 1
-        with tf.Session(config=script.session_config(1)) as session:
-            session.run(initialize)
-            board.open(session, settings, 0)
+        with tf.Session(config=machine.session_config()) as session:
+            session.run(run.initialize)
+            board = Board(settings, graph, 0)
             work = {
                 'held-out losses': (saves, lambda: script.measure(
-                    session, reader, [reader.losses], ids, split, *shape, script.ALONE)),
-                'checkpoints and plots': (saves, lambda: script.save_run(
-                    session, model, folder, progress)),
+                    session, sampler, [sampler.losses], ids, split, *shape)),
+                'checkpoints': (saves, lambda: run.save(session, state, is_end=True)),
                 'samples': (rounds, lambda: script.sample_texts(
-                    session, reader, ix2vocab, 1, settings.sample_length, settings)),
-                'scalars': (logs, lambda: board.add_step(step, shape[0] * shape[1])),
-                'texts': (rounds, lambda: board.add_texts('samples', texts, 1)),
-                'histograms': (saves, lambda: board.add_weights(1)),
+                    session, sampler, IX2VOCAB, 1, settings)),
+                'scalars': (logs, lambda: board.add_step(iterations, 2.0, 1.0, 0.01)),
+                'texts': (rounds, lambda: board.add_texts(1, 'samples', texts)),
+                'histograms': (saves, lambda: board.add_held_out(1, 2.0, session)),
             }  # fmt: skip
             seconds = {}
             for name, (times, function) in work.items():
@@ -451,7 +418,7 @@ def measure_intervals(step_seconds):
                 for _ in range(repetitions):
                     function()
                 seconds[name] = times * (time.perf_counter() - start) / repetitions
-            board.writer.close()
+            board.close()
     training = iterations * step_seconds
     total = sum(seconds.values())
     watching = seconds['scalars'] + seconds['texts'] + seconds['histograms']
@@ -493,14 +460,12 @@ def about_machine():
     """Return what has to be known of the machine, as Markdown."""
     model = re.findall(r'model name\s*: (.*)', pathlib.Path('/proc/cpuinfo').read_text())[0]
     return (
-        f'{model}, {script.available_cores()} cores, Python {platform.python_version()}, '
+        f'{model}, {machine.available_cores()} cores, Python {platform.python_version()}, '
         f'TensorFlow {tf.__version__}, {datetime.date.today():%Y-%m-%d}.\n'
     )
 
 
-# ---------------------------------------------------------------------------------------------
-# How the cost grows
-# ---------------------------------------------------------------------------------------------
+# --- How the cost grows ---------------------------------------------------------------------------
 
 GROWTH = {
     'rnn_size': (64, 128, 256, 512, 1024),
@@ -512,12 +477,11 @@ SIZES = (1, 10, 100, 1000)  # MB of text
 
 def characters_per_second(name, value):
     """Return the rates of the script's session options and of TensorFlow's, one setting changed."""
-    settings = script.read_settings([f'--{name}={value}'])
-    characters = settings.batch_size * settings.training_seq_len
     argument = f'--{name}={value}'
-    with workers(['script_steps', argument], ['default_steps', argument]) as started:
-        take_turns(started, repetitions=5, seconds=0.7)
-        return [characters / worker.median for worker in started]
+    settings = parse(argument)
+    characters = settings.batch_size * settings.training_seq_len
+    commands = ['script_steps', argument], ['default_steps', argument]
+    return [characters / stepper.median for stepper in take_turns(5, *commands, seconds=0.7)]
 
 
 def measure_growth():
@@ -535,24 +499,21 @@ def measure_growth():
     return growth
 
 
-def draw_growth(growth):
-    figure = Figure(figsize=(10, 6.5), dpi=100, constrained_layout=True)
+def draw_growth(figure, growth):
+    blue, red, *_ = pictures.COLORS
     for axes, (name, rates) in zip(figure.subplots(2, 2).flat, growth.items()):
         ours, default = zip(*rates.values())
-        axes.loglog(list(rates), ours, 'o-', color='#0072b2', label='the script')
-        axes.loglog(list(rates), default, 's--', color='#d55e00', label='default session options')
+        axes.loglog(list(rates), ours, 'o-', color=blue, label='the script')
+        axes.loglog(list(rates), default, 's--', color=red, label='default session options')
         axes.set(xlabel=name, ylabel='characters per second')
         axes.set_xticks(list(rates))
         axes.set_xticks([], minor=True)
         axes.set_xticklabels(list(rates))
         axes.grid(alpha=0.3, which='both')
         axes.legend()
-    FigureCanvasAgg(figure).print_png(str(DOCS / 'growth.png'))
 
 
-# ---------------------------------------------------------------------------------------------
-# The two forms of the whole
-# ---------------------------------------------------------------------------------------------
+# --- The two forms of the whole -------------------------------------------------------------------
 
 HEAD = ('what', 'the script', 'against', 'measured', 'target')
 
@@ -582,12 +543,11 @@ def learning_curves(folder):
     return [json.loads((folder / name / 'curve.json').read_text()) for name in ('script', 'recipe')]
 
 
-def draw_learning(ours, theirs, seconds_ours, seconds_theirs):
-    figure = Figure(figsize=(8, 5), dpi=100, constrained_layout=True)
+def draw_learning(figure, ours, theirs, seconds_ours, seconds_theirs):
     axes = figure.add_subplot(1, 1, 1)
     for curve, seconds, color, label in (
-        (ours, seconds_ours, '#0072b2', 'the script'),
-        (theirs, seconds_theirs, '#d55e00', 'the recipe'),
+        (ours, seconds_ours, pictures.COLORS[0], 'the script'),
+        (theirs, seconds_theirs, pictures.COLORS[1], 'the recipe'),
     ):
         iterations, losses = np.transpose(curve)
         axes.plot(iterations * seconds / 60, losses, color=color, label=label)
@@ -595,7 +555,6 @@ def draw_learning(ours, theirs, seconds_ours, seconds_theirs):
     axes.set(xlabel='minutes of training', ylabel='held-out loss, nats', ylim=(1.3, 2.1))
     axes.grid(alpha=0.3)
     axes.legend()
-    FigureCanvasAgg(figure).print_png(str(DOCS / 'learning.png'))
 
 
 def learning_rows(ours, theirs, seconds_ours, seconds_theirs):
@@ -620,12 +579,12 @@ def write_quick():
 
 
 def write_long():
-    curves = learning_curves(DOCS.parent / 'temp' / 'benchmark')
+    curves = learning_curves(ROOT / 'temp' / 'benchmark')
     rows, *seconds = measure_table(repetitions=15, megabytes=1000)
     rows += learning_rows(*curves, *seconds)
-    draw_learning(*curves, *seconds)
+    pictures.save(str(DOCS / 'learning.png'), draw_learning, *curves, *seconds)
     growth = measure_growth()
-    draw_growth(growth)
+    pictures.save(str(DOCS / 'growth.png'), draw_growth, growth, size=(10, 6.5))
     text = f'# Benchmark\n\n`make benchmark`. {about_machine()}\n{as_table(HEAD, rows)}\n'
     text += '![Held-out loss over time](learning.png)\n\n## How the cost grows\n\n'
     text += '![Characters per second over four settings](growth.png)\n\n'
@@ -644,14 +603,9 @@ def write_long():
 
 
 if __name__ == '__main__':
-    tf.compat.v1.logging.set_verbosity(tf.compat.v1.logging.ERROR)
     mode, *rest = sys.argv[1:] or ['quick']
-    if mode == 'steps':
-        serve_steps(*rest)
-    elif mode == 'learn':
-        os.makedirs(rest[1], exist_ok=True)
-        {'recipe': learn_recipe, 'script': learn_script}[rest[0]](*rest[1:])
-    elif mode == 'prepare':
-        prepare(*rest)
-    else:
-        {'quick': write_quick, 'long': write_long}[mode]()
+    modes = {
+        'quick': write_quick, 'long': write_long,
+        'steps': serve_steps, 'learn': learn, 'prepare': prepare,
+    }  # fmt: skip
+    modes[mode](*rest)

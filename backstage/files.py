@@ -1,0 +1,72 @@
+"""Files that are there whole or not at all, and folders that can be written to."""
+
+import contextlib
+import json
+import os
+import socket
+import tempfile
+
+from backstage.settings import UserError
+
+
+def make_folder(path, setting):
+    """Make a folder unless it is there.
+
+    Args:
+      path: str.
+      setting: str, the name of the setting that it comes from.
+
+    Raises:
+      UserError: it cannot be made, or nothing can be written there.
+    """
+    try:
+        os.makedirs(path, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path):
+            pass
+    except OSError as error:
+        raise UserError(f'{path} cannot be written to: {error.strerror}. Give another {setting}')
+
+
+@contextlib.contextmanager
+def whole_file(path):
+    """Open a file that takes the place of `path` when it is complete; else nothing is left."""
+    # No other process writes to this one, on no other host that shares the folder.
+    part = f'{path}.{socket.gethostname()}.{os.getpid()}.part'
+    try:
+        with open(part, 'wb') as file:
+            yield file
+        os.replace(part, path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.remove(part)
+        raise
+
+
+def write(path, data):
+    """Write bytes so that a reader, or a run after a crash, finds the old file or the new one."""
+    with whole_file(path) as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def write_json(path, content):
+    """Write a dict or a list, as `write` does."""
+    write(path, json.dumps(content, indent=1).encode())
+
+
+def read_json(path, kind=dict):
+    """Return the dict, or what `kind` names, that a JSON file holds.
+
+    Raises:
+      UserError: it cannot be read, or it holds something else.
+    """
+    try:
+        with open(path, encoding='utf-8') as file:
+            content = json.load(file)
+    except (OSError, ValueError, RecursionError) as error:
+        reason = getattr(error, 'strerror', None) or 'it is damaged'
+        raise UserError(f'{path} cannot be read: {reason}')
+    if not isinstance(content, kind):
+        raise UserError(f'{path} cannot be read: it is damaged')
+    return content

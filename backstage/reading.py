@@ -1,0 +1,155 @@
+"""Reading a text: a file in pieces, without what others wrote around it, and folded to ASCII."""
+
+import functools
+import math
+import re
+import unicodedata
+
+from backstage.settings import UserError
+
+import numpy as np
+
+# The lines that part a work from what Project Gutenberg says of it: those of today, those of
+# the 2000s (THIS for THE), and the ends of the licences of the 1990s.
+GUTENBERG_MARK = re.compile(
+    r'(?P<start>'
+    r'^\*\*\* ?START OF TH(?:E|IS) PROJECT GUTENBERG[^*]*\*\*\*.*\n?'
+    r'|^\*END\*? ?THE SMALL PRINT.*\n?'
+    r'|^\*\*\*\* +SMALL PRINT! FOR __ COMPLETE SHAKESPEARE \*\*\*\*\n(?:\["Small Print".*\n)?'
+    r')|(?P<end>'
+    r'^\*\*\* ?END OF TH(?:E|IS) PROJECT GUTENBERG'
+    r'|^End of (?:[Tt]h(?:e|is) )?(?:Project Gutenberg|Etext)'
+    r')',
+    re.MULTILINE,
+)
+GUTENBERG_WORDS = ('PROJECT GUTENBERG', 'SMALL PRINT', 'Project Gutenberg', 'Etext')
+GUTENBERG_HEADER = 50_000  # characters, at most, before the start mark
+COPYRIGHT_NOTICE = re.compile(r'<<THIS ELECTRONIC VERSION.*?>>', re.DOTALL)
+
+# What Unicode's compatibility decomposition (NFKD) does not bring to ASCII.
+FOLDS = {
+    '\u2010': '-', '\u2012': '-', '\u2013': '-', '\u2014': '--', '\u2015': '--', '\u2212': '-',
+    '\u2018': "'", '\u2019': "'", '\u201a': "'", '\u201b': "'", '\u2032': "'", '\u02bc': "'",
+    'æ': 'ae', 'Æ': 'AE', 'œ': 'oe', 'Œ': 'OE', 'ø': 'o', 'Ø': 'O', 'ß': 'ss', 'ð': 'd',
+    'Ð': 'D', 'þ': 'th', 'Þ': 'TH', 'đ': 'd', 'Đ': 'D', 'ł': 'l', 'Ł': 'L', 'ı': 'i',
+}  # fmt: skip
+
+
+def file_pieces(path, size=1 << 22):
+    """Yield a UTF-8 file in pieces of about `size` characters, so that any size fits in memory.
+
+    A piece ends at a blank line where there is one soon, so that no mark or notice is cut in two.
+
+    Raises:
+      UserError: the file cannot be read, or it is not UTF-8 text.
+    """
+    try:
+        with open(path, encoding='utf-8-sig') as file:
+            while True:
+                # A text may be one endless line, or have no blank ones: then it is cut anywhere.
+                piece = file.read(size) + file.readline(10_000)  # to the end of a line
+                for _ in range(100):
+                    line = file.readline(10_000)
+                    piece += line
+                    if not line.strip():
+                        break
+                if '\0' in piece:
+                    raise UserError(
+                        f'{path} is no plain text: it has bytes that are 0. If it is UTF-16, '
+                        f'convert it, for example with iconv -f UTF-16 -t UTF-8'
+                    )
+                if not piece:
+                    return
+                yield piece
+    except UnicodeDecodeError as error:
+        if error.reason == 'unexpected end of data':
+            raise UserError(
+                f'{path} ends in the middle of a character, or is not UTF-8 text. Cut it between '
+                f'lines (head -n 1000), or convert it (iconv -f WINDOWS-1252 -t UTF-8)'
+            )
+        is_utf16 = error.object.startswith((b'\xff\xfe', b'\xfe\xff'))
+        raise UserError(
+            f'{path} is not UTF-8 text. If it is text in another encoding, convert it, for example '
+            f'with iconv -f {"UTF-16" if is_utf16 else "WINDOWS-1252"} -t UTF-8'
+        )
+    except OSError as error:
+        raise UserError(f'{path} cannot be read: {error.strerror}. Give another text_file')
+
+
+def read_pieces(path):
+    """Yield the text of a file as `file_pieces` does, without what Project Gutenberg added.
+
+    It stands between start and end marks; a text that has none is yielded whole.
+    """
+    position = 0  # of the piece in the text, in characters
+    inside = True
+    for piece in file_pieces(path):
+        begin = 0
+        # In almost all pieces there is no mark, and a word is found much faster than a pattern.
+        found = any(word in piece for word in GUTENBERG_WORDS)
+        for mark in GUTENBERG_MARK.finditer(piece) if found else ():
+            if mark.lastgroup == 'end':
+                if inside:
+                    yield COPYRIGHT_NOTICE.sub('', piece[begin : mark.start()])
+                inside = False
+            elif not inside or position + mark.start() < GUTENBERG_HEADER:
+                begin = mark.end()
+                inside = True
+        if inside:
+            yield COPYRIGHT_NOTICE.sub('', piece[begin:])
+        position += len(piece)
+
+
+def fold_to_ascii(text):
+    """Return the text in ASCII: e for é, ' for a curly quote, a space for what has no like."""
+    return re.sub(r'[^\x00-\x7f]', lambda match: fold(match.group()), text)
+
+
+@functools.lru_cache(maxsize=None)
+def fold(character):
+    """Return the ASCII form of one character, of any length."""
+    ascii_form = ''
+    for part in unicodedata.normalize('NFKD', character):
+        if ord(part) < 128:
+            ascii_form += part
+        elif unicodedata.category(part) not in ('Mn', 'Cf'):  # neither accent nor invisible
+            ascii_form += FOLDS.get(part, ' ')
+    return ascii_form
+
+
+def check_text(path, counts, split, settings):
+    """Raise UserError if nothing can be learned from a text, or there is too little of it.
+
+    Args:
+      counts: integers [vocab_size], how often each symbol occurs.
+      split: int, how many of its characters are to be learned.
+    """
+    if np.count_nonzero(counts) < 2:
+        what = 'the same symbol throughout' if counts.any() else 'no text'
+        raise UserError(f'{path} has {what}, and nothing can be learned from it. Take another text')
+    one_batch = (settings.batch_size + 1) * settings.training_seq_len
+    if split < one_batch:
+        needed = math.floor(one_batch / (1 - settings.held_out)) + 1
+        raise UserError(
+            f'{path} has {counts.sum():,} characters, and for one batch of {settings.batch_size} x '
+            f'{settings.training_seq_len} {needed:,} are needed. Take a longer text, or a smaller '
+            f'batch_size or training_seq_len'
+        )
+
+
+def check_prime(text, ids, ix2vocab, file=None):
+    """Warn, in standard output or a file, of characters in a prime text that a model does not know.
+
+    Args:
+      text: str.
+      ids: integers [1, characters], of that text.
+      ix2vocab: list of str.
+
+    Raises:
+      UserError: nothing is left of the text.
+    """
+    if not ids.size:
+        raise UserError(f'the text {text!r} has no character to begin with. Give another')
+    if not ids.all():
+        unknown = ''.join(sorted(set(text) - set(ix2vocab)))
+        print(f"The text {text!r} has {unknown}, read as 'unknown': too rare", file=file)

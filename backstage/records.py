@@ -1,0 +1,98 @@
+"""What stands in the folder of a run besides its weights: its settings, its text, its history."""
+
+import glob
+import os
+import time
+
+from backstage import files, workers
+from backstage.settings import UserError, find_fault
+
+# A run goes on only with these as they were. Others would make another model, read another text or
+# other batches of it, or draw other random numbers.
+FIXED = [
+    'num_layers', 'rnn_size', 'embedding_size', 'residual', 'clean_text', 'min_word_freq',
+    'held_out', 'batch_size', 'training_seq_len', 'seed',
+]  # fmt: skip
+# What restart moves aside.
+OF_A_RUN = [
+    'model-*', 'checkpoint', 'best', 'board', 'vocabulary.json', 'settings.json',
+    'history.json', 'loss.png', 'runs.png', 'heatmap.png',
+]  # fmt: skip
+
+
+def checkpoints(folder):
+    """Return the checkpoints in a folder, without their endings, the newest last.
+
+    TensorFlow's own list, in the file `checkpoint`, is not asked: it may be the damaged one.
+    """
+    paths = [path[: -len('.index')] for path in glob.glob(os.path.join(folder, 'model-*.index'))]
+    numbered = [path for path in paths if path.rpartition('-')[2].isdigit()]
+    return sorted(numbered, key=lambda path: int(path.rpartition('-')[2]))
+
+
+def read_record(folder):
+    """Return what is known of the run in a folder, dict: its settings, `text_crc` and `workers`.
+
+    Raises:
+      UserError: it cannot be read, or something is missing or wrong.
+    """
+    record = _read(folder, 'settings.json', dict)
+    missing = {*FIXED, 'text_file', 'text_crc', 'workers'} - set(record)
+    if missing or any(find_fault(name, value, value) for name, value in record.items()):
+        raise UserError(f'the settings in {folder} are damaged. Train anew, with --restart')
+    return record
+
+
+def read_vocabulary(folder):
+    """Return the vocabulary of the run in a folder, a list of str.
+
+    Raises:
+      UserError: it cannot be read.
+    """
+    ix2vocab = _read(folder, 'vocabulary.json', list)
+    if not all(isinstance(symbol, str) for symbol in ix2vocab):
+        raise UserError(f'the vocabulary in {folder} is damaged. Train anew, with --restart')
+    return ix2vocab
+
+
+def _read(folder, name, kind):
+    try:
+        return files.read_json(os.path.join(folder, name), kind)
+    except UserError as error:
+        raise UserError(f'{error}. Train anew, with --restart')
+
+
+def read_history(folder):
+    """Return the losses of a run, list of float, and its held-out losses, list of (int, float).
+
+    Raises:
+      UserError: they cannot be read.
+    """
+    history = files.read_json(os.path.join(folder, 'history.json'))
+    try:
+        losses = [float(loss) for loss in history['losses']]
+        held_out_losses = [(int(i), float(loss)) for i, loss in history['held_out_losses']]
+    except (KeyError, TypeError, ValueError, OverflowError):
+        losses = []
+    if not losses:
+        raise UserError(f'the history in {folder} is damaged')
+    return losses, held_out_losses
+
+
+def keep_record(settings, ix2vocab, text_crc):
+    """Write what others need to know of a run: its vocabulary, its settings, its text."""
+    if workers.is_first():
+        record = {**vars(settings), 'text_crc': text_crc, 'workers': workers.count()}
+        files.write_json(os.path.join(settings.temp_dir, 'vocabulary.json'), ix2vocab)
+        files.write_json(os.path.join(settings.temp_dir, 'settings.json'), record)
+
+
+def move_aside(folder):
+    """Move what an earlier run left into a folder of its own."""
+    paths = [path for name in OF_A_RUN for path in glob.glob(os.path.join(folder, name))]
+    if paths:
+        aside = os.path.join(folder, time.strftime('earlier-%Y%m%d-%H%M%S'))
+        os.makedirs(aside)
+        for path in paths:
+            os.rename(path, os.path.join(aside, os.path.basename(path)))
+        print(f'The earlier run is now in {aside}')

@@ -1,0 +1,141 @@
+"""Settings: the constants at the top of a program, each of which the command line can change."""
+
+import argparse
+import os
+import re
+
+
+class UserError(Exception):
+    """A mistake that the user can mend. It is told in one line, and the exit status is 2."""
+
+
+MANY = 10**9
+TINY = 1e-9  # nothing smaller makes sense for a setting that must not be 0
+RANGES = {  # lowest and highest; whole numbers where these are
+    **dict.fromkeys(['log_every', 'eval_every', 'save_every', 'num_samples'], (1, MANY)),
+    **dict.fromkeys(['min_word_freq', 'epochs'], (1, MANY)),
+    **dict.fromkeys(['max_iterations', 'warmup_iterations', 'top_k'], (0, MANY)),
+    **dict.fromkeys(['rnn_size', 'embedding_size'], (1, 100_000)),
+    **dict.fromkeys(['batch_size', 'sample_length'], (1, 1_000_000)),
+    **dict.fromkeys(['num_layers', 'training_seq_len'], (1, 1000)),  # each makes the graph longer
+    'streams': (0, 1_000_000),
+    'max_gradient_norm': (TINY, 1e9),
+    'temperature': (0.0, 1e9),
+    'learning_rate': (TINY, 1.0),
+    'held_out': (TINY, 0.9),
+    'weight_decay': (0.0, 10.0),
+    'keep_prob': (0.01, 1.0),
+    'average_decay': (0.0, 0.9999),
+    'threads_per_operation': (1, 1024),
+    'seed': (0, 2**32 - 1),  # what NumPy takes
+    'download_timeout': (TINY, 86_400.0),  # a day
+}
+# Kinds of other settings, and the values that one may have. What is neither here nor above has the
+# kind of its constant. (These stay what they are, whatever somebody edits the constant to.)
+KINDS = {
+    **dict.fromkeys(['clean_text', 'residual', 'restart'], bool),
+    **dict.fromkeys(['prime_texts', 'folders'], list),
+    **dict.fromkeys(['text_file', 'data_dir', 'temp_dir', 'checkpoint', 'gutenberg_url'], str),
+    **dict.fromkeys(['prime_text', 'text', 'folder'], str),
+    'device': ('auto', 'cpu', 'gpu'),
+}
+
+TOOLS = ('sample', 'evaluate', 'heatmap', 'export', 'plot')
+NEVER_EMPTY = ('data_dir', 'temp_dir', 'folder')
+
+
+class Parser(argparse.ArgumentParser):
+    """An ArgumentParser that reports a mistake in one line, and knows what became a tool."""
+
+    def error(self, message):
+        self.exit(2, f'{self.prog}: {" ".join(message.split())}. --help lists the settings.\n')
+
+    def parse_args(self, arguments):
+        settings, unknown = self.parse_known_args(arguments)
+        for word in unknown:
+            name = word[2:].partition('=')[0]
+            if word.startswith('--') and name in TOOLS:
+                self.error(f'--{name} is a program of its own: python -m tools.{name}')
+        if unknown:
+            self.error(f'unrecognized arguments: {" ".join(unknown)}')
+        return settings
+
+
+def read_settings(program, arguments):
+    """Return the settings of a program: its constants, with the changes of the command line.
+
+    Every lower-case constant in its section "Settings" is one. Names, defaults, comments and groups
+    are taken from the lines of its file, so that a setting is described in one place.
+
+    Args:
+      program: dict, the `globals()` of the program.
+      arguments: list of str, such as ['--rnn_size=256', '--text_file=my.txt'].
+
+    Returns:
+      An argparse.Namespace with one attribute for each setting.
+    """
+    parser = Parser(
+        prog=os.path.basename(program['__file__']),
+        usage=re.search(r'python (-m )?\S+', program['__doc__']).group() + ' [--setting=value ...]',
+        description='\n\n'.join(program['__doc__'].split('\n\n')[:2]),  # what it is, and examples
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    with open(os.path.abspath(program['__file__']), encoding='utf-8') as source:
+        section = source.read().split('\n# --- Settings')[1].split('\ndef ')[0]
+    pattern = r'\n\n# (\w.*)|\n([a-z_]+) *(?::[^=\n]*)?= *[^#\n]*(?:# *(.*))?'
+    group = parser
+    for heading, name, comment in re.findall(pattern, section):
+        if heading:
+            group = parser.add_argument_group(heading)
+            continue
+        default = program[name]
+        kind = kind_of(name, default)
+        group.add_argument(
+            f'--{name}',
+            type={bool: boolean, int: int, float: float}.get(kind, str),
+            nargs={list: '+', bool: '?'}.get(kind),
+            const=True if kind is bool else None,  # --restart: short for --restart=True
+            default=default,
+            metavar=kind.__name__ if kind in (bool, int, float) else 'text',
+            help=f'{comment} ({default!r})'.replace('%', '%%'),
+        )
+    settings = parser.parse_args(arguments)
+    for name, value in vars(settings).items():
+        problem = find_fault(name, value, program[name])
+        if problem:
+            parser.error(problem)
+    return settings
+
+
+def boolean(text):
+    """Return the bool that the text 'True' or 'False' stands for."""
+    if text not in ('True', 'False'):
+        raise ValueError(text)
+    return text == 'True'
+
+
+def kind_of(name, default):
+    """Return the type of a setting, or the tuple of values that it may have."""
+    return type(RANGES[name][0]) if name in RANGES else KINDS.get(name, type(default))
+
+
+def find_fault(name, value, default=''):
+    """Return what is wrong with the value of a setting, str; None if nothing is."""
+    kind = kind_of(name, default)
+    if name in RANGES:
+        low, high = RANGES[name]
+        is_number = type(value) is kind or (kind is float and type(value) is int)
+        fits = is_number and low <= value <= high
+        wanted = f'from {low} to {high}' if is_number else f'a {"whole " * (kind is int)}number'
+    elif kind is list:
+        fits = isinstance(value, list) and value and all(isinstance(t, str) and t for t in value)
+        wanted = 'a list of texts, none empty'
+    elif isinstance(kind, tuple):
+        fits, wanted = value in kind, f'one of {", ".join(kind)}'
+    elif name in NEVER_EMPTY:
+        fits, wanted = isinstance(value, str) and value, 'a text, not an empty one'
+    else:
+        fits = type(value) is kind
+        wanted = {bool: 'True or False', str: 'a text'}.get(kind, f'of the kind {kind.__name__}')
+    return None if fits else f'{name} is {value!r}, and has to be {wanted}'

@@ -1,0 +1,71 @@
+"""Check that two versions of the script learn the same, bit for bit: five minutes.
+
+    python benchmarks/witness.py OTHER_CHECKOUT
+
+Settings may follow, such as --data_dir=FOLDER, for the runs of both. What is compared: the losses
+of all iterations, the held-out losses, and the samples.
+"""
+
+import json
+import os
+import pathlib
+import subprocess
+import sys
+import tempfile
+
+from benchmark import DATA_DIR, ROOT, SCRIPT, script
+
+RUNS = {  # what is run one after the other in the same folder
+    'the default settings': ['--max_iterations=400'],
+    'dropout, continued': [
+        '--keep_prob=0.7 --max_iterations=150',
+        '--keep_prob=0.7 --max_iterations=300',
+    ],
+    'one layer': ['--num_layers=1 --max_iterations=400'],
+}
+
+
+def train(checkout, runs, *arguments):
+    """Train with the script of a checkout; return its losses, held-out losses and samples, dict."""
+    output = ''
+    with tempfile.TemporaryDirectory() as folder:
+        common = [DATA_DIR, '--save_every=100', '--eval_every=100', f'--temp_dir={folder}']
+        for run in runs:
+            output += subprocess.run(
+                [sys.executable, f'{checkout}/{SCRIPT.name}', *common, *run.split(), *arguments],
+                check=True,
+                env={**os.environ, 'MPLBACKEND': 'Agg'},
+                stdout=subprocess.PIPE,
+            ).stdout.decode()
+        history = json.loads(pathlib.Path(folder, 'history.json').read_text())
+    lines = [line for line in output.split('\n') if line.startswith(tuple(script.prime_texts))]
+    return {
+        'losses': history['losses'],
+        'held-out losses': history['held_out_losses'],
+        'samples': lines,
+    }
+
+
+def compare(ours, theirs):
+    """Return whether two results of `train` are the same, and that in words."""
+    words = []
+    for name, values in ours.items():
+        alike = [a == b for a, b in zip(values, theirs[name])]
+        first = [*alike, False].index(False) + 1
+        where = 'the same' if values == theirs[name] else f'DIFFERENT from number {first} on'
+        words.append(f'{len(values)} {name} {where}')
+    return ours == theirs, ', '.join(words)
+
+
+def main(other, *arguments):
+    status = 0
+    for name, runs in RUNS.items():
+        theirs, ours = (train(checkout, runs, *arguments) for checkout in (other, ROOT))
+        is_same, words = compare(ours, theirs)
+        print(f'{name}: {words}', flush=True)
+        status = status if is_same else 1
+    return status
+
+
+if __name__ == '__main__':
+    sys.exit(main(*sys.argv[1:]) if sys.argv[1:] else __doc__)

@@ -1,0 +1,92 @@
+"""Runs of the script that tests begin, disturb and let go on, and one that nothing disturbs.
+
+A pytest plugin; test modules import it first, as a module (PYTEST_DONT_REWRITE).
+"""
+
+import contextlib
+import io
+import os
+import shutil
+
+from backstage import running
+
+import matplotlib
+import pytest
+from conftest import SMALL, content, run_script, script
+from matplotlib import pyplot
+
+ARGUMENTS = (*SMALL, '--text_file=short.txt', '--epochs=2', '--save_every=50', '--eval_every=60')
+ITERATIONS = 376  # of a whole run
+BEGUN = 60  # of one that is begun, with checkpoints after 50 and 60
+
+
+def samples(output):
+    return [line for line in output.split('\n') if line.startswith(script.prime_texts[0])]
+
+
+def run_here(*arguments, cwd):
+    """Do in this process what `run_script` does, sooner."""
+    output, errors = io.TextIOWrapper(io.BytesIO(), encoding='utf-8'), io.StringIO()
+    matplotlib.use('Agg')  # no window to be closed
+    before = os.getcwd()
+    os.chdir(str(cwd))
+    try:
+        with contextlib.redirect_stdout(output), contextlib.redirect_stderr(errors):
+            status = running.run(script.main, list(map(str, arguments)))
+    finally:
+        os.chdir(before)
+        pyplot.close('all')  # what would have been shown
+    output.seek(0)
+    return status, output.read(), errors.getvalue()
+
+
+@pytest.fixture(scope='session')
+def undisturbed(tmp_path_factory, works):
+    """The folder of a run that nothing stopped, and what it printed."""
+    folder = tmp_path_factory.mktemp('undisturbed')
+    (folder / 'short.txt').write_bytes(works[2_000_000:2_020_000])
+    status, output, errors = run_script(*ARGUMENTS, cwd=folder)
+    assert (status, errors) == (0, '')
+    return folder, output
+
+
+@pytest.fixture
+def folder(tmp_path, works):
+    """A folder with the text of the undisturbed run."""
+    (tmp_path / 'short.txt').write_bytes(works[2_000_000:2_020_000])
+    return tmp_path
+
+
+@pytest.fixture(scope='session')
+def begun_once(tmp_path_factory, works):
+    folder = tmp_path_factory.mktemp('begun')
+    (folder / 'short.txt').write_bytes(works[2_000_000:2_020_000])
+    status, _, errors = run_here(*ARGUMENTS, f'--max_iterations={BEGUN}', cwd=folder)
+    assert (status, errors) == (0, '')
+    return folder
+
+
+@pytest.fixture
+def begun(begun_once, tmp_path):
+    """The folder of a run of 60 iterations, to be damaged and continued."""
+    shutil.copytree(str(begun_once), str(tmp_path / 'begun'))
+    return tmp_path / 'begun'
+
+
+def wait_for(process, text):
+    """Read the output of a process up to a line that begins so."""
+    for line in process.stdout:
+        if line.startswith(text):
+            return
+    raise AssertionError(f'no line {text}: {process.stderr.read()}')
+
+
+def finish(folder, undisturbed):
+    """Let the run in a folder go on to its end, and compare it with the undisturbed one."""
+    status, output, errors = run_script(*ARGUMENTS, cwd=folder)
+    assert (status, errors) == (0, '')
+    assert content(folder / 'temp') == content(undisturbed[0] / 'temp')
+    assert len(list((folder / 'temp' / 'best').glob('*.index'))) == 1
+    drawn, expected = samples(output), samples(undisturbed[1])
+    assert drawn == expected[len(expected) - len(drawn) :]
+    return output

@@ -1,0 +1,69 @@
+"""tools.export: a model for programs that know nothing of this one."""
+
+import json
+import os
+import subprocess
+import sys
+
+from tools import export
+
+import numpy as np
+import pytest
+from conftest import IX2VOCAB, log_softmax, lstm_logits, run_tool, script
+
+pytest_plugins = 'trained_model'
+pytestmark = pytest.mark.xdist_group('tools')
+
+LOADER = """
+import json, sys
+import numpy as np, tensorflow as tf
+prime, num = json.loads(sys.argv[2]), 40
+probabilities = tf.contrib.predictor.from_saved_model(sys.argv[1], 'probabilities')
+generate = tf.contrib.predictor.from_saved_model(sys.argv[1], 'generate')
+state = np.zeros([3, 2, 1, 16])
+for id in prime[0]:
+    answer = probabilities({'ids': [[id]], 'initial_state': state})
+    state = answer['final_state']
+drawn = generate({'prime': prime, 'num': num, 'temperature': 1e-3, 'seed': [1, 2]})['ids']
+print(json.dumps([answer['probabilities'].tolist(), drawn.tolist()]))
+"""
+
+
+def test_an_export_gives_the_same_in_a_process_that_knows_nothing_of_this_project(
+    trained, tmp_path
+):
+    folder = tmp_path / 'model' / '1'
+    status, output, errors = run_tool('export', f'--folder={folder}', cwd=trained.folder)
+    assert (status, errors) == (0, '')
+    assert output == f'Model: {trained.best}\nThe SavedModel is {folder}\n'
+    vocabulary = json.loads((folder / 'assets' / 'vocabulary.json').read_text())
+    assert vocabulary == IX2VOCAB
+    prime = [[vocabulary.index(character) for character in 'the king']]
+    result = subprocess.run(
+        [sys.executable, '-c', LOADER, str(folder), json.dumps(prime)],
+        check=True, cwd=str(tmp_path), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    probabilities, drawn = json.loads(result.stdout)
+    logits, _ = lstm_logits(trained.lstm(trained.best), np.array(prime), np.zeros((3, 2, 1, 16)))
+    np.testing.assert_allclose(probabilities[0][0], np.exp(log_softmax(logits[0, -1])), atol=1e-5)
+    expected = trained.likeliest(trained.best, 'the king', 40)
+    assert 'the king' + script.decode(drawn[0], IX2VOCAB) == expected
+
+
+def test_an_export_that_does_not_succeed_leaves_no_folder(trained, tmp_path, use, monkeypatch):
+    def fail(*_):
+        raise OSError(28, 'No space left on device')
+
+    monkeypatch.setattr(os, 'rename', fail)
+    status, output, errors = use(export, trained, f'--folder={tmp_path}/model/1')
+    assert (status, output, errors.count('\n')) == (2, '', 1)
+    assert 'No space left on device' in errors
+    assert list((tmp_path / 'model').iterdir()) == []
+
+
+def test_a_folder_that_exists_is_left_as_it_is(trained, use):
+    before = trained.content()
+    status, output, errors = use(export, trained, '--folder=temp')
+    assert (status, output, errors.count('\n')) == (2, '', 1)
+    assert 'temp exists already' in errors
+    assert trained.content() == before

@@ -1,0 +1,86 @@
+"""tools.heatmap: the picture of what a model expects of each character."""
+
+from backstage import pictures
+from tools import heatmap
+
+import numpy as np
+import pytest
+from conftest import IX2VOCAB, log_softmax, lstm_logits, run_tool, script
+from matplotlib.figure import Figure
+
+pytest_plugins = 'trained_model'
+pytestmark = pytest.mark.xdist_group('tools')
+
+
+def test_the_picture_is_a_png_in_the_folder_of_the_run(trained):
+    picture = trained.temp / 'heatmap.png'
+    status, output, errors = run_tool('heatmap', '--text=To be, or not', cwd=trained.folder)
+    assert (status, errors) == (0, '')
+    assert output == f'Model: {trained.best}\nThe picture is temp/heatmap.png\n'
+    assert picture.read_bytes()[:4] == b'\x89PNG'
+    picture.unlink()
+
+
+def test_it_shows_what_the_model_expected_of_each_character(trained, use, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(pictures, 'save', lambda *arguments, **_: drawn.append(arguments))
+    assert use(heatmap, trained, '--text=To be, or not')[::2] == (0, '')
+    ((_, draw, ids, probabilities, ix2vocab),) = drawn
+    assert draw is heatmap.draw_heatmap
+    assert script.decode(ids, ix2vocab) == 'to be or not'
+    lstm = trained.lstm(trained.best)
+    logits, _ = lstm_logits(lstm, ids[None, :-1], np.zeros((3, 2, 1, 16)))
+    np.testing.assert_allclose(probabilities, np.exp(log_softmax(logits[0])), atol=1e-5)
+
+
+def shades(axes):
+    return np.ma.filled(axes.images[0].get_array(), np.nan)
+
+
+def letters(axes):
+    """Return a dict from (column, row) to the character that is drawn there."""
+    return {(t.get_position()[0], round(t.get_position()[1])): t.get_text() for t in axes.texts}
+
+
+def test_the_text_is_in_the_first_row_and_the_likeliest_characters_are_below():
+    figure = Figure()
+    text = np.array([3, 1, 2, 1])
+    probabilities = np.array(
+        [[0.1, 0.2, 0.3, 0.4], [0.7, 0.05, 0.15, 0.1], [0.25, 0.3, 0.2, 0.25]], np.float32
+    )
+    heatmap.draw_heatmap(figure, text, probabilities, [script.UNKNOWN, ' ', 'b', 'c'])
+    axes = figure.axes[0]
+    np.testing.assert_allclose(shades(axes)[0, :4], [np.nan, 0.2, 0.15, 0.3])
+    np.testing.assert_allclose(shades(axes)[1, :4], [np.nan, 0.4, 0.7, 0.3])
+    there = letters(axes)
+    assert [there[column, 0] for column in range(4)] == ['c', '\u2423', 'b', '\u2423']
+    assert [there[column, 1] for column in range(1, 4)] == ['c', '\ufffd', '\u2423']
+
+
+def test_a_long_text_is_broken_into_lines_of_40_characters():
+    figure = Figure()
+    text = np.arange(45) % 39 + 1
+    probabilities = np.random.RandomState(0).dirichlet(np.ones(40), size=44)
+    heatmap.draw_heatmap(figure, text, probabilities, IX2VOCAB)
+    first, second, _ = figure.axes  # the last is the bar of colours
+    own = probabilities[np.arange(44), text[1:]]
+    np.testing.assert_allclose(shades(first)[0], [np.nan, *own[:39]])
+    np.testing.assert_allclose(shades(second)[0], [*own[39:], *[np.nan] * 35])
+    assert letters(second)[0, 0] == IX2VOCAB[text[40]]
+    assert letters(second)[0, 1] == IX2VOCAB[probabilities[39].argmax()]
+
+
+def test_what_the_font_lacks_is_drawn_without_a_warning(tmp_path):
+    probabilities = np.full([1, 3], 1 / 3)
+    ix2vocab = [script.UNKNOWN, '\N{CJK UNIFIED IDEOGRAPH-6587}', '\a']
+    picture = str(tmp_path / 'heatmap.png')
+    pictures.save(picture, heatmap.draw_heatmap, np.array([1, 2]), probabilities, ix2vocab)
+    assert (tmp_path / 'heatmap.png').read_bytes()[:4] == b'\x89PNG'
+
+
+def test_a_text_that_is_too_long_is_told(trained, use):
+    before = trained.content()
+    status, output, errors = use(heatmap, trained, '--text=' + 2001 * 'a')
+    assert (status, output, errors.count('\n')) == (2, '', 1)
+    assert '2 to 2,000 characters, and the model reads 2,001' in errors
+    assert trained.content() == before

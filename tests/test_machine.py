@@ -1,0 +1,201 @@
+"""The machine: its cores, its memory, what size goes with a text, and its GPU.
+
+Of a GPU this is what can be known where there is none.
+"""
+
+import os
+import re
+
+from backstage import machine, tf
+from backstage.settings import UserError
+
+import pytest
+from conftest import SMALL, parse, run_script, script
+from runs import run_here
+from tensorflow.python.client import device_lib
+from tensorflow.python.framework import kernels
+
+
+def test_the_cores_are_those_that_this_process_may_use(monkeypatch):
+    monkeypatch.setattr(os, 'sched_getaffinity', lambda _: {1, 5, 6}, raising=False)
+    assert machine.available_cores() == 3
+    assert machine.session_config().inter_op_parallelism_threads == 3
+    monkeypatch.delattr(os, 'sched_getaffinity')  # as on a Mac
+    assert machine.available_cores() == os.cpu_count()
+
+
+def test_sessions_use_one_thread_per_operation_and_grow_on_a_gpu():
+    config = machine.session_config()
+    assert config.intra_op_parallelism_threads == 1
+    assert machine.session_config(4).intra_op_parallelism_threads == 4
+    assert config.gpu_options.allow_growth
+    assert config.allow_soft_placement
+
+
+@pytest.mark.parametrize('num_layers', [1, 3])
+def test_the_parameters_are_counted_as_the_graph_has_them(num_layers):
+    settings = parse(*SMALL, f'--num_layers={num_layers}')
+    with tf.Graph().as_default():
+        script.build_models(settings, 40)
+        expected = sum(weight.shape.num_elements() for weight in tf.trainable_variables())
+    assert machine.count_parameters(settings, vocab_size=40) == expected
+
+
+@pytest.mark.parametrize(
+    'characters, words',
+    [
+        (2599, '1.0 characters for each; it may learn the text by heart; try keep_prob=0.7'),
+        (2600, '1.0 characters for each; it fits'),
+        (259_999, '100.0 characters for each; it fits'),
+        (260_000, '100.0 characters for each; a larger rnn_size could learn more'),
+    ],
+)
+def test_a_model_that_does_not_go_with_the_text_is_told(characters, words):
+    settings = parse(*SMALL, '--num_layers=1')
+    said = machine.describe_size(settings, 40, characters)
+    assert said.startswith(f'Model: 2,600 parameters, {words}')
+
+
+@pytest.mark.parametrize(
+    'num_iterations, max_iterations, words',
+    [
+        (19, 0, 'Run: 19 iterations of 100 x 50 characters; they are few: try a smaller'),
+        (999, 1000, 'Run: 999 iterations of 100 x 50 characters; they are few: try a smaller'),
+        (1000, 0, 'Run: 1,000 iterations of 100 x 50 characters'),
+        (10, 10, 'Run: 10 iterations of 100 x 50 characters'),
+    ],
+)
+def test_how_long_a_run_is_is_told(num_iterations, max_iterations, words):
+    settings = parse(f'--max_iterations={max_iterations}')
+    said = machine.describe_length(settings, num_iterations)
+    assert said.startswith(words)
+    assert ('few' in said) == ('few' in words)
+
+
+@pytest.mark.parametrize(
+    'workers, on_host, numbers',
+    [
+        (1, 1, 7 * 2600 + 96 * (25 * 16 + 6 * 40)),
+        (2, 2, 2 * (7 * 2600 + 48 * (25 * 16 + 6 * 40))),
+        (4, 2, 2 * (7 * 2600 + 24 * (25 * 16 + 6 * 40))),
+    ],
+)
+def test_a_model_that_needs_more_memory_than_there_is_is_refused(
+    monkeypatch, workers, on_host, numbers
+):
+    settings = parse(*SMALL, '--num_layers=1')
+    present = {'SC_PHYS_PAGES': numbers, 'SC_PAGE_SIZE': 4}
+    monkeypatch.setattr(os, 'sysconf', present.get)
+    machine.check_memory(settings, 40, workers, on_host)
+    present['SC_PHYS_PAGES'] -= 1
+    with pytest.raises(UserError, match='Lower rnn_size, num_layers, batch_size or training_seq'):
+        machine.check_memory(settings, 40, workers, on_host)
+
+
+def ancestors(tensors_and_operations):
+    """Return all operations that have to run for these."""
+    seen = set()
+    waiting = [getattr(one, 'op', one) for one in tensors_and_operations]
+    while waiting:
+        operation = waiting.pop()
+        if operation not in seen:
+            seen.add(operation)
+            waiting += [tensor.op for tensor in operation.inputs] + list(operation.control_inputs)
+    return seen
+
+
+def has_gpu_kernel(operation):
+    """Return whether TensorFlow has a GPU kernel for an operation and the types it works on."""
+    for kernel in kernels.get_registered_kernels_for_op(operation.type).kernel:
+        if kernel.device_type == 'GPU' and all(
+            operation.get_attr(constraint.name)
+            in [tf.as_dtype(number) for number in constraint.allowed_values.list.type]
+            for constraint in kernel.constraint
+        ):
+            return True
+    return False
+
+
+# What is never run on a device: fed from outside, and points where others wait for each other.
+NOT_COMPUTED = {'Placeholder', 'NoOp'}
+
+
+@pytest.fixture(params=['--keep_prob=1', '--keep_prob=0.5'])
+def models(request):
+    with tf.Graph().as_default():
+        return script.build_models(parse(*SMALL, request.param), 40)
+
+
+def test_everything_from_the_batch_to_the_update_of_the_weights_has_a_gpu_kernel(models):
+    model, _ = models
+    operations = ancestors([model.train_op, model.cost, model.final_state, model.gradient_norm])
+    assert len(operations) > 300
+    without = {operation.type for operation in operations if not has_gpu_kernel(operation)}
+    assert without <= NOT_COMPUTED
+    assert {'MatMul', 'ApplyAdam', 'Sigmoid', 'Tanh'} <= {one.type for one in operations}
+
+
+def test_an_operation_without_a_gpu_kernel_would_be_found():
+    with tf.Graph().as_default():
+        assert not has_gpu_kernel(tf.strings.length('text').op)
+        assert not has_gpu_kernel(tf.matmul(*[tf.ones([2, 2], tf.int32)] * 2).op)
+        assert has_gpu_kernel(tf.matmul(*[tf.ones([2, 2])] * 2).op)
+
+
+def test_measuring_and_sampling_leave_only_control_and_whole_numbers_to_the_cpu(models):
+    _, reader = models
+    with reader.losses.graph.as_default():
+        likeliest = tf.argmax(reader.logits, axis=2, output_type=tf.int32)
+        hits = tf.equal(likeliest, reader.y_output)  # as tools.evaluate counts them
+    operations = ancestors([reader.losses, hits, reader.sampled, reader.sampled_state])
+    without = {operation.type for operation in operations if not has_gpu_kernel(operation)}
+    # The characters drawn are kept in an array of int32; an Assert has a text to show.
+    arrays = {'TensorArrayV3', 'TensorArrayWriteV3'}
+    assert without <= {*NOT_COMPUTED, 'LoopCond', 'Const', 'Assert', *arrays}
+    constants = [one for one in operations if one.type == 'Const' and not has_gpu_kernel(one)]
+    assert {one.get_attr('dtype') for one in constants} <= {tf.string}
+
+
+def test_the_cpu_can_be_asked_for_where_there_is_a_gpu():
+    assert machine.session_config(1, 'cpu').device_count == {'GPU': 0}
+    assert machine.session_config(1, 'auto').device_count == {}
+    assert machine.session_config(1, 'gpu').device_count == {}
+
+
+def test_only_who_did_not_ask_for_the_cpu_is_told_that_no_gpu_was_found():
+    with tf.Session(config=machine.session_config(1, 'cpu')) as session:
+        assert 'GPU' not in machine.device_in_use(session, 'cpu')
+        assert machine.device_in_use(session, 'auto').endswith('TensorFlow found no GPU')
+
+
+def test_a_gpu_has_to_be_there_only_if_it_is_asked_for(monkeypatch):
+    devices = []
+    monkeypatch.setattr(device_lib, 'list_local_devices', lambda *_: devices)
+    machine.check_device('cpu')
+    machine.check_device('auto')
+    with pytest.raises(UserError, match='TensorFlow found no GPU'):
+        machine.check_device('gpu')
+    devices.append(device_lib.device_attributes_pb2.DeviceAttributes(device_type='GPU'))
+    machine.check_device('gpu')
+
+
+needs_no_gpu = pytest.mark.skipif(
+    any(one.device_type == 'GPU' for one in device_lib.list_local_devices()),
+    reason='this machine has a GPU',
+)
+
+
+@needs_no_gpu
+def test_a_gpu_that_is_not_there_is_one_sentence_and_nothing_is_prepared(tmp_path, short_text):
+    status, output, errors = run_here(f'--text_file={short_text}', '--device=gpu', cwd=tmp_path)
+    assert (status, output, errors.count('\n')) == (2, '', 1)
+    assert 'TensorFlow found no GPU. It needs an NVIDIA driver' in errors
+    assert 'Or leave device out.' in errors
+    assert {path.name for path in (tmp_path / 'temp').iterdir()} <= {'lock'}
+
+
+@needs_no_gpu
+def test_the_advice_about_a_gpu_lets_tensorflow_say_which_library_is_missing(tmp_path, short_text):
+    arguments = (f'--text_file={short_text}', '--device=gpu')
+    _, _, errors = run_script(*arguments, cwd=tmp_path, TF_CPP_MIN_LOG_LEVEL='0')
+    assert re.search(r'Could not load dynamic library .lib\w+\.so|failed call to cuInit', errors)

@@ -1,0 +1,70 @@
+"""tools.plot: the losses of one run, or of several, drawn from their histories."""
+
+import shutil
+
+from tools import plot
+
+import pytest
+from conftest import run_tool
+from matplotlib.figure import Figure
+
+pytest_plugins = 'trained_model'
+pytestmark = pytest.mark.xdist_group('tools')
+
+
+def test_the_plot_of_training_is_drawn_again_from_the_history(copy):
+    picture = copy.temp / 'loss.png'
+    before = picture.read_bytes()
+    picture.unlink()
+    assert run_tool('plot', cwd=copy.folder) == (0, 'The plot is temp/loss.png\n', '')
+    assert picture.read_bytes() == before
+
+
+def test_several_runs_are_drawn_in_one_picture_in_a_folder_that_need_not_be_there(
+    trained, tmp_path, use
+):
+    name = '$1^$'  # it would be read as a formula, and as a wrong one
+    shutil.copytree(str(trained.temp), str(tmp_path / name))
+    folders = ('--folders', tmp_path / name, trained.temp)
+    before = trained.content()
+    expected = (0, 'The plot is temp/runs.png\n', '')
+    assert use(plot, tmp_path, *folders) == expected
+    picture = (tmp_path / 'temp' / 'runs.png').read_bytes()
+    assert picture[:4] == b'\x89PNG'
+    assert use(plot, tmp_path, *folders, '--temp_dir=here')[1] == 'The plot is here/runs.png\n'
+    assert (tmp_path / 'here' / 'runs.png').read_bytes() == picture
+    assert trained.content() == before
+
+
+def test_each_of_several_runs_has_its_name_its_held_out_losses_and_a_colour_of_its_own():
+    figure = Figure()
+    runs = {'_one': ([3.0, 2.0], [(2, 2.5)]), 'two': ([3.0, 1.0], [(1, 2.0), (2, 1.5)])}
+    plot.draw_runs(figure, runs)
+    (axes,) = figure.axes
+    labels = [text.get_text() for text in axes.get_legend().get_texts()]
+    assert labels == ['./_one', 'two', 'thin: in training']
+    curves = {line.get_label(): line for line in axes.lines}
+    assert curves['./_one'].get_xydata().tolist() == [[2, 2.5]]
+    assert curves['two'].get_xydata().tolist() == [[1, 2.0], [2, 1.5]]
+    assert curves['./_one'].get_color() != curves['two'].get_color()
+    in_training = {line.get_color(): line.get_ydata() for line in axes.lines if line.get_alpha()}
+    assert list(in_training[curves['two'].get_color()]) == [3.0, 1.0]
+
+
+@pytest.mark.parametrize(
+    'history, words',
+    [
+        ('{"losses": [1]}', 'the history in temp is damaged'),
+        ('{"losses": [1], "held_out_losses": [1]}', 'the history in temp is damaged'),
+        ('{"losses": ["low"], "held_out_losses": []}', 'the history in temp is damaged'),
+        ('{"losses": [], "held_out_losses": []}', 'the history in temp is damaged'),
+        ('{"losses": [1], "held_out_losses": [[Infinity, 1]]}', 'the history in temp is damaged'),
+        ('[1]', 'temp/history.json cannot be read: it is damaged'),
+        ('{"losses": [1', 'temp/history.json cannot be read: it is damaged'),
+    ],
+)
+def test_a_damaged_history_is_told(copy, use, history, words):
+    (copy.temp / 'history.json').write_text(history)
+    status, output, errors = use(plot, copy)
+    assert (status, output, errors.count('\n')) == (2, '', 1)
+    assert words in errors

@@ -1,0 +1,271 @@
+"""Reading: a file in pieces, without what Project Gutenberg wrote around a work, and in ASCII."""
+
+import functools
+import io
+
+from backstage import reading
+from backstage.settings import UserError
+
+import numpy as np
+import pytest
+from conftest import IX2VOCAB, parse, script
+
+# The wording of Project Gutenberg's eBook 100 as it was from 1994 on: UTF-8 with a byte order
+# mark, CRLF, a licence with an end mark of its own, and copyright notices between the works.
+NOTICE = """<<THIS ELECTRONIC VERSION OF THE COMPLETE WORKS OF WILLIAM
+SHAKESPEARE IS COPYRIGHT 1990-1993 BY WORLD LIBRARY, INC., AND IS
+PROVIDED BY PROJECT GUTENBERG ETEXT OF ILLINOIS BENEDICTINE COLLEGE
+WITH PERMISSION.  ELECTRONIC AND MACHINE READABLE COPIES MAY BE
+DISTRIBUTED SO LONG AS SUCH COPIES (1) ARE FOR YOUR OR OTHERS
+PERSONAL USE ONLY, AND (2) ARE NOT DISTRIBUTED OR USED
+COMMERCIALLY.  PROHIBITED COMMERCIAL DISTRIBUTION INCLUDES BY ANY
+SERVICE THAT CHARGES FOR DOWNLOAD TIME OR FOR MEMBERSHIP.>>"""
+WORK_1994 = """
+{NOTICE}
+
+THE SONNETS
+
+                     18
+  Shall I compare thee to a summer's day?
+  Thou art more lovely and more temperate:
+  Rough winds do shake the darling buds of May,
+  And summer's lease hath all too short a date:
+
+{NOTICE}
+
+
+  Feed'st thy light's flame with self-substantial fuel--ay,
+  The Aegean and its Phoebus, "Francais"
+THE END
+
+{NOTICE}
+
+
+"""
+EDITION_1994 = f"""\N{BYTE ORDER MARK}The Project Gutenberg EBook of The Complete Works
+
+*** START OF THIS PROJECT GUTENBERG EBOOK COMPLETE WORKS--WILLIAM SHAKESPEARE ***
+
+Produced by World Library, Inc.
+
+***** SMALL PRINT! for COMPLETE SHAKESPEARE *****
+
+This "Small Print!" by Charles B. Kramer, Attorney
+****   SMALL PRINT! FOR __ COMPLETE SHAKESPEARE ****
+["Small Print" V.12.08.93]
+{WORK_1994.format(NOTICE=NOTICE)}\
+End of this Etext of The Complete Works of William Shakespeare
+
+*** END OF THIS PROJECT GUTENBERG EBOOK COMPLETE WORKS--WILLIAM SHAKESPEARE ***
+
+***** This file should be named 100.txt or 100.zip *****
+""".replace('\n', '\r\n')
+
+# Today's wording: typographic quotes, dashes, ligatures and accents, underscores for italics.
+WORK_TODAY = """
+THE SONNETS
+
+                    18
+
+Shall I compare thee to a summer’s day?
+Thou art more lovely and more temperate:
+Rough winds do shake the darling buds of May,
+And summer’s lease hath all too short a date:
+Feed’st thy light’s ﬂame with self‐substantial fuel—ay,
+The Ægean and its Phœbus, “_Français_”
+THE END
+
+"""
+EDITION_TODAY = f"""The Project Gutenberg eBook of The Complete Works of William Shakespeare
+
+*** START OF THE PROJECT GUTENBERG EBOOK THE COMPLETE WORKS OF
+WILLIAM SHAKESPEARE ***
+{WORK_TODAY}\
+*** END OF THE PROJECT GUTENBERG EBOOK THE COMPLETE WORKS OF WILLIAM SHAKESPEARE ***
+
+Updated editions will replace the previous one. Section 1. Café
+"""
+
+PLAIN = """THE SONNETS
+
+18
+
+Shall I compare thee to a summer's day?
+Thou art more lovely and more temperate:
+Rough winds do shake the darling buds of May,
+And summer's lease hath all too short a date:
+Feed'st thy light's flame with self-substantial fuel--ay,
+The Aegean and its Phoebus, "Francais"
+THE END
+"""
+
+# Each edition, and what is to be left of it.
+EDITIONS = [
+    (EDITION_1994, WORK_1994.format(NOTICE='')),
+    (EDITION_TODAY, WORK_TODAY),
+    (PLAIN, PLAIN),
+]
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / 'text.txt'
+
+
+@pytest.fixture
+def read(path):
+    """Write a text to a file and read the work in it."""
+
+    def write_and_read(text):
+        path.write_bytes(text.encode())
+        return ''.join(reading.read_pieces(path))
+
+    return write_and_read
+
+
+@pytest.mark.parametrize('edition, work', EDITIONS, ids=['1994', 'today', 'plain'])
+def test_of_each_edition_the_work_is_left_and_nothing_else(read, edition, work):
+    assert read(edition) == work
+
+
+def test_the_licences_of_the_1990s_are_cut(read):
+    text = (
+        '**Welcome To The World of Free Plain Vanilla Electronic Texts**\n'
+        '*END*THE SMALL PRINT! FOR PUBLIC DOMAIN ETEXTS*Ver.04.29.93*END*\n\n'
+        'Call me Ishmael.\n\n'
+        'End of The Project Gutenberg Etext of Moby Dick\n'
+    )
+    assert read(text) == '\nCall me Ishmael.\n\n'
+
+
+def test_a_trailer_that_names_only_the_etext_is_cut(read):
+    assert read('Call me Ishmael.\nEnd of The Etext of Moby Dick\n') == 'Call me Ishmael.\n'
+
+
+def test_works_one_after_the_other_each_lose_their_header_and_licence(read):
+    work = 'header\n*** START OF THE PROJECT GUTENBERG EBOOK {0} ***\nwork {0}\n{1}'
+    end = '*** END OF THE PROJECT GUTENBERG EBOOK {} ***\nlicence\n'
+    text = ''.join(work.format(name, end.format(name)) for name in 'abc')
+    assert read(text) == 'work a\nwork b\nwork c\n'
+
+
+@pytest.fixture
+def in_pieces(monkeypatch):
+    """Let files be read in pieces of this size."""
+    whole = reading.file_pieces
+    return lambda size: monkeypatch.setattr(
+        reading, 'file_pieces', functools.partial(whole, size=size)
+    )
+
+
+@pytest.mark.parametrize('size', [1000, 1 << 22])
+def test_a_mark_late_in_a_text_without_an_end_before_it_is_part_of_the_text(read, in_pieces, size):
+    in_pieces(size)
+    text = 'word\n\n' * 20_000 + '*** START OF THE PROJECT GUTENBERG EBOOK X ***\nmore'
+    assert read(text) == text
+
+
+def test_words_of_a_mark_that_are_no_mark_are_part_of_the_text(read):
+    text = 'PROJECT GUTENBERG, he said.\nThe End of The Etext\n*** START *** <<THIS>>\n'
+    assert read(text) == text
+
+
+@pytest.mark.parametrize('size', range(2000, 4000, 97))
+def test_no_mark_or_notice_is_lost_where_one_piece_ends_and_the_next_begins(read, in_pieces, size):
+    in_pieces(size)
+    edition, work = EDITIONS[0]
+    assert read(edition) == work
+
+
+@pytest.mark.parametrize('size', [1, 2, 3, 10, 100, 1000])
+def test_reading_in_pieces_of_any_size_gives_the_same_text(path, size):
+    path.write_text(PLAIN)
+    pieces = list(reading.file_pieces(path, size))
+    assert ''.join(pieces) == PLAIN
+    assert (len(pieces) > 1) == (size <= 10)  # a piece goes on to the next blank line
+
+
+def test_a_byte_order_mark_is_no_part_of_a_text_and_all_line_ends_are_one(path):
+    path.write_bytes('\ufeffto be\r\nor not\rto be\n'.encode())
+    assert list(reading.file_pieces(path)) == ['to be\nor not\nto be\n']
+
+
+def test_pieces_stay_small_where_a_text_has_no_line_ends(path):
+    path.write_text('a b ' * 2_000_000)
+    lengths = [len(piece) for piece in reading.file_pieces(path, 1000)]
+    assert sum(lengths) == 8_000_000
+    assert max(lengths) < 2_000_000
+
+
+@pytest.mark.parametrize(
+    'text, folded',
+    [
+        ('\N{LEFT SINGLE QUOTATION MARK}Tis', "'Tis"),
+        ('Stay\N{EM DASH}go, 1599\N{EN DASH}1601', 'Stay--go, 1599-1601'),
+        ('Cæsar, ŒUVRE, ſo, oﬃce', 'Caesar, OEUVRE, so, office'),
+        ('Straße, Ørsted, Þor, łuk', 'Strasse, Orsted, THor, luk'),
+        ('banishèd E\N{COMBINING ACUTE ACCENT}', 'banished E'),
+        ('soft\N{SOFT HYPHEN}ly', 'softly'),
+        ('no\N{NO-BREAK SPACE}break \u5510\u8a69', 'no break   '),
+        ('\x00 to be,\r\n\tOR_NOT [~]\x7f', '\x00 to be,\r\n\tOR_NOT [~]\x7f'),
+    ],
+)
+def test_folding_keeps_case_and_ascii_and_brings_all_else_to_it(text, folded):
+    assert reading.fold_to_ascii(text) == folded
+
+
+def test_every_character_of_unicode_folds_to_ascii():
+    for code in range(0, 0x110000, 83):
+        assert all(ord(one) < 128 for one in reading.fold.__wrapped__(chr(code)))
+
+
+@pytest.mark.parametrize('batch_size, seq_len, held_out', [(8, 12, 0.05), (1, 1, 0.5), (3, 7, 0.9)])
+def test_a_text_is_long_enough_if_one_batch_fits_and_the_length_named_is(
+    batch_size, seq_len, held_out
+):
+    shape = f'--batch_size={batch_size}', f'--training_seq_len={seq_len}'
+    settings = parse(*shape, f'--held_out={held_out}')
+
+    def needed(num_ids):
+        """Return the number of characters that the refusal of such a text names; None without."""
+        split = script.held_out_begin(num_ids, held_out)
+        fits = script.batches_per_epoch(split, batch_size, seq_len) >= 1
+        counts = np.array([0, num_ids - 1, 1])
+        try:
+            reading.check_text('a.txt', counts, split, settings)
+        except UserError as error:
+            assert not fits
+            begin, _, end = str(error).partition(f' {batch_size} x {seq_len} ')
+            assert begin == f'a.txt has {num_ids:,} characters, and for one batch of'
+            return int(end.split(' are needed')[0].replace(',', ''))
+        assert fits
+        return None
+
+    longest = needed(2)
+    assert {needed(n) for n in range(2, longest - 1)} == {longest}
+    assert {needed(n) for n in range(longest, 2 * longest)} == {None}
+
+
+@pytest.mark.parametrize(
+    'counts, words',
+    [([0, 0, 0], 'no text'), ([0, 900, 0], 'the same symbol'), ([900, 0, 0], 'the same symbol')],
+)
+def test_from_a_text_of_one_symbol_nothing_can_be_learned(counts, words):
+    with pytest.raises(UserError, match=f'a.txt has {words}'):
+        reading.check_text('a.txt', np.array(counts), 800, parse())
+
+
+def test_characters_of_a_prime_text_that_a_model_does_not_know_are_told_where_wanted(capsys):
+    vocabulary = ['unknown', 'o', 's']
+    reading.check_prime('sos', np.array([[2, 1, 2]]), vocabulary)
+    assert capsys.readouterr().out == ''
+    told = "The text 'sox, so' has  ,x, read as 'unknown': too rare\n"
+    for file in None, io.StringIO():
+        reading.check_prime('sox, so', np.array([[2, 1, 0, 0, 0, 2, 1]]), vocabulary, file)
+        assert (file.getvalue() if file else capsys.readouterr().out) == told
+    assert capsys.readouterr().out == ''
+
+
+def test_a_prime_text_of_which_nothing_is_left_is_refused():
+    with pytest.raises(UserError, match="the text '\u0301' has no character to begin with"):
+        reading.check_prime('\u0301', script.encode('\u0301', IX2VOCAB, True), IX2VOCAB)

@@ -1,0 +1,165 @@
+"""Saving and continuing: a run that was stopped ends as one that was not."""
+
+import glob
+import json
+import os
+import random
+import resource
+import signal
+
+from backstage import tf
+
+import numpy as np
+import pytest
+from conftest import content, start_script
+from runs import ARGUMENTS, finish, run_here, wait_for
+
+pytest_plugins = 'runs'
+
+
+def test_kills_at_random_moments_leave_a_run_that_ends_the_same(folder, undisturbed):
+    moments = random.Random(5)
+    for first in (1, 101, 201):  # each later than the one before, and before the end at 376
+        process = start_script(*ARGUMENTS, '--log_every=1', cwd=folder)
+        wait_for(process, f'Iteration: {moments.randint(first, first + 99)},')
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+        assert process.returncode == -signal.SIGKILL
+    assert 'Continuing after iteration' in finish(folder, undisturbed)
+
+
+def test_a_damaged_checkpoint_is_told_and_the_one_before_it_used(begun):
+    (data,) = glob.glob(str(begun / 'temp' / 'model-60.data*'))
+    os.truncate(data, os.path.getsize(data) // 2)
+    status, output, errors = run_here(*ARGUMENTS, '--max_iterations=61', cwd=begun)
+    assert (status, errors) == (0, '')
+    assert 'model-60 cannot be used' in output
+    assert 'Continuing after iteration 50, from' in output
+    # The one that cannot be read is the first to go when there are more than two.
+    assert [path.name for path in sorted((begun / 'temp').glob('model-*.index'))] == [
+        'model-50.index', 'model-61.index'
+    ]  # fmt: skip
+
+
+def test_a_history_that_ends_before_the_newest_checkpoint_leaves_the_one_before(begun):
+    path = begun / 'temp' / 'history.json'
+    history = json.loads(path.read_text())
+    history['losses'] = history['losses'][:55]
+    path.write_text(json.dumps(history))
+    status, output, errors = run_here(*ARGUMENTS, '--max_iterations=61', cwd=begun)
+    assert (status, errors) == (0, '')
+    assert 'model-60 cannot be used: history.json ends before it' in output
+    assert 'Continuing after iteration 50, from' in output
+
+
+def test_progress_is_that_of_the_checkpoint_where_the_history_is_ahead(begun):
+    path = begun / 'temp' / 'history.json'
+    history = json.loads(path.read_text())
+    ahead = {
+        'losses': history['losses'] + [9.0] * 10,
+        'held_out_losses': [*history['held_out_losses'], [65, 0.1]],
+    }
+    path.write_text(json.dumps(ahead))
+    output = run_here(*ARGUMENTS, '--max_iterations=61', cwd=begun)[1]
+    assert 'Continuing after iteration 60' in output
+    after = json.loads(path.read_text())
+    np.testing.assert_array_equal(after['losses'][:60], history['losses'])
+    assert len(after['losses']) == 61
+    assert [iteration for iteration, _ in after['held_out_losses']] == [50, 60, 61]
+
+
+def test_what_a_killed_run_began_to_write_is_cleared_away(begun):
+    temp = begun / 'temp'
+    data = 'model-70.data-00000-of-00001.tempstate123'
+    left = [temp / data, temp / 'best' / data, temp / 'checkpoint.tmp0123456789abcdef']
+    left += [temp / 'history.json.host.123.part', temp / 'text.ids.host.1.part', temp / 'my.1.part']
+    for path in left:
+        path.write_text('{"lo')
+    assert run_here(*ARGUMENTS, '--max_iterations=61', cwd=begun)[0] == 0
+    assert [path.exists() for path in left] == [False, False, False, False, False, True]
+
+
+def test_when_no_checkpoint_can_be_read_one_sentence_says_what_to_do(begun):
+    for path in glob.glob(str(begun / 'temp' / 'model-*.data*')):
+        os.truncate(path, 10)
+    status, _, errors = run_here(*ARGUMENTS, cwd=begun)
+    assert (status, errors.count('\n')) == (2, 1)
+    assert 'no checkpoint in temp can be used. Begin anew with --restart' in errors
+
+
+def test_a_finished_run_says_so_and_is_not_trained_on(undisturbed):
+    before = content(undisturbed[0] / 'temp')
+    status, output, errors = run_here(*ARGUMENTS, cwd=undisturbed[0])
+    assert (status, errors) == (0, '')
+    assert 'This run ended after 376 iterations. More epochs go on from there' in output
+    assert 'Continuing' not in output
+    assert content(undisturbed[0] / 'temp') == before
+
+
+def test_a_run_that_ended_before_its_first_held_out_loss_is_reported_all_the_same(folder):
+    process = start_script(*ARGUMENTS, '--save_every=1000', '--log_every=1', cwd=folder)
+    wait_for(process, 'Iteration: 5,')
+    process.send_signal(signal.SIGINT)
+    process.communicate()
+    status, output, errors = run_here(*ARGUMENTS, '--max_iterations=2', cwd=folder)
+    assert (status, errors) == (0, '')
+    assert 'This run ended after' in output
+    assert 'Final loss' in output and 'held-out loss' not in output
+
+
+def test_a_second_run_in_the_same_folder_is_refused_and_a_lock_left_behind_is_not(folder):
+    first = start_script(*ARGUMENTS, '--epochs=1000', cwd=folder)
+    wait_for(first, 'Starting Epoch')
+    status, output, errors = run_here(*ARGUMENTS, cwd=folder)
+    assert (status, output, errors.count('\n')) == (2, '', 1)
+    assert f'temp is in use by the run with process number {first.pid}.' in errors
+    first.kill()
+    first.communicate()
+    assert (folder / 'temp' / 'lock').read_text() == str(first.pid)
+    assert run_here(*ARGUMENTS, '--max_iterations=3', cwd=folder)[0] == 0
+    assert (folder / 'temp' / 'lock').read_text() == str(os.getpid())
+    assert run_here(*ARGUMENTS, '--max_iterations=4', cwd=folder)[0] == 0
+
+
+def allow_files_of(process, size):
+    """Let a process write no file longer than this, as if the disk were full."""
+    _, hard = resource.prlimit(process.pid, resource.RLIMIT_FSIZE)
+    resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (size, hard))
+
+
+@pytest.mark.parametrize('size', [100, 10_000], ids=['the history', 'the checkpoint'])
+def test_a_save_that_fails_is_told_and_training_goes_on(folder, undisturbed, size):
+    process = start_script(*ARGUMENTS, '--log_every=1', cwd=folder)
+    wait_for(process, 'Iteration: 60,')
+    allow_files_of(process, size)
+    wait_for(process, 'not saved at iteration')
+    assert tf.train.latest_checkpoint(str(folder / 'temp'))
+    allow_files_of(process, resource.RLIM_INFINITY)
+    _, errors = process.communicate()
+    assert (process.returncode, errors) == (0, '')
+    assert content(folder / 'temp') == content(undisturbed[0] / 'temp')
+
+
+def test_an_end_that_cannot_be_saved_is_an_error_and_the_run_can_go_on(folder, undisturbed):
+    process = start_script(*ARGUMENTS, '--log_every=1', cwd=folder)
+    wait_for(process, 'Iteration: 60,')
+    allow_files_of(process, 10_000)
+    _, errors = process.communicate()
+    assert (process.returncode, errors.count('\n')) == (2, 1)
+    assert 'not saved at iteration' in errors
+    assert 'Continuing after iteration 50' in finish(folder, undisturbed)
+
+
+def test_with_dropout_too_a_run_that_was_stopped_ends_as_one_that_was_not(folder):
+    arguments = (*ARGUMENTS, '--keep_prob=0.7', '--save_every=20')
+    ends = {}
+    for temp, stops in ('once', [60]), ('twice', [33, 60]):
+        for stop in stops:
+            last = (f'--max_iterations={stop}', '--learning_rate=0.01', '--warmup_iterations=1000')
+            status = run_here(*arguments, *last, f'--temp_dir={temp}', cwd=folder)[0]
+            assert status == 0
+        ends[temp] = content(folder / temp)
+    losses = [history['losses'] for history, _ in ends.values()]
+    assert losses[0] == losses[1]
+    newest = [{name: value for (_, name), value in values.items()} for _, values in ends.values()]
+    assert newest[0] == newest[1]

@@ -1,0 +1,65 @@
+"""Measure how well a trained model predicts a text, or the part held out of its own.
+
+    python -m tools.evaluate
+    python -m tools.evaluate --text_file=other.txt
+
+It prints the loss, and how often the likeliest character was the right one.
+"""
+
+import sys
+import tempfile
+
+from backstage import running, sources, tf
+from backstage.settings import UserError, read_settings
+from stacked_lstm_shakespeare import (
+    describe_loss,
+    encode_text,
+    held_out_begin,
+    id_type,
+    measure,
+)
+from tools import trained
+
+import numpy as np
+
+# --- Settings ------------------------------------------------------------------------------------
+
+temp_dir = 'temp'  # folder of the run
+checkpoint = ''  # the model to take, such as temp/model-9070; empty: the best so far
+text_file = ''  # a UTF-8 text, to be measured whole; empty: the part held out of the run's own
+streams = 0  # pieces of the text that are read side by side; 0: as many as in training
+device = 'auto'  # 'cpu', 'gpu', or 'auto': a GPU where TensorFlow finds one
+
+
+def main(arguments):
+    """Print the loss, and how often the likeliest character was the right one."""
+    settings = read_settings(globals(), arguments)
+    with trained.opened(settings) as (session, sampler, ix2vocab, run, path):
+        run.text_file = settings.text_file or run.text_file
+        text_path = sources.find_text(run)
+        with tempfile.TemporaryFile() as file:
+            counts, crc = encode_text(text_path, run.clean_text, ix2vocab, file)
+            if counts.sum() < 2:
+                raise UserError(f'{text_path} has no text to be measured. Take another')
+            file.flush()
+            ids = np.memmap(file, id_type(ix2vocab), 'r')
+        part, start = 'all', 1  # nothing comes before the first character to predict it from
+        if crc == run.text_crc:
+            part, start = 'the held-out part', held_out_begin(len(ids), run.held_out)
+        elif not settings.text_file:
+            raise UserError(
+                f'{text_path} is not the text that the model in {path} has learned. Bring that '
+                f'back, or measure the whole of this one, with --text_file={text_path}'
+            )
+        streams = min(settings.streams or run.batch_size, len(ids) - start)
+        likeliest = tf.argmax(sampler.logits, axis=2, output_type=tf.int32)
+        what = [sampler.losses, tf.equal(likeliest, sampler.y_output)]
+        loss, accuracy = measure(session, sampler, what, ids, start, streams, run.training_seq_len)
+    print(f'Model: {path}')
+    print(f'Characters: {len(ids) - start:,}, {part} of {text_path}; {counts[0]:,} unknown in it')
+    print(f'Loss: {describe_loss(loss)}')
+    print(f'Accuracy: {accuracy:.2%} of the characters were the likeliest one')
+
+
+if __name__ == '__main__':
+    sys.exit(running.run(main, sys.argv[1:]))

@@ -1,0 +1,72 @@
+"""Write a trained model as a SavedModel, for TensorFlow Serving and for programs without this one.
+
+    python -m tools.export --folder=serving/shakespeare/1
+
+Its signatures are `probabilities` and `generate`. The vocabulary, a JSON list in which each symbol
+stands at its id, is its asset.
+"""
+
+import os
+import sys
+import tempfile
+
+from backstage import files, running, tf
+from backstage.settings import UserError, read_settings
+from tools import trained
+
+# --- Settings ------------------------------------------------------------------------------------
+
+temp_dir = 'temp'  # folder of the run
+checkpoint = ''  # the model to take, such as temp/model-9070; empty: the best so far
+folder = 'serving/shakespeare/1'  # a new folder; the number is the model's version
+device = 'auto'  # 'cpu', 'gpu', or 'auto': a GPU where TensorFlow finds one
+
+
+def signatures_of(sampler):
+    """Return the signatures of a SavedModel: a dict from names to SignatureDef."""
+    signature = tf.saved_model.predict_signature_def
+    return {
+        'probabilities': signature(
+            {'ids': sampler.x_data, 'initial_state': sampler.initial_state},
+            {'probabilities': sampler.probabilities, 'final_state': sampler.final_state},
+        ),
+        'generate': signature(
+            {
+                'prime': sampler.prime,
+                'num': sampler.num,
+                'temperature': sampler.temperature,
+                'seed': sampler.seed,
+            },
+            {'ids': sampler.sampled},
+        ),
+    }
+
+
+def main(arguments):
+    """Export the model; the folder is there when it is complete, or not at all."""
+    settings = read_settings(globals(), arguments)
+    target = os.path.abspath(settings.folder)
+    if os.path.lexists(target):
+        raise UserError(f'{settings.folder} exists already. Export into a new folder')
+    vocabulary = os.path.join(settings.temp_dir, 'vocabulary.json')
+    with trained.opened(settings) as (session, sampler, _, _, path):
+        tf.add_to_collection(tf.GraphKeys.ASSET_FILEPATHS, tf.constant(vocabulary))
+        files.make_folder(os.path.dirname(target), 'folder')
+        with tempfile.TemporaryDirectory(dir=os.path.dirname(target)) as parent:
+            part = os.path.join(parent, 'part')
+            builder = tf.saved_model.Builder(part)
+            builder.add_meta_graph_and_variables(
+                session,
+                [tf.saved_model.SERVING],
+                signatures_of(sampler),
+                assets_collection=tf.get_collection(tf.GraphKeys.ASSET_FILEPATHS),
+                strip_default_attrs=True,
+            )
+            builder.save()
+            os.rename(part, target)
+    print(f'Model: {path}')
+    print(f'The SavedModel is {settings.folder}')
+
+
+if __name__ == '__main__':
+    sys.exit(running.run(main, sys.argv[1:]))

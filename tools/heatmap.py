@@ -1,0 +1,85 @@
+"""Draw how likely a trained model finds each character of a text, and the five likeliest there.
+
+    python -m tools.heatmap --text="to be or not to be that is the question"
+
+The picture is temp/heatmap.png. The darker, the likelier.
+"""
+
+import math
+import os
+import sys
+
+from backstage import pictures, reading, running
+from backstage.settings import UserError, read_settings
+from stacked_lstm_shakespeare import UNKNOWN, encode
+from tools import trained
+
+import numpy as np
+
+# --- Settings ------------------------------------------------------------------------------------
+
+temp_dir = 'temp'  # folder of the run; the picture goes there too
+checkpoint = ''  # the model to take, such as temp/model-9070; empty: the best so far
+text = 'to be or not to be that is the question'  # 2 to 2,000 characters
+device = 'auto'  # 'cpu', 'gpu', or 'auto': a GPU where TensorFlow finds one
+
+WIDTH = 40  # characters in a line
+
+
+def draw_heatmap(figure, text, probabilities, ix2vocab):
+    """Draw how likely each character of a text was, and the five likeliest in its place.
+
+    Args:
+      figure: matplotlib Figure.
+      text: int32 [characters], ids.
+      probabilities: float32 [characters - 1, vocab_size], of the second character and those after.
+    """
+    shown = {' ': '\u2423', '\n': '\u21b5', '\t': '\u21e5', UNKNOWN: '\ufffd'}
+    symbols = [shown.get(symbol, symbol) for symbol in ix2vocab]
+    likeliest = np.argsort(-probabilities, axis=1, kind='stable')[:, :5]
+    lines = math.ceil(len(text) / WIDTH)
+    for line, axes in enumerate(figure.subplots(lines, 1, squeeze=False)[:, 0]):
+        # The first row is the text itself; what came before its first character is not known.
+        places = range(line * WIDTH, min((line + 1) * WIDTH, len(text)))
+        shades = np.full([1 + likeliest.shape[1], WIDTH], np.nan)
+        for column, place in enumerate(places):
+            rows = [text[place], *likeliest[place - 1]] if place else [text[0]]
+            for row, ix in enumerate(rows):
+                shades[row, column] = probabilities[place - 1, ix] if place else np.nan
+                dark = place and shades[row, column] > 0.5
+                color, weight = 'white' if dark else 'black', 'normal' if row else 'bold'
+                axes.text(
+                    column, row + (0.15 if row else 0), symbols[ix], ha='center', va='center',
+                    color=color, weight=weight, family='monospace',
+                )  # fmt: skip
+        image = axes.imshow(shades, cmap='Blues', vmin=0, vmax=1, aspect='equal')
+        axes.axhline(0.5, color='black', linewidth=0.8)
+        axes.set_yticks([0, 1, likeliest.shape[1]])
+        axes.set_yticklabels(['text', 'likeliest', 'less likely'])
+        axes.set_xticks([])
+    figure.colorbar(image, ax=figure.axes, label='probability', shrink=0.6)
+
+
+def main(arguments):
+    """Draw the picture, save it, and show it where there is a display."""
+    settings = read_settings(globals(), arguments)
+    with trained.opened(settings) as (session, sampler, ix2vocab, run, path):
+        ids = encode(settings.text, ix2vocab, run.clean_text)
+        if not 2 <= ids.size <= 2000:
+            raise UserError(
+                f'a heat map needs 2 to 2,000 characters, and the model reads {ids.size:,} here. '
+                f'Give another text'
+            )
+        reading.check_prime(settings.text, ids, ix2vocab)
+        feed = {sampler.x_data: ids[:, :-1], sampler.initial_state: sampler.zero_state(1)}
+        (probabilities,) = session.run(sampler.probabilities, feed)
+    size = 14, 0.7 + 2.2 * math.ceil(ids.size / WIDTH)
+    picture = os.path.join(settings.temp_dir, 'heatmap.png')
+    pictures.save(picture, draw_heatmap, ids[0], probabilities, ix2vocab, size=size)
+    print(f'Model: {path}')
+    print(f'The picture is {picture}')
+    pictures.show(draw_heatmap, ids[0], probabilities, ix2vocab, size=size)
+
+
+if __name__ == '__main__':
+    sys.exit(running.run(main, sys.argv[1:]))

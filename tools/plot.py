@@ -1,0 +1,63 @@
+"""Draw the losses of one run again, or of several runs in one picture.
+
+    python -m tools.plot
+    python -m tools.plot --folders temp/one_layer temp/three_layers
+
+It takes them from the history of a run, which may still be going on.
+"""
+
+import os
+import sys
+
+from backstage import files, pictures, records, running
+from backstage.settings import UserError, read_settings
+from stacked_lstm_shakespeare import draw_losses
+
+import numpy as np
+
+# --- Settings ------------------------------------------------------------------------------------
+
+folders = ['temp']  # of the runs; the plot of one goes there
+temp_dir = 'temp'  # folder of the picture of several
+
+MARKERS = 'os^vDPX'
+
+
+def draw_runs(figure, runs):
+    """Draw the losses of several runs, a dict from their names to (losses, held-out losses)."""
+    axes = figure.add_subplot(1, 1, 1)
+    for number, (name, (losses, held_out_losses)) in enumerate(runs.items()):
+        color = pictures.COLORS[number % len(pictures.COLORS)]
+        means, middles, _ = pictures.smoothed(losses)
+        axes.plot(middles, means, color=color, linewidth=0.8, alpha=0.6)
+        held_out = np.reshape(held_out_losses, (-1, 2)).T  # iterations, values
+        marker = MARKERS[number % len(MARKERS)]
+        label = name.replace('$', r'\$')  # which would begin a formula
+        label = f'./{label}' if label.startswith('_') else label  # such ones are left out
+        axes.plot(*held_out, f'{marker}-', color=color, markersize=4, label=label)
+    axes.plot([], [], color='#888888', linewidth=0.8, label='thin: in training')
+    pictures.finish_loss_axes(axes, np.concatenate([losses for losses, _ in runs.values()]))
+
+
+def main(arguments):
+    """Draw the picture, save it, and show it where there is a display."""
+    settings = read_settings(globals(), arguments)
+    for folder in settings.folders:
+        if not os.path.exists(os.path.join(folder, 'history.json')):
+            raise UserError(f'there is no history of a run in {folder}. Give others with --folders')
+    runs = {folder: records.read_history(folder) for folder in settings.folders}
+    if len(runs) == 1:
+        ((folder, history),) = runs.items()
+        path = os.path.join(folder, 'loss.png')
+        drawing = (draw_losses, *history)
+    else:
+        files.make_folder(settings.temp_dir, 'temp_dir')
+        path = os.path.join(settings.temp_dir, 'runs.png')
+        drawing = (draw_runs, runs)
+    pictures.save(path, *drawing)
+    print(f'The plot is {path}')
+    pictures.show(*drawing)
+
+
+if __name__ == '__main__':
+    sys.exit(running.run(main, sys.argv[1:]))

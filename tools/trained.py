@@ -1,0 +1,89 @@
+"""A trained model, opened: what the other tools begin with."""
+
+import argparse
+import contextlib
+import os
+import re
+import sys
+import time
+
+import stacked_lstm_shakespeare as script
+from backstage import fast, machine, records, tf, workers
+from backstage.running import one_line
+from backstage.settings import UserError, read_settings
+
+
+def read_run(temp_dir):
+    """Return the settings of the run in a folder, with `text_crc`, and its vocabulary.
+
+    Raises:
+      UserError: there is no run, or what is there is damaged.
+    """
+    if not os.path.exists(os.path.join(temp_dir, 'settings.json')):
+        raise UserError(f'there is no model in {temp_dir}. Train one, or give its temp_dir')
+    record = records.read_record(temp_dir)
+    ix2vocab = records.read_vocabulary(temp_dir)
+    defaults = vars(read_settings(vars(script), []))
+    return argparse.Namespace(**{**defaults, **record, 'temp_dir': temp_dir}), ix2vocab
+
+
+@contextlib.contextmanager
+def opened(settings, top_k=0):
+    """Open the trained model that the settings of a tool name: `temp_dir`, `checkpoint`, `device`.
+
+    Args:
+      top_k: int, as `LSTM_Model` takes it.
+
+    Yields:
+      The session, with the averaged weights restored; the sampler; the vocabulary; the settings of
+      the run that it is from; the path of the checkpoint.
+
+    Raises:
+      UserError: there is no such model, or it cannot be read.
+    """
+    if workers.is_launched():
+        raise UserError('only training is shared among workers. Start this without horovodrun')
+    run_settings, ix2vocab = read_run(settings.temp_dir)
+    machine.check_device(settings.device)
+    with fast.new_graph() as graph:
+        with tf.variable_scope('lstm_model'):
+            sampler = script.LSTM_Model(run_settings, len(ix2vocab), infer_sample=True, top_k=top_k)
+        averages = tf.train.ExponentialMovingAverage(run_settings.average_decay)
+        saver = tf.train.Saver(
+            {f'lstm_model/{name}': w for name, w in averages.variables_to_restore().items()}
+        )
+    config = machine.session_config(run_settings.threads_per_operation, settings.device)
+    with tf.Session(graph=graph, config=config) as session:
+        path = restore(session, saver, settings.temp_dir, settings.checkpoint)
+        yield session, sampler, ix2vocab, run_settings, path
+
+
+def restore(session, saver, temp_dir, checkpoint=''):
+    """Restore a checkpoint, or else the best one of the run in a folder; return its path.
+
+    Raises:
+      UserError: there is none that can be read.
+    """
+    chosen = re.sub(r'\.(index|data-\S*)$', '', checkpoint)
+    best = os.path.join(temp_dir, 'best')
+    for _ in range(5):  # a run that is going on may replace a checkpoint before it is read here
+        problems = []
+        own = records.checkpoints(temp_dir) + records.checkpoints(best)
+        for path in reversed([chosen] if chosen else own):
+            try:
+                saver.restore(session, path)
+            except (tf.errors.OpError, ValueError) as error:
+                problems.append(f'{path} cannot be used: {one_line(error)}')
+                if not os.path.exists(f'{path}.index'):
+                    break  # it has just been replaced: look again
+            else:
+                if problems:
+                    print(f'{problems[-1]}. Using {path}', file=sys.stderr)
+                return path
+        time.sleep(0.1)  # seconds
+    if not own:
+        raise UserError(f'there is no model in {temp_dir}. Train one, or give its temp_dir')
+    if not chosen:
+        raise UserError(f'{problems[0]}. Nor can another one. Train anew, with --restart')
+    there = problems[0] if os.path.exists(f'{chosen}.index') else f'there is no checkpoint {chosen}'
+    raise UserError(f'{there}. Give another, such as {own[-1]}')
