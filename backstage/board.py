@@ -14,11 +14,8 @@ from tensorboard.plugins.text import summary as text_summary
 class Board:
     """Writes what TensorBoard shows into the folder `board` of a run. Worker 0 alone does so.
 
-    Args:
-      settings: argparse.Namespace.
-      graph: tf.Graph, to be shown.
-      done: int, the iterations done. What an earlier run wrote of later ones is discarded: after a
-        kill they come again.
+    `done` iterations are done. What a run wrote of later ones is discarded: after a kill they come
+    again.
     """
 
     def __init__(self, settings, graph, done):

@@ -120,9 +120,7 @@ def fold(character):
 def check_text(path, counts, split, settings):
     """Raise UserError if nothing can be learned from a text, or there is too little of it.
 
-    Args:
-      counts: integers [vocab_size], how often each symbol occurs.
-      split: int, how many of its characters are to be learned.
+    `counts`, integers [vocab_size], has how often each symbol occurs in it.
     """
     if np.count_nonzero(counts) < 2:
         what = 'the same symbol throughout' if counts.any() else 'no text'
@@ -140,13 +138,8 @@ def check_text(path, counts, split, settings):
 def check_prime(text, ids, ix2vocab, file=None):
     """Warn, in standard output or a file, of characters in a prime text that a model does not know.
 
-    Args:
-      text: str.
-      ids: integers [1, characters], of that text.
-      ix2vocab: list of str.
-
     Raises:
-      UserError: nothing is left of the text.
+      UserError: nothing is left of the text: it has no ids, integers [1, characters].
     """
     if not ids.size:
         raise UserError(f'the text {text!r} has no character to begin with. Give another')

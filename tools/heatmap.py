@@ -29,10 +29,8 @@ WIDTH = 40  # characters in a line
 def draw_heatmap(figure, text, probabilities, ix2vocab):
     """Draw how likely each character of a text was, and the five likeliest in its place.
 
-    Args:
-      figure: matplotlib Figure.
-      text: int32 [characters], ids.
-      probabilities: float32 [characters - 1, vocab_size], of the second character and those after.
+    The text is int32 [characters]; the probabilities, float32 [characters - 1, vocab_size], are of
+    its second character and those after.
     """
     shown = {' ': '\u2423', '\n': '\u21b5', '\t': '\u21e5', UNKNOWN: '\ufffd'}
     symbols = [shown.get(symbol, symbol) for symbol in ix2vocab]

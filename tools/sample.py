@@ -33,12 +33,7 @@ PIECE = 20  # characters drawn at a time, so that one can read along
 
 
 def sample_pieces(session, sampler, prime, settings, number):
-    """Yield how a text goes on, in pieces: int32 [characters] each.
-
-    Args:
-      prime: int32 [1, characters], one character or more.
-      number: int, of the sample; each has random numbers of its own.
-    """
+    """Yield how a text, int32 [1, characters], goes on, in pieces: int32 [characters]."""
     random = np.random.RandomState([settings.seed, number])
     state = None
     for begin in range(0, settings.sample_length, PIECE):
