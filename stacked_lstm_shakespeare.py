@@ -6,11 +6,12 @@
 
 The file reads from top to bottom, the way the data flows: settings -> text -> ids -> batches ->
 model -> loss -> checkpoint, plot and samples. What keeps a run safe, fast and comfortable is in
-backstage/; without it the same would be learned. To look at first:
+backstage/; without it the same would be learned from the same text. To look at first:
 
     the stack of cells     LSTM_Model.__init__
     the loss               LSTM_Model._build_loss
     the training loop      train
+    the held-out loss      measure
     drawing text           LSTM_Model._build_sampling
 
 What has the same name and meaning everywhere:
@@ -45,7 +46,7 @@ import numpy as np
 text_file = ''  # a UTF-8 text of your own; empty: the works of Shakespeare, downloaded once
 clean_text = True  # lower case, a-z 0-9 space - ' only; False: every character as it is
 min_word_freq = 5  # with clean_text=False, rarer characters become 'unknown'
-held_out = 0.05  # last part of the text, never trained on, on which the model is measured
+held_out = 0.05  # share of the text, its end, never trained on; the model is measured on it
 
 # The model
 num_layers = 3  # LSTM layers, one on top of the other
@@ -56,17 +57,17 @@ residual = True  # each layer adds to what comes from below; False: it replaces 
 # The training
 epochs = 10  # passes through the text
 batch_size = 100  # streams of text read side by side
-training_seq_len = 50  # characters per step, through which the gradient flows back
+training_seq_len = 50  # characters of a stream in a batch, through which the gradient flows back
 learning_rate = 0.02  # highest rate of Adam, reached after the warm-up; falls to 0 by the end
-weight_decay = 0.1  # share of each weight, times the rate, that each step takes off
+weight_decay = 0.1  # each iteration shrinks every weight by this times the learning rate
 keep_prob = 1.0  # share of a layer's outputs that stay, while training; less for small texts
 warmup_iterations = 100  # iterations in which the rate rises from 0
 max_gradient_norm = 5.0  # gradients of a larger global norm are scaled down to it
 average_decay = 0.99  # held-out loss and samples are of the weights' mean over some 1/(1 - this)
 max_iterations = 0  # stop after so many iterations; 0: when all epochs are done
 device = 'auto'  # 'cpu', 'gpu', or 'auto': a GPU where TensorFlow finds one
-threads_per_operation = 1  # CPU threads for each; operations run side by side, one a core
-seed = 1  # of initial weights, stream offsets and samples
+threads_per_operation = 1  # CPU threads in each; as many operations as cores run side by side
+seed = 1  # of initial weights, stream offsets, dropout and samples
 
 # What is shown and saved
 log_every = 10  # iterations between two lines with the loss
@@ -92,7 +93,7 @@ CLEAN_BYTES = bytes(code if chr(code) in CHARACTERS else ord(' ') for code in ra
 
 
 def clean(text):
-    """Return the text in the 39 CHARACTERS; any run of others, line ends too, is one space."""
+    """Return the text in lower case, in the 39 CHARACTERS; a run of anything else is one space."""
     text = reading.fold_to_ascii(text).lower()
     codes = np.frombuffer(text.encode('ascii').translate(CLEAN_BYTES), np.uint8)
     is_space = codes == ord(' ')
@@ -157,6 +158,18 @@ def encode_text(path, clean_text, ix2vocab, file):
     return counts, crc
 
 
+def encode(text, ix2vocab, clean_text):
+    """Return the ids of a text that a sample begins with: int32 [1, characters]."""
+    vocab2ix = {character: ix for ix, character in enumerate(ix2vocab)}
+    text = clean(text) if clean_text else text
+    return np.array([[vocab2ix.get(character, 0) for character in text]], np.int32)
+
+
+def decode(ids, ix2vocab):
+    """Return the text of ids; what is unknown shows as the replacement character."""
+    return ''.join(ix2vocab[ix] if ix else '\ufffd' for ix in ids)
+
+
 def held_out_begin(num_ids, held_out):
     """Return the position in a text where its held-out part begins."""
     return int(num_ids * (1 - held_out))
@@ -183,7 +196,7 @@ def prepare_text(settings):
         saving.check_continues(settings, crc)
     print(f'{split:,} characters to learn, {counts.sum() - split:,} held out')
     if counts[0]:
-        print(f"{counts[0]:,} of them are rare and read as 'unknown'")
+        print(f"{counts[0]:,} of all characters are rare and read as 'unknown'")
     return ix2vocab, split, crc
 
 
@@ -199,8 +212,8 @@ def read_batch(ids, batch_size, training_seq_len, offset, number, rows=slice(Non
     """Return one batch of an epoch of truncated back-propagation through time.
 
     The text, from `offset` on, is cut into `batch_size` streams of equal length, one below the
-    other. Batch `number` is the columns that follow those of the batch before, so row b always
-    goes on where row b ended, and the state of the LSTM can be carried from batch to batch.
+    other. Batch `number` is the columns that follow those of the batch before. So its row b goes on
+    where row b of that one ended, and the state of the LSTM can be carried from batch to batch.
 
     Args:
       offset: int, from 0 up to `training_seq_len` - 1.
@@ -235,11 +248,8 @@ class LSTM_Model:
 
     The training instance is unrolled for batches of one shape. An instance with
     `infer_sample=True` takes any shape; it measures losses and draws text. `build_models` makes
-    both, the second with the averaged weights of the first.
-
-    Args:
-      vocab_size: int, symbols in the vocabulary.
-      top_k: int, draw among the likeliest so many characters only; 0: among all.
+    both, the second with the averaged weights of the first. `top_k`, an int, limits what is drawn
+    to the likeliest so many characters.
     """
 
     def __init__(self, settings, vocab_size, infer_sample=False, top_k=0):
@@ -251,7 +261,7 @@ class LSTM_Model:
         if settings.residual:
             cells[1:] = map(tf.contrib.rnn.ResidualWrapper, cells[1:])
         self.lstm_cell = tf.contrib.rnn.MultiRNNCell(cells)
-        # Characters of length 1 or so are large enough for all three layers to learn at once.
+        # Numbers of standard deviation 1 are large enough for all layers to learn from the start.
         shape, normal = [vocab_size, settings.embedding_size], tf.random_normal_initializer()
         self.embedding_mat = tf.get_variable('embedding_mat', shape, initializer=normal)
         self.W = tf.get_variable('W', [rnn_size, vocab_size])
@@ -287,22 +297,20 @@ class LSTM_Model:
         outputs, final_state = fast.static_rnn(self.lstm_cell, tf.unstack(inputs), state)
         self.final_state = pack_state(final_state)  # as initial_state, after the last character
         # A few steps at once here too, so that the way back can begin before all logits are there.
-        logits = [tf.matmul(output, self.W) + self.b for output in fast.grouped(outputs)]
+        self.logits = [tf.matmul(output, self.W) + self.b for output in fast.grouped(outputs)]
         targets = fast.grouped(tf.unstack(tf.transpose(self.y_output)))
         # logits [5 * batch, vocab_size], targets and losses [5 * batch], for every five characters
         cross_entropy = tf.nn.sparse_softmax_cross_entropy_with_logits
-        losses = [cross_entropy(labels=t, logits=x) for t, x in zip(targets, logits)]
+        losses = [cross_entropy(labels=t, logits=x) for t, x in zip(targets, self.logits)]
         self.cost = tf.reduce_mean(tf.concat(losses, axis=0))  # nats
-        by_time = self.x_data.shape.as_list()[::-1]
-        # [batch, time, vocab_size] and [batch, time]
-        self.logits = tf.transpose(tf.reshape(tf.concat(logits, 0), [*by_time, -1]), [1, 0, 2])
-        self.losses = tf.transpose(tf.reshape(tf.concat(losses, 0), by_time))
 
     def _build_training(self, settings):
         """One step of AdamW on the cost, and one of the averages of the weights."""
         self.learning_rate = tf.placeholder(tf.float32, [], 'learning_rate')
         variables = tf.trainable_variables()
-        gradients = fast.gradients(self.cost, variables)
+        # That of the embedding may come as rows, each with its index. As a whole matrix it is
+        # applied sooner, and the weights of characters that a batch does not have decay too.
+        gradients = map(tf.convert_to_tensor, fast.gradients(self.cost, variables))
         self.cost, *self.gradients = workers.mean([self.cost, *gradients])
         clipped, self.gradient_norm = tf.clip_by_global_norm(
             self.gradients, settings.max_gradient_norm
@@ -311,7 +319,7 @@ class LSTM_Model:
         decay = settings.weight_decay * self.learning_rate
         optimizer = tf.contrib.opt.AdamWOptimizer(decay, learning_rate=self.learning_rate)
         self.iteration = tf.train.get_or_create_global_step()  # int64, how many steps were taken
-        # TensorFlow would let a weight decay at any time of the step, also while it is read.
+        # Wait for all gradients: a weight would decay at any time, also while it is being read.
         with tf.control_dependencies(clipped):
             step = optimizer.apply_gradients(zip(clipped, variables), self.iteration)
         # With the count, early averages reach back only over a tenth of the run so far.
@@ -353,7 +361,7 @@ class LSTM_Model:
 
         def step(position, seed, character, state, sampled):
             inputs = tf.nn.embedding_lookup(self.embedding_mat, character)  # [streams, embedding]
-            with tf.variable_scope('rnn'):
+            with tf.variable_scope('rnn'):  # where dynamic_rnn has the weights of the cells
                 output, state = self.lstm_cell(inputs, state)
             logits = (tf.matmul(output, self.W) + self.b) * scale  # [streams, vocab_size]
             if top_k:
@@ -486,7 +494,7 @@ def measure(session, model, what, ids, start, batch_size, training_seq_len):
         }
         values, state = session.run([what, model.final_state], feed)
         if first < 0:
-            state[:, :, starts[:, 0] <= training_seq_len] = 0  # too little text before these
+            state[:, :, starts[:, 0] <= training_seq_len] = 0  # so few are before these streams
         else:
             totals += [value[targets < ends].sum(dtype=np.float64) for value in values]
     return list(totals / (len(ids) - start))
@@ -519,7 +527,7 @@ def train(settings, stop):
     with tf.Session(graph=graph, config=config) as session:
         print(f'Training on {machine.device_in_use(session, settings.device)}')
         state = run.begin_or_continue(session, num_iterations, ix2vocab, text_crc)
-        if state is None:  # it had come to its end before
+        if state is None:  # all its iterations were done before
             return run, 0
         board = Board(settings, graph, len(run.losses))
         bar = running.progress_bar(len(run.losses), num_iterations, settings)
@@ -557,6 +565,7 @@ def train(settings, stop):
             due = iteration % settings.save_every == 0 or iteration == num_iterations
             if due:
                 (held_out_loss,) = measure(session, sampler, [sampler.losses], ids, split, *shape)
+                running.check_finite(iteration, held_out_loss, norm)
                 bar.write(f'Held-out loss: {describe_loss(held_out_loss)}')
                 run.held_out_losses.append((iteration, held_out_loss))
                 board.add_held_out(iteration, held_out_loss, session)
@@ -570,7 +579,7 @@ def train(settings, stop):
         if iteration < num_iterations:
             print(f'Stopped after iteration {iteration}. The same command goes on from there')
             return run, stop.status
-        print('\n'.join(sample_texts(session, sampler, ix2vocab, iteration, settings, 4)))
+        print('\n'.join(sample_texts(session, sampler, ix2vocab, iteration, settings, times=4)))
     return run, 0
 
 
@@ -582,24 +591,12 @@ def report(run):
         print(f'Final held-out loss: {describe_loss(run.held_out_losses[-1][1])}')
         iteration, loss = min(run.held_out_losses, key=lambda pair: pair[1])
         print(f'Best held-out loss, at iteration {iteration}: {describe_loss(loss)}')
-    if os.path.exists(run.plot):  # or else it was told why not
+    if os.path.exists(run.plot):  # otherwise a message has said why not
         print(f'The plot is {run.plot}')
     print(f'To let it write: python -m tools.sample --temp_dir={run.folder}')
 
 
 # --- Samples, and the plot -----------------------------------------------------------------------
-
-
-def encode(text, ix2vocab, clean_text):
-    """Return the ids of a text that a sample begins with: int32 [1, characters]."""
-    vocab2ix = {character: ix for ix, character in enumerate(ix2vocab)}
-    text = clean(text) if clean_text else text
-    return np.array([[vocab2ix.get(character, 0) for character in text]], np.int32)
-
-
-def decode(ids, ix2vocab):
-    """Return the text of ids; what is unknown shows as the replacement character."""
-    return ''.join(ix2vocab[ix] if ix else '\ufffd' for ix in ids)
 
 
 def sample_texts(session, sampler, ix2vocab, iteration, settings, times=1):

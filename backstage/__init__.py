@@ -20,7 +20,7 @@ try:
 
     if not tf.__version__.startswith('1.15'):
         raise ImportError(f'TensorFlow {tf.__version__} instead of 1.15')
-    for package in ('numpy', 'matplotlib', 'requests', 'tqdm'):
+    for package in ('numpy', 'matplotlib', 'requests', 'tqdm', 'tensorboard'):
         if not importlib.util.find_spec(package):  # some are imported much later
             raise ImportError(f'No module named {package!r}')
 except Exception as problem:  # not only ImportError: a wrong protobuf raises TypeError

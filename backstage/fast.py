@@ -1,7 +1,8 @@
 """What makes training fast on a CPU, in the place of what TensorFlow has.
 
 `static_rnn` stands for `tf.nn.static_rnn`, `gradients` for `tf.gradients`, and `new_graph` for
-`tf.Graph`. They compute the same. The gradients of layers are fast if both are used together.
+`tf.Graph`. They compute the same. The first two go together: `tf.gradients` finds no gradient for a
+kernel that went through this `static_rnn`.
 """
 
 import collections
@@ -80,7 +81,7 @@ def gradients(loss, variables):
       variables: list of tf.Variable. The kernels among them are used by `static_rnn` alone.
 
     Returns:
-      A list of tensors, each of the shape of its variable.
+      A list as `tf.gradients` returns it.
     """
     uses = _uses_over_time(loss.graph)
     others = [variable for variable in variables if variable.value().name not in uses]
@@ -90,9 +91,7 @@ def gradients(loss, variables):
     def of(variable):
         steps = uses.get(variable.value().name)
         if not steps:
-            # That of the embedding comes as rows, each with its index. As a whole matrix it is
-            # applied sooner, and the weights of characters that a batch does not have decay too.
-            return tf.convert_to_tensor(found[variable])
+            return found[variable]
         of_gates = grouped([found[gate] for _, gate in steps])
         if variable.shape.ndims == 1:  # a bias
             return tf.add_n([tf.reduce_sum(g, axis=0) for g in of_gates])

@@ -52,7 +52,7 @@ def save(path, draw, *what, size=(8, 5)):
 
 
 def save_if_possible(path, draw, *what):
-    """Do the same on worker 0; where it does not succeed, say so and go on."""
+    """Call `save` on worker 0; where it does not succeed, say so and go on."""
     try:
         if workers.is_first():
             save(path, draw, *what)
@@ -61,15 +61,16 @@ def save_if_possible(path, draw, *what):
 
 
 def show(draw, *what, size=(8, 5)):
-    """Open the same in a window, where there is a display, until the user closes it."""
+    """Show what `save` would write, in a window, where there is a display, until it is closed."""
     if not workers.is_first():
         return
     try:
         from matplotlib import pyplot  # it looks for a display as it is imported
 
+        if pyplot.get_backend().lower() == 'agg':
+            return
         figure = pyplot.figure(figsize=size)
     except (ImportError, ValueError):  # MPLBACKEND, as a notebook sets it, names what is not here
         return
-    if pyplot.get_backend().lower() != 'agg':
-        draw(figure, *what)
-        pyplot.show()
+    draw(figure, *what)
+    pyplot.show()

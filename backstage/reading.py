@@ -35,7 +35,7 @@ FOLDS = {
 }  # fmt: skip
 
 
-def file_pieces(path, size=1 << 22):
+def file_pieces(path, size=1 << 20):
     """Yield a UTF-8 file in pieces of about `size` characters, so that any size fits in memory.
 
     A piece ends at a blank line where there is one soon, so that no mark or notice is cut in two.
@@ -101,7 +101,7 @@ def read_pieces(path):
 
 
 def fold_to_ascii(text):
-    """Return the text in ASCII: e for é, ' for a curly quote, a space for what has no like."""
+    """Return the text in ASCII: e for é, ' for a curly quote, a space for anything else."""
     return re.sub(r'[^\x00-\x7f]', lambda match: fold(match.group()), text)
 
 

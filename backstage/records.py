@@ -75,7 +75,7 @@ def read_history(folder):
     except (KeyError, TypeError, ValueError, OverflowError):
         losses = []
     if not losses:
-        raise UserError(f'the history in {folder} is damaged')
+        raise UserError(f'the history in {folder} is damaged. Train anew, with --restart')
     return losses, held_out_losses
 
 

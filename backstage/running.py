@@ -35,6 +35,7 @@ class Stop:
         return self
 
     def listen(self):
+        """Begin to take signals as requests."""
         self.reader, self.writer = socket.socketpair()
         self.writer.setblocking(False)
         signal.set_wakeup_fd(self.writer.fileno())
@@ -44,8 +45,9 @@ class Stop:
     @property
     def status(self):
         """The exit status of a program that was stopped, as a shell reports it."""
-        # Without a signal here it was another worker that got one.
-        return 128 + (self.signal or signal.SIGTERM)
+        if not workers.is_first():
+            return 0  # the launcher would end all at once, and worker 0 is still saving
+        return 128 + (self.signal or signal.SIGTERM)  # without a signal here another worker got it
 
     def watch(self):
         with self.reader:
@@ -99,7 +101,7 @@ def run(main, arguments):
     sys.stdout.reconfigure(line_buffering=True, errors='replace')
     try:
         return main(arguments)
-    except BrokenPipeError:  # who read the output, as `head` does, has gone
+    except BrokenPipeError:  # the reader of the output, such as `head`, has gone
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except (UserError, OSError, UnicodeError) as error:

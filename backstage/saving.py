@@ -77,7 +77,7 @@ def check_continues(settings, text_crc=None):
     if text_crc not in (None, then['text_crc']):
         raise UserError(
             f'the run in {settings.temp_dir} has learned another text, '
-            f'{then["text_file"] or "the works of Shakespeare"}. Give that, {advice}'
+            f'{then["text_file"] or "the works of Shakespeare"} as it was then. Give that, {advice}'
         )
 
 
@@ -172,7 +172,7 @@ class Run:
         """Write the history and a checkpoint; a second checkpoint if it is the best so far.
 
         The checkpoint comes last: all that goes with it is there by then, so a run may be killed at
-        any time. What fails is told, and the run goes on.
+        any time. A failure is printed, and the run goes on.
 
         Raises:
           UserError: the end of a run could not be saved.
@@ -194,5 +194,5 @@ class Run:
         except (OSError, tf.errors.OpError) as error:
             problem = f'not saved at iteration {iteration}: {one_line(error)}'
             if is_end:
-                raise UserError(f'{problem}. Mend that, and the same command does it again')
+                raise UserError(f'{problem}. Mend that, and run the same command again')
             tqdm.write(f'{problem}. The checkpoint before it is whole; going on')

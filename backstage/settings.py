@@ -40,7 +40,7 @@ KINDS = {
     'device': ('auto', 'cpu', 'gpu'),
 }
 
-TOOLS = ('sample', 'evaluate', 'heatmap', 'export', 'plot')
+FORMER_FLAGS = ('sample', 'evaluate', 'heatmap', 'export', 'plot')  # tools that were once flags
 NEVER_EMPTY = ('data_dir', 'temp_dir', 'folder')
 
 
@@ -54,7 +54,7 @@ class Parser(argparse.ArgumentParser):
         settings, unknown = self.parse_known_args(arguments)
         for word in unknown:
             name = word[2:].partition('=')[0]
-            if word.startswith('--') and name in TOOLS:
+            if word.startswith('--') and name in FORMER_FLAGS:
                 self.error(f'--{name} is a program of its own: python -m tools.{name}')
         if unknown:
             self.error(f'unrecognized arguments: {" ".join(unknown)}')
@@ -72,7 +72,7 @@ def read_settings(program, arguments):
       arguments: list of str, such as ['--rnn_size=256', '--text_file=my.txt'].
 
     Returns:
-      An argparse.Namespace with one attribute for each setting.
+      An argparse.Namespace with one attribute for each setting. A mistake ends the program.
     """
     parser = Parser(
         prog=os.path.basename(program['__file__']),
@@ -129,7 +129,8 @@ def find_fault(name, value, default=''):
         fits = is_number and low <= value <= high
         wanted = f'from {low} to {high}' if is_number else f'a {"whole " * (kind is int)}number'
     elif kind is list:
-        fits = isinstance(value, list) and value and all(isinstance(t, str) and t for t in value)
+        fits = isinstance(value, list) and all(isinstance(t, str) and t for t in value)
+        fits = fits and (value or name == 'folders')
         wanted = 'a list of texts, none empty'
     elif isinstance(kind, tuple):
         fits, wanted = value in kind, f'one of {", ".join(kind)}'

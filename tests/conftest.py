@@ -2,6 +2,7 @@
 
 import collections
 import http.server
+import importlib
 import io
 import json
 import os
@@ -30,6 +31,12 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 SMALL = ('--rnn_size=16', '--embedding_size=8', '--batch_size=8', '--training_seq_len=12')
 
 
+# Each program in tools/; trained.py, which opens a model for them, is none.
+TOOLS = [
+    importlib.import_module(f'tools.{path.stem}')
+    for path in sorted((ROOT / 'tools').glob('*.py'))
+    if path.stem not in ('__init__', 'trained')
+]
 IX2VOCAB = [script.UNKNOWN, *script.CHARACTERS]
 
 
@@ -206,6 +213,11 @@ class Stack:
 
     def values(self):
         return {v.op.name: value for v, value in zip(self.variables, self.run(self.variables))}
+
+    def logits(self):
+        """Return the logits of the training model: float32 [batch, time, vocabulary]."""
+        by_time = np.concatenate(self.run(self.model.logits)).reshape(-1, BATCH, VOCAB)
+        return by_time.transpose(1, 0, 2)
 
     def run(self, fetches, model=None, feed=None):
         model = model or self.model

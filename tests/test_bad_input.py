@@ -17,13 +17,13 @@ import tempfile
 
 import matplotlib
 import pytest
-from conftest import ROOT, SMALL, end, run_script, run_tool, script, start_script
+from conftest import ROOT, SMALL, TOOLS, end, run_script, run_tool, script, start_script
 
 # isort: split
 # Only now does Python find these, when this file is run as a program.
 from backstage import running
 from backstage.settings import RANGES
-from tools import evaluate, export, heatmap, plot, sample
+from tools import sample
 
 pytestmark = pytest.mark.xdist_group('bad_input')  # so that the folder is made in one process only
 
@@ -31,7 +31,7 @@ TABLE = ROOT / 'docs' / 'bad-input.md'
 TEXT = 'Whether tis nobler in the mind to suffer the slings and arrows. ' * 40
 PROGRAMS = {
     'script': script,
-    **{f'tools.{tool.__name__[6:]}': tool for tool in (sample, evaluate, heatmap, export, plot)},
+    **{tool.__name__: tool for tool in TOOLS},
 }
 
 # What is in the folder where a program is started; a name that ends with / is a folder.

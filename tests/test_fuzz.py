@@ -12,12 +12,11 @@ import tempfile
 
 from backstage import tf
 from backstage.settings import RANGES, UserError, read_settings
-from tools import evaluate, export, heatmap, plot, sample
 
 import hypothesis
 import numpy as np
 import pytest
-from conftest import SMALL, parse, script
+from conftest import SMALL, TOOLS, parse, script
 from hypothesis import strategies as st
 from runs import run_here
 
@@ -82,7 +81,6 @@ def test_any_bytes_are_a_text_or_a_sentence(text, clean_text, min_word_freq, hel
         assert x.shape == y.shape == shape
 
 
-TOOLS = [evaluate, export, heatmap, plot, sample]
 values = st.one_of(
     st.text(max_size=20),
     st.integers().map(str),

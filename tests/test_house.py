@@ -1,6 +1,7 @@
 """The house: tools call the script, the script calls backstage, and nothing calls upstairs."""
 
 import ast
+import re
 
 import pytest
 from conftest import ROOT, SCRIPT
@@ -54,6 +55,8 @@ def test_the_script_imports_no_tool():
 @pytest.mark.parametrize('path', TOOLS, ids=lambda path: path.stem)
 def test_a_tool_imports_no_other_program_than_the_script(path):
     assert not imported(path) & {'benchmarks', 'tests'}
+    text = path.read_text(encoding='utf-8')
+    assert set(re.findall(r'^(?:from|import) tools.*', text, re.M)) <= {'from tools import trained'}
 
 
 @pytest.mark.parametrize('path', [*BACKSTAGE, *TOOLS], ids=lambda path: path.stem)

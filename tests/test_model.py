@@ -39,11 +39,15 @@ def test_outputs_state_and_loss_are_those_of_an_independent_implementation(num_l
     lstm = read_lstm(stack.values(), residual)
     expected_logits, expected_state = lstm_logits(lstm, stack.x, stack.state)
     expected_losses, _ = lstm_losses(lstm, stack.x, stack.y, stack.state)
-    for model in stack.model, stack.reader:
-        logits, state, losses = stack.run([model.logits, model.final_state, model.losses], model)
+    for logits, model in (
+        (stack.logits(), stack.model),
+        (stack.run(stack.reader.logits, stack.reader), stack.reader),
+    ):
         np.testing.assert_allclose(logits, expected_logits, atol=1e-5)
+        state = stack.run(model.final_state, model)
         np.testing.assert_allclose(state, expected_state, atol=1e-5)
-        np.testing.assert_allclose(losses, expected_losses, atol=1e-5)
+    losses = stack.run(stack.reader.losses, stack.reader)
+    np.testing.assert_allclose(losses, expected_losses, atol=1e-5)
     np.testing.assert_allclose(stack.run(stack.model.cost), expected_losses.mean(), atol=1e-5)
 
 
@@ -97,8 +101,8 @@ def test_two_windows_with_the_state_carried_over_are_one_long_window(stack):
     both = np.concatenate([stack.x, stack.y], axis=1)
     expected, expected_state = lstm_logits(lstm, both, stack.state)
     stack.state, stack.x = first, stack.y
-    logits, state = stack.run([stack.model.logits, stack.model.final_state])
-    np.testing.assert_allclose(logits, expected[:, TIME:], atol=1e-5)
+    np.testing.assert_allclose(stack.logits(), expected[:, TIME:], atol=1e-5)
+    state = stack.run(stack.model.final_state)
     np.testing.assert_allclose(state, expected_state, atol=1e-5)
 
 
@@ -184,7 +188,7 @@ def test_dropout_leaves_out_the_same_units_at_all_time_steps_and_others_at_each_
     for iteration in (0, 1):
         masks = (1 - dropped_masks(iteration, 0.6, seed=9)) / 0.6
         logits, _ = lstm_logits(lstm, stack.x, stack.state, masks)
-        np.testing.assert_allclose(stack.run(stack.model.logits), logits, atol=1e-4)
+        np.testing.assert_allclose(stack.logits(), logits, atol=1e-4)
         assert 0.2 < (masks == 0).mean() < 0.6
         stack.model.iteration.load(1, stack.session)
 

@@ -20,6 +20,13 @@ def test_the_plot_of_training_is_drawn_again_from_the_history(copy):
     assert picture.read_bytes() == before
 
 
+def test_the_run_that_temp_dir_names_is_drawn(copy, tmp_path, use):
+    copy.temp.rename(copy.folder / 'other')
+    (copy.folder / 'other' / 'loss.png').unlink()
+    assert use(plot, copy, '--temp_dir=other') == (0, 'The plot is other/loss.png\n', '')
+    assert (copy.folder / 'other' / 'loss.png').exists()
+
+
 def test_several_runs_are_drawn_in_one_picture_in_a_folder_that_need_not_be_there(
     trained, tmp_path, use
 ):

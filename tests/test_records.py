@@ -158,7 +158,7 @@ def test_another_text_is_refused(begun):
     (begun / 'other.txt').write_bytes(text.replace(b'e', b'o', 1))
     status, _, errors = run_here(*ARGUMENTS, '--text_file=other.txt', cwd=begun)
     assert (status, errors.count('\n')) == (2, 1)
-    assert 'the run in temp has learned another text, short.txt. Give that, or another' in errors
+    assert 'has learned another text, short.txt as it was then. Give that, or another' in errors
 
 
 def test_restart_begins_anew_and_keeps_the_earlier_run(begun):

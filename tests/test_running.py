@@ -97,6 +97,11 @@ def test_a_program_that_another_worker_stopped_ends_as_at_a_sigterm():
     assert running.Stop().status == 143
 
 
+def test_a_worker_that_is_not_the_first_ends_well_since_the_first_still_saves(monkeypatch):
+    monkeypatch.setattr(running.workers, 'is_first', lambda: False)
+    assert running.Stop().status == 0
+
+
 def test_a_reader_that_goes_away_is_no_reason_for_a_traceback(folder):
     process = start_script(*ARGUMENTS, '--log_every=1', cwd=folder)
     wait_for(process, 'Iteration: 1,')
@@ -200,3 +205,12 @@ def test_a_run_whose_loss_is_no_number_any_more_ends_and_the_advice_helps(folder
     status, output, errors = run_here(*ARGUMENTS, *arguments, cwd=folder)
     assert (status, errors) == (0, '')
     assert 'The earlier run is now in' in output
+
+
+def test_a_held_out_loss_that_is_no_number_ends_a_run_before_it_is_saved(folder, monkeypatch):
+    monkeypatch.setattr(script, 'measure', lambda *_: [float('nan')])
+    status, output, errors = run_here(*ARGUMENTS, cwd=folder)
+    assert (status, errors.count('\n')) == (2, 1)
+    assert 'the loss is nan' in errors and 'at iteration 50;' in errors
+    assert 'Held-out loss' not in output
+    assert not list((folder / 'temp').glob('model-*'))

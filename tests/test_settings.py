@@ -13,9 +13,8 @@ from backstage.settings import KINDS, RANGES, read_settings
 from tools import evaluate, export, heatmap, plot, sample
 
 import pytest
-from conftest import ROOT, SCRIPT, parse, run_script, run_tool, script, start_script
+from conftest import ROOT, SCRIPT, TOOLS, parse, run_script, run_tool, script, start_script
 
-TOOLS = [evaluate, export, heatmap, plot, sample]
 PROGRAMS = [script, *TOOLS]
 of_each_program = pytest.mark.parametrize('program', PROGRAMS, ids=lambda one: one.__name__)
 

@@ -171,7 +171,7 @@ def test_how_many_characters_are_rare_is_told(small, tmp_path, capsys):
     (tmp_path / 'rare.txt').write_text('so it begins ' * 1000 + 'XYZ', encoding='utf-8')
     script.prepare_text(small)
     output = capsys.readouterr().out
-    assert "\n3 of them are rare and read as 'unknown'\n" in output
+    assert "\n3 of all characters are rare and read as 'unknown'\n" in output
     (told,) = [line for line in output.split('\n') if line.startswith("The text 'thou art more'")]
     assert told == "The text 'thou art more' has ahmru, read as 'unknown': too rare"
 

@@ -184,6 +184,8 @@ def test_a_signal_to_any_worker_saves_and_stops_them_all_after_the_same_iteratio
     worker(process, number).send_signal(signal.SIGTERM)
     end(process)
     (iteration,) = re.findall(r'Stopped after iteration (\d+)', printed(folder, 0))
+    assert (folder / 'temp' / 'loss.png').exists()
+    assert 'at once' not in printed(folder, 0, 'stderr')
     assert (folder / 'temp' / f'model-{iteration}.index').exists()
     assert run(*ARGUMENTS, cwd=folder)[0] == 0
     assert f'Continuing after iteration {iteration}' in printed(folder, 0)

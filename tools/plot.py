@@ -17,8 +17,8 @@ import numpy as np
 
 # --- Settings ------------------------------------------------------------------------------------
 
-folders = ['temp']  # of the runs; the plot of one goes there
-temp_dir = 'temp'  # folder of the picture of several
+temp_dir = 'temp'  # folder of the run, and of the picture
+folders = []  # of several runs, to be drawn in one picture
 
 MARKERS = 'os^vDPX'
 
@@ -42,18 +42,14 @@ def draw_runs(figure, runs):
 def main(arguments):
     """Draw the picture, save it, and show it where there is a display."""
     settings = read_settings(globals(), arguments)
-    for folder in settings.folders:
+    folders = settings.folders or [settings.temp_dir]
+    for folder in folders:
         if not os.path.exists(os.path.join(folder, 'history.json')):
-            raise UserError(f'there is no history of a run in {folder}. Give others with --folders')
-    runs = {folder: records.read_history(folder) for folder in settings.folders}
-    if len(runs) == 1:
-        ((folder, history),) = runs.items()
-        path = os.path.join(folder, 'loss.png')
-        drawing = (draw_losses, *history)
-    else:
-        files.make_folder(settings.temp_dir, 'temp_dir')
-        path = os.path.join(settings.temp_dir, 'runs.png')
-        drawing = (draw_runs, runs)
+            raise UserError(f'there is no history of a run in {folder}. Give another folder')
+    runs = {folder: records.read_history(folder) for folder in folders}
+    files.make_folder(settings.temp_dir, 'temp_dir')
+    path = os.path.join(settings.temp_dir, 'runs.png' if settings.folders else 'loss.png')
+    drawing = (draw_runs, runs) if settings.folders else (draw_losses, *runs[settings.temp_dir])
     pictures.save(path, *drawing)
     print(f'The plot is {path}')
     pictures.show(*drawing)

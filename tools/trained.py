@@ -81,9 +81,10 @@ def restore(session, saver, temp_dir, checkpoint=''):
                     print(f'{problems[-1]}. Using {path}', file=sys.stderr)
                 return path
         time.sleep(0.1)  # seconds
+    if chosen:
+        there = os.path.exists(f'{chosen}.index')
+        problem = problems[0] if there else f'there is no checkpoint {chosen}'
+        raise UserError(f'{problem}. Give another with --checkpoint')
     if not own:
         raise UserError(f'there is no model in {temp_dir}. Train one, or give its temp_dir')
-    if not chosen:
-        raise UserError(f'{problems[0]}. Nor can another one. Train anew, with --restart')
-    there = problems[0] if os.path.exists(f'{chosen}.index') else f'there is no checkpoint {chosen}'
-    raise UserError(f'{there}. Give another, such as {own[-1]}')
+    raise UserError(f'{problems[0]}. Nor can another one. Train anew, with --restart')
