@@ -29,6 +29,7 @@ After the cookbook recipe "Stacking multiple LSTM layers", with its names and it
 
 import math
 import os
+import shlex
 import sys
 import zlib
 
@@ -593,7 +594,7 @@ def report(run):
         print(f'Best held-out loss, at iteration {iteration}: {describe_loss(loss)}')
     if os.path.exists(run.plot):  # otherwise a message has said why not
         print(f'The plot is {run.plot}')
-    print(f'To let it write: python -m tools.sample --temp_dir={run.folder}')
+    print(f'To let it write: python -m tools.sample --temp_dir={shlex.quote(run.folder)}')
 
 
 # --- Samples, and the plot -----------------------------------------------------------------------

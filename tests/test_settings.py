@@ -335,7 +335,7 @@ def test_a_python_that_cannot_work_is_told_in_one_sentence(tmp_path, tensorflow,
     assert all(word in errors for word in words), errors
 
 
-@pytest.mark.parametrize('package', ['numpy', 'matplotlib', 'requests', 'tqdm'])
+@pytest.mark.parametrize('package', ['numpy', 'matplotlib', 'requests', 'tqdm', 'tensorboard'])
 def test_a_python_without_a_package_is_told_before_it_trains(tmp_path, package):
     (tmp_path / 'tensorflow.py').write_text("__version__ = '1.15.5'")  # itself it needs some
     program = (

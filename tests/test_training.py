@@ -1,8 +1,10 @@
 """Training: schedule, held-out loss, plot, and whole runs of the script as a user starts them."""
 
+import argparse
 import json
 import math
 import re
+import shlex
 
 from backstage import machine, running, saving, tf
 
@@ -259,3 +261,10 @@ def test_the_averages_follow_the_weights_slower_the_longer_the_run(settings):
             decay = min(settings.average_decay, (1 + step) / (10 + step))
             expected = decay * expected + (1 - decay) * session.run(model.W)
         np.testing.assert_allclose(session.run(model.averages.average(model.W)), expected, 1e-5)
+
+
+def test_the_command_that_is_named_can_be_pasted_whatever_the_folder_is_called(capsys):
+    run = argparse.Namespace(losses=[1.0], held_out_losses=[], plot='', folder="temp/a b's")
+    script.report(run)
+    command = capsys.readouterr().out.splitlines()[-1].split(': ', 1)[1]
+    assert shlex.split(command) == ['python', '-m', 'tools.sample', "--temp_dir=temp/a b's"]
