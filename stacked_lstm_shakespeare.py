@@ -29,12 +29,12 @@ After the cookbook recipe "Stacking multiple LSTM layers", with its names and it
 
 import math
 import os
-import shlex
 import sys
 import zlib
 
 from backstage import fast, files, machine, pictures, reading, running, saving, sources, tf, workers
 from backstage.board import Board
+from backstage.report import describe_length, describe_loss, describe_size, print_end
 from backstage.settings import UserError, read_settings
 
 import numpy as np
@@ -316,12 +316,14 @@ class LSTM_Model:
         clipped, self.gradient_norm = tf.clip_by_global_norm(
             self.gradients, settings.max_gradient_norm
         )
-        # Loshchilov and Hutter, "Decoupled Weight Decay Regularization", 2019.
-        decay = settings.weight_decay * self.learning_rate
-        optimizer = tf.contrib.opt.AdamWOptimizer(decay, learning_rate=self.learning_rate)
         self.iteration = tf.train.get_or_create_global_step()  # int64, how many steps were taken
-        # Wait for all gradients: a weight would decay at any time, also while it is being read.
+        # Wait for all gradients: a weight would change at any time, also while it is being read.
         with tf.control_dependencies(clipped):
+            # Loshchilov and Hutter, "Decoupled Weight Decay Regularization", 2019.
+            decay = settings.weight_decay * self.learning_rate
+            decayed = [tf.assign_sub(variable, decay * variable) for variable in variables]
+        with tf.control_dependencies(decayed):
+            optimizer = tf.train.AdamOptimizer(self.learning_rate)
             step = optimizer.apply_gradients(zip(clipped, variables), self.iteration)
         # With the count, early averages reach back only over a tenth of the run so far.
         self.averages = tf.train.ExponentialMovingAverage(settings.average_decay, self.iteration)
@@ -442,7 +444,15 @@ def build_models(settings, vocab_size):
     Averaging", 1992).
     """
     tf.set_random_seed(settings.seed)
-    with tf.variable_scope('lstm_model'):
+
+    def seeded(getter, name, *arguments, initializer=None, **more):
+        # The seed and the name decide what a weight begins with; not what was made before it.
+        initializer = tf.glorot_uniform_initializer() if initializer is None else initializer
+        if callable(initializer):
+            initializer.seed = zlib.crc32(name.encode()) % 2**31
+        return getter(name, *arguments, initializer=initializer, **more)
+
+    with tf.variable_scope('lstm_model', custom_getter=seeded):
         model = LSTM_Model(settings, vocab_size)
 
     def averaged(getter, name, *arguments, **more):
@@ -467,12 +477,6 @@ def learning_rate_at(iteration, num_iterations, settings):
         return peak * iteration / warmup
     done = (iteration - warmup) / max(1, num_iterations - warmup)
     return peak * 0.5 * (1 + math.cos(math.pi * min(1, done)))
-
-
-def describe_loss(nats):
-    """Return a loss in words: nats, bits per character, and the perplexity."""
-    bits, perplexity = nats / math.log(2), math.exp(min(nats, 700))  # no float exceeds exp(709)
-    return f'{nats:.4f} nats, {bits:.4f} bits per character, perplexity {perplexity:.3f}'
 
 
 def measure(session, model, what, ids, start, batch_size, training_seq_len):
@@ -517,8 +521,8 @@ def train(settings, stop):
     shape = settings.batch_size, settings.training_seq_len
     num_batches = batches_per_epoch(split, *shape)
     num_iterations = min(settings.epochs * num_batches, settings.max_iterations or sys.maxsize)
-    print(machine.describe_size(settings, len(ix2vocab), split))
-    print(machine.describe_length(settings, num_iterations))
+    print(describe_size(settings, len(ix2vocab), split))
+    print(describe_length(settings, num_iterations))
     stop.listen()
     with fast.new_graph() as graph:
         model, sampler = build_models(settings, len(ix2vocab))
@@ -584,19 +588,6 @@ def train(settings, stop):
     return run, 0
 
 
-def report(run):
-    """Print how a run ended, and what can be done with its model."""
-    last = run.losses[-100:]
-    print(f'Final loss, mean of the last {len(last)} iterations: {describe_loss(np.mean(last))}')
-    if run.held_out_losses:
-        print(f'Final held-out loss: {describe_loss(run.held_out_losses[-1][1])}')
-        iteration, loss = min(run.held_out_losses, key=lambda pair: pair[1])
-        print(f'Best held-out loss, at iteration {iteration}: {describe_loss(loss)}')
-    if os.path.exists(run.plot):  # otherwise a message has said why not
-        print(f'The plot is {run.plot}')
-    print(f'To let it write: python -m tools.sample --temp_dir={shlex.quote(run.folder)}')
-
-
 # --- Samples, and the plot -----------------------------------------------------------------------
 
 
@@ -638,7 +629,7 @@ def main(arguments):
     with running.Stop() as stop, workers.together(), saving.only_run_in(settings):
         run, status = train(settings, stop)
         if status == 0:
-            report(run)
+            print_end(run)
     if status == 0:
         pictures.show(draw_losses, run.losses, run.held_out_losses)
     return status

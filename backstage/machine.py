@@ -1,16 +1,52 @@
-"""The machine: its cores, its memory, its GPU, and what size of model goes with a text."""
+"""The machine: its cores, its memory, and its GPU."""
 
+import math
 import os
+import pathlib
 
-from backstage import tf
+from backstage import report, tf
 from backstage.settings import UserError
 
 from tensorflow.python.client import device_lib
 
 
 def available_cores():
-    """Return how many CPU cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()
+    """Return how many CPU cores this process may use, at least in part."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()
+    quotas = [line.split() for line in limits('cpu.max')]  # quota and period, microseconds
+    quotas += zip(limits('cpu.cfs_quota_us'), limits('cpu.cfs_period_us'))
+    shares = [int(quota) / int(period) for quota, period in quotas if quota not in ('max', '-1')]
+    return min([cores, *map(math.ceil, shares)])
+
+
+def available_memory():
+    """Return how much memory this process may use, in bytes."""
+    present = os.sysconf('SC_PHYS_PAGES') * os.sysconf('SC_PAGE_SIZE')
+    allowed = [*limits('memory.max'), *limits('memory.limit_in_bytes')]
+    return min([present, *(int(limit) for limit in allowed if limit != 'max')])
+
+
+def limits(name, root='/'):
+    """Return what the files of a name say in the control groups of this process, list of str.
+
+    Containers have their limits there, on a machine that has more. Version 1 has groups for each
+    resource, version 2 has one kind for all. The groups above one limit it too.
+    """
+    found = []
+    try:
+        groups = pathlib.Path(root, 'proc/self/cgroup').read_text().splitlines()
+    except OSError:  # not on Linux
+        return found
+    for line in groups:
+        _, resources, path = line.split(':', 2)
+        top = pathlib.Path(root, 'sys/fs/cgroup', resources)
+        group = pathlib.Path(path.lstrip('/'))
+        for above in [group, *group.parents]:
+            try:
+                found.append((top / above / name).read_text().strip())
+            except OSError:  # a container may not see the groups above its own
+                continue
+    return found
 
 
 def session_config(threads_per_operation=1, device='auto'):
@@ -35,9 +71,9 @@ def check_device(device):
         one.device_type == 'GPU' for one in device_lib.list_local_devices(session_config())
     ):
         raise UserError(
-            'TensorFlow found no GPU. It needs an NVIDIA driver, CUDA 10.0 and cuDNN 7; '
-            'TF_CPP_MIN_LOG_LEVEL=0 before the command lets TensorFlow say which library it cannot '
-            'load. Or leave device out'
+            'TensorFlow found no GPU. It needs an NVIDIA driver, and the CUDA libraries of its '
+            'version; TF_CPP_MIN_LOG_LEVEL=0 before the command lets TensorFlow say which one it '
+            'cannot load. Or leave device out'
         )
 
 
@@ -50,14 +86,6 @@ def device_in_use(session, device):
     return f'the GPU {gpus[0]}' if gpus else cpu
 
 
-def count_parameters(settings, vocab_size):
-    """Return how many numbers the model learns."""
-    n = settings.rnn_size
-    widths = [settings.embedding_size] + [n] * (settings.num_layers - 1)
-    layers = sum((width + n + 1) * 4 * n for width in widths)
-    return layers + (settings.embedding_size + n + 1) * vocab_size
-
-
 def check_memory(settings, vocab_size, workers=1, workers_on_host=1):
     """Raise UserError if the models and batches of this machine would not fit into its memory.
 
@@ -66,37 +94,14 @@ def check_memory(settings, vocab_size, workers=1, workers_on_host=1):
     """
     if not hasattr(os, 'sysconf'):  # Windows
         return
-    weights = count_parameters(settings, vocab_size)
+    weights = report.count_parameters(settings, vocab_size)
     units = settings.num_layers * settings.rnn_size
     characters = settings.batch_size * settings.training_seq_len
     each = 7 * weights + characters / workers * (25 * units + 6 * vocab_size)
     needed = 4 * each * workers_on_host
-    present = os.sysconf('SC_PHYS_PAGES') * os.sysconf('SC_PAGE_SIZE')
+    present = available_memory()
     if needed > present:
         raise UserError(
-            f'training needs some {needed / 1e9:,.0f} GB of memory, and the machine has '
-            f'{present / 1e9:,.0f}. Lower rnn_size, num_layers, batch_size or training_seq_len'
+            f'training needs some {needed / 1e9:,.0f} GB of memory, and there are '
+            f'{present / 1e9:,.0f} here. Lower rnn_size, num_layers, batch_size or training_seq_len'
         )
-
-
-def describe_size(settings, vocab_size, characters):
-    """Return in words whether a model goes with a text of so many characters.
-
-    Karpathy's rule for char-rnn, 2015: the two should be of the same order of magnitude.
-    """
-    parameters = count_parameters(settings, vocab_size)
-    each = characters / parameters
-    if each < 1:
-        advice = 'it may learn the text by heart; try keep_prob=0.7, or a smaller rnn_size'
-    else:
-        advice = 'it fits' if each < 100 else 'a larger rnn_size could learn more'
-    return f'Model: {parameters:,} parameters, {each:.1f} characters for each; {advice}'
-
-
-def describe_length(settings, num_iterations):
-    """Return in words how long a run is."""
-    # In thousands of iterations the loss still falls.
-    few = num_iterations < 1000 and num_iterations != settings.max_iterations
-    shape = f'{settings.batch_size} x {settings.training_seq_len} characters'
-    advice = '; they are few: try a smaller batch_size, or more epochs' if few else ''
-    return f'Run: {num_iterations:,} iterations of {shape}{advice}'

@@ -1,16 +1,19 @@
-"""The machine: its cores, its memory, what size goes with a text, and its GPU.
+"""The machine: its cores, its memory, and its GPU.
 
 Of a GPU this is what can be known where there is none.
 """
 
 import os
+import pathlib
 import re
+import subprocess
+import sys
 
 from backstage import machine, tf
 from backstage.settings import UserError
 
 import pytest
-from conftest import SMALL, parse, run_script, script
+from conftest import ROOT, SMALL, parse, run_script, script
 from runs import run_here
 from tensorflow.python.client import device_lib
 from tensorflow.python.framework import kernels
@@ -24,52 +27,112 @@ def test_the_cores_are_those_that_this_process_may_use(monkeypatch):
     assert machine.available_cores() == os.cpu_count()
 
 
+GROUPS = {  # what a container finds: the files of its control group, and what it may use
+    'version 2': (
+        '0::/\n',
+        {'cpu.max': '150000 100000\n', 'memory.max': '1073741824\n'},
+    ),
+    'version 2, limited above': (
+        '0::/user/session\n',
+        {
+            'cpu.max': 'max 100000\n',
+            'user/cpu.max': '200000 100000\n',
+            'user/memory.max': '1073741824\n',
+            'user/session/cpu.max': 'max 100000\n',
+            'user/session/memory.max': 'max\n',
+        },
+    ),
+    'version 1': (
+        '4:memory:/docker/1f\n1:cpu,cpuacct:/docker/1f\n0::/system.slice\n',
+        {  # Docker shows a container its own group at the top, and not where it is named
+            'cpu,cpuacct/cpu.cfs_quota_us': '160000\n',
+            'cpu,cpuacct/cpu.cfs_period_us': '100000\n',
+            'memory/memory.limit_in_bytes': '1073741824\n',
+        },
+    ),
+    'version 1, limited below the top': (
+        '2:cpu:/a/b\n1:memory:/a\n',
+        {
+            'cpu/a/cpu.cfs_quota_us': '200000\n',
+            'cpu/a/cpu.cfs_period_us': '100000\n',
+            'cpu/a/b/cpu.cfs_quota_us': '-1\n',
+            'cpu/a/b/cpu.cfs_period_us': '100000\n',
+            'memory/memory.limit_in_bytes': '9223372036854771712\n',
+            'memory/a/memory.limit_in_bytes': '1073741824\n',
+        },
+    ),
+}
+
+
+@pytest.mark.parametrize('kind', GROUPS)
+def test_in_a_container_its_limits_count(kind, tmp_path, monkeypatch):
+    groups, contents = GROUPS[kind]
+    (tmp_path / 'proc/self').mkdir(parents=True)
+    (tmp_path / 'proc/self/cgroup').write_text(groups)
+    for name, content in contents.items():
+        path = tmp_path / 'sys/fs/cgroup' / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(content)
+    limits = machine.limits
+    monkeypatch.setattr(machine, 'limits', lambda name: limits(name, root=str(tmp_path)))
+    monkeypatch.setattr(os, 'sched_getaffinity', lambda _: set(range(64)), raising=False)
+    assert machine.available_cores() == 2
+    assert machine.available_memory() == 2**30
+
+
+def test_without_limits_it_is_all_that_the_machine_has(tmp_path, monkeypatch):
+    limits = machine.limits
+    monkeypatch.setattr(machine, 'limits', lambda name: limits(name, root=str(tmp_path)))
+    assert machine.available_cores() == len(os.sched_getaffinity(0))
+    assert machine.available_memory() == os.sysconf('SC_PHYS_PAGES') * os.sysconf('SC_PAGE_SIZE')
+
+
+@pytest.fixture
+def control_group():
+    """Real control groups of this machine, where it has them and lets us: 1 core and 300 MB."""
+    name = f'lstm-test-{os.getpid()}'
+    top = pathlib.Path('/sys/fs/cgroup')
+    if os.path.exists('/sys/fs/cgroup/cgroup.controllers'):  # version 2
+        wanted = {top / name: {'cpu.max': '100000 100000', 'memory.max': str(300 << 20)}}
+    else:
+        wanted = {
+            top / 'cpu' / name: {'cpu.cfs_quota_us': '100000'},
+            top / 'memory' / name: {'memory.limit_in_bytes': str(300 << 20)},
+        }
+    try:
+        for group, files in wanted.items():
+            group.mkdir()
+            for file, content in files.items():
+                (group / file).write_text(content)
+    except OSError as error:
+        pytest.skip(f'this machine has no control groups for us: {error}')
+    yield list(wanted)
+    for group in wanted:
+        group.rmdir()
+
+
+def test_a_real_control_group_limits_cores_and_memory(control_group):
+    code = (
+        'import os, sys\n'
+        'for group in sys.argv[1:]:\n'
+        '    open(group + "/cgroup.procs", "w").write(str(os.getpid()))\n'
+        'os.environ["CUDA_VISIBLE_DEVICES"] = ""\n'
+        'from backstage import machine\n'
+        'print(machine.available_cores(), machine.available_memory())'
+    )
+    command = [sys.executable, '-c', code, *map(str, control_group)]
+    result = subprocess.run(
+        command, check=True, cwd=str(ROOT), stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    assert result.stdout.split() == [b'1', str(300 << 20).encode()]
+
+
 def test_sessions_use_one_thread_per_operation_and_grow_on_a_gpu():
     config = machine.session_config()
     assert config.intra_op_parallelism_threads == 1
     assert machine.session_config(4).intra_op_parallelism_threads == 4
     assert config.gpu_options.allow_growth
     assert config.allow_soft_placement
-
-
-@pytest.mark.parametrize('num_layers', [1, 3])
-def test_the_parameters_are_counted_as_the_graph_has_them(num_layers):
-    settings = parse(*SMALL, f'--num_layers={num_layers}')
-    with tf.Graph().as_default():
-        script.build_models(settings, 40)
-        expected = sum(weight.shape.num_elements() for weight in tf.trainable_variables())
-    assert machine.count_parameters(settings, vocab_size=40) == expected
-
-
-@pytest.mark.parametrize(
-    'characters, words',
-    [
-        (2599, '1.0 characters for each; it may learn the text by heart; try keep_prob=0.7'),
-        (2600, '1.0 characters for each; it fits'),
-        (259_999, '100.0 characters for each; it fits'),
-        (260_000, '100.0 characters for each; a larger rnn_size could learn more'),
-    ],
-)
-def test_a_model_that_does_not_go_with_the_text_is_told(characters, words):
-    settings = parse(*SMALL, '--num_layers=1')
-    said = machine.describe_size(settings, 40, characters)
-    assert said.startswith(f'Model: 2,600 parameters, {words}')
-
-
-@pytest.mark.parametrize(
-    'num_iterations, max_iterations, words',
-    [
-        (19, 0, 'Run: 19 iterations of 100 x 50 characters; they are few: try a smaller'),
-        (999, 1000, 'Run: 999 iterations of 100 x 50 characters; they are few: try a smaller'),
-        (1000, 0, 'Run: 1,000 iterations of 100 x 50 characters'),
-        (10, 10, 'Run: 10 iterations of 100 x 50 characters'),
-    ],
-)
-def test_how_long_a_run_is_is_told(num_iterations, max_iterations, words):
-    settings = parse(f'--max_iterations={max_iterations}')
-    said = machine.describe_length(settings, num_iterations)
-    assert said.startswith(words)
-    assert ('few' in said) == ('few' in words)
 
 
 @pytest.mark.parametrize(

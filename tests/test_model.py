@@ -111,7 +111,7 @@ def test_gradients_are_clipped_by_their_global_norm():
     gradients = stack.run(stack.gradients)
     squares = [np.sum(np.square(getattr(g, 'values', g), dtype=np.float64)) for g in gradients]
     with stack.graph.as_default():
-        moments = [v for v in tf.global_variables() if v.op.name == 'lstm_model/lstm_model/W/AdamW']
+        moments = [v for v in tf.global_variables() if v.op.name == 'lstm_model/lstm_model/W/Adam']
     feed = {stack.model.learning_rate: 0.1}
     norm, _ = stack.run([stack.model.gradient_norm, stack.model.train_op], feed=feed)
     assert norm > 0.01

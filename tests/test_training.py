@@ -1,10 +1,8 @@
 """Training: schedule, held-out loss, plot, and whole runs of the script as a user starts them."""
 
-import argparse
 import json
 import math
 import re
-import shlex
 
 from backstage import machine, running, saving, tf
 
@@ -59,12 +57,6 @@ def test_the_held_out_loss_is_the_mean_over_every_held_out_character(settings, n
         losses, _ = lstm_losses(lstm, x, y, np.zeros((3, 2, 1, 6)))
         total += losses[0, start - 1 - first :].sum()
     np.testing.assert_allclose(loss, total / (num_ids - split), rtol=1e-5)
-
-
-def test_a_loss_is_told_in_nats_bits_and_perplexity():
-    assert script.describe_loss(math.log(8)) == (
-        '2.0794 nats, 3.0000 bits per character, perplexity 8.000'
-    )
 
 
 def test_the_plot_shows_each_iteration_a_smoothed_curve_and_the_held_out_loss():
@@ -261,10 +253,3 @@ def test_the_averages_follow_the_weights_slower_the_longer_the_run(settings):
             decay = min(settings.average_decay, (1 + step) / (10 + step))
             expected = decay * expected + (1 - decay) * session.run(model.W)
         np.testing.assert_allclose(session.run(model.averages.average(model.W)), expected, 1e-5)
-
-
-def test_the_command_that_is_named_can_be_pasted_whatever_the_folder_is_called(capsys):
-    run = argparse.Namespace(losses=[1.0], held_out_losses=[], plot='', folder="temp/a b's")
-    script.report(run)
-    command = capsys.readouterr().out.splitlines()[-1].split(': ', 1)[1]
-    assert shlex.split(command) == ['python', '-m', 'tools.sample', "--temp_dir=temp/a b's"]

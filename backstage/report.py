@@ -1,0 +1,57 @@
+"""What a run says of itself: its size, its length, its losses, and its end."""
+
+import math
+import os
+import shlex
+
+import numpy as np
+
+
+def count_parameters(settings, vocab_size):
+    """Return how many numbers the model learns."""
+    n = settings.rnn_size
+    widths = [settings.embedding_size] + [n] * (settings.num_layers - 1)
+    layers = sum((width + n + 1) * 4 * n for width in widths)
+    return layers + (settings.embedding_size + n + 1) * vocab_size
+
+
+def describe_size(settings, vocab_size, characters):
+    """Return in words whether a model goes with a text of so many characters.
+
+    Karpathy's rule for char-rnn, 2015: the two should be of the same order of magnitude.
+    """
+    parameters = count_parameters(settings, vocab_size)
+    each = characters / parameters
+    if each < 1:
+        advice = 'it may learn the text by heart; try keep_prob=0.7, or a smaller rnn_size'
+    else:
+        advice = 'it fits' if each < 100 else 'a larger rnn_size could learn more'
+    return f'Model: {parameters:,} parameters, {each:.1f} characters for each; {advice}'
+
+
+def describe_length(settings, num_iterations):
+    """Return in words how long a run is."""
+    # In thousands of iterations the loss still falls.
+    few = num_iterations < 1000 and num_iterations != settings.max_iterations
+    shape = f'{settings.batch_size} x {settings.training_seq_len} characters'
+    advice = '; they are few: try a smaller batch_size, or more epochs' if few else ''
+    return f'Run: {num_iterations:,} iterations of {shape}{advice}'
+
+
+def describe_loss(nats):
+    """Return a loss in words: nats, bits per character, and the perplexity."""
+    bits, perplexity = nats / math.log(2), math.exp(min(nats, 700))  # no float exceeds exp(709)
+    return f'{nats:.4f} nats, {bits:.4f} bits per character, perplexity {perplexity:.3f}'
+
+
+def print_end(run):
+    """Print how a run ended, and what can be done with its model."""
+    last = run.losses[-100:]
+    print(f'Final loss, mean of the last {len(last)} iterations: {describe_loss(np.mean(last))}')
+    if run.held_out_losses:
+        print(f'Final held-out loss: {describe_loss(run.held_out_losses[-1][1])}')
+        iteration, loss = min(run.held_out_losses, key=lambda pair: pair[1])
+        print(f'Best held-out loss, at iteration {iteration}: {describe_loss(loss)}')
+    if os.path.exists(run.plot):  # otherwise a message has said why not
+        print(f'The plot is {run.plot}')
+    print(f'To let it write: python -m tools.sample --temp_dir={shlex.quote(run.folder)}')

@@ -1,0 +1,63 @@
+"""What a run says of itself: its size, its length, its losses, and its end."""
+
+import argparse
+import math
+import shlex
+
+from backstage import report, tf
+
+import pytest
+from conftest import SMALL, parse, script
+
+
+@pytest.mark.parametrize('num_layers', [1, 3])
+def test_the_parameters_are_counted_as_the_graph_has_them(num_layers):
+    settings = parse(*SMALL, f'--num_layers={num_layers}')
+    with tf.Graph().as_default():
+        script.build_models(settings, 40)
+        expected = sum(weight.shape.num_elements() for weight in tf.trainable_variables())
+    assert report.count_parameters(settings, vocab_size=40) == expected
+
+
+@pytest.mark.parametrize(
+    'characters, words',
+    [
+        (2599, '1.0 characters for each; it may learn the text by heart; try keep_prob=0.7'),
+        (2600, '1.0 characters for each; it fits'),
+        (259_999, '100.0 characters for each; it fits'),
+        (260_000, '100.0 characters for each; a larger rnn_size could learn more'),
+    ],
+)
+def test_a_model_that_does_not_go_with_the_text_is_told(characters, words):
+    settings = parse(*SMALL, '--num_layers=1')
+    said = report.describe_size(settings, 40, characters)
+    assert said.startswith(f'Model: 2,600 parameters, {words}')
+
+
+@pytest.mark.parametrize(
+    'num_iterations, max_iterations, words',
+    [
+        (19, 0, 'Run: 19 iterations of 100 x 50 characters; they are few: try a smaller'),
+        (999, 1000, 'Run: 999 iterations of 100 x 50 characters; they are few: try a smaller'),
+        (1000, 0, 'Run: 1,000 iterations of 100 x 50 characters'),
+        (10, 10, 'Run: 10 iterations of 100 x 50 characters'),
+    ],
+)
+def test_how_long_a_run_is_is_told(num_iterations, max_iterations, words):
+    settings = parse(f'--max_iterations={max_iterations}')
+    said = report.describe_length(settings, num_iterations)
+    assert said.startswith(words)
+    assert ('few' in said) == ('few' in words)
+
+
+def test_a_loss_is_told_in_nats_bits_and_perplexity():
+    assert report.describe_loss(math.log(8)) == (
+        '2.0794 nats, 3.0000 bits per character, perplexity 8.000'
+    )
+
+
+def test_the_command_that_is_named_can_be_pasted_whatever_the_folder_is_called(capsys):
+    run = argparse.Namespace(losses=[1.0], held_out_losses=[], plot='', folder="temp/a b's")
+    report.print_end(run)
+    command = capsys.readouterr().out.splitlines()[-1].split(': ', 1)[1]
+    assert shlex.split(command) == ['python', '-m', 'tools.sample', "--temp_dir=temp/a b's"]
