@@ -156,11 +156,11 @@ def serve_steps(name, *arguments):
 class Stepper:
     """A process that runs `serve_steps`."""
 
-    def __init__(self, name, *arguments):
+    def __init__(self, name, *arguments, python=sys.executable):
         # The script has TensorFlow keep freed memory; the recipe leaves its allocator alone.
         keeps_memory = str(not name.startswith('recipe')).lower()
         self.process = subprocess.Popen(
-            [sys.executable, __file__, 'steps', name, *arguments],
+            [python, __file__, 'steps', name, *arguments],
             env={**os.environ, 'TF_CPU_ALLOCATOR_USE_BFC': keeps_memory},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -185,10 +185,13 @@ class Stepper:
 
 
 def take_turns(repetitions, *commands, seconds=1.0):
-    """Let a Stepper for each command run for about so many seconds, in turn, so many times."""
+    """Let a Stepper for each command run for about so many seconds, in turn, so many times.
+
+    A command is a list of str, the arguments of a Stepper, or a Stepper itself.
+    """
     steppers, steps = [], []
     for command in commands:
-        stepper = Stepper(*command)
+        stepper = command if isinstance(command, Stepper) else Stepper(*command)
         stepper.run(3)
         stepper.run(1)
         steps.append(max(1, round(seconds / stepper.seconds[-1])))

@@ -1,13 +1,15 @@
 """The published recipe "Stacking multiple LSTM layers", with its mistakes, to measure against.
 
 Written anew from what the recipe does: one cell object for all three layers, so that they share
-their weights; an embedding as wide as the cells; `legacy_seq2seq.rnn_decoder`; targets that wrap
-around inside each row; batches in a new random order in each epoch, with the state carried over
-all the same; Adam at 0.0005; a session with the options left alone.
+their weights; an embedding as wide as the cells; one call of the cell after the other, as
+`legacy_seq2seq.rnn_decoder` makes them; targets that wrap around inside each row; batches in a new
+random order in each epoch, with the state carried over all the same; Adam at 0.0005; a session with
+the options left alone.
 """
 
+from backstage import tf
+
 import numpy as np
-import tensorflow as tf
 
 LEARNING_RATE = 0.0005
 MAX_GRADIENT_NORM = 4.5
@@ -41,16 +43,18 @@ class Recipe:
             embedding = tf.get_variable('embedding', [vocab_size, rnn_size], initializer=normal)
         columns = tf.split(tf.nn.embedding_lookup(embedding, self.x_data), training_seq_len, 1)
         inputs = [tf.squeeze(column, [1]) for column in columns]
-        outputs, self.final_state = tf.contrib.legacy_seq2seq.rnn_decoder(
-            inputs, self.initial_state, stack
-        )
+        outputs, state = [], self.initial_state
+        with tf.variable_scope('rnn_decoder', reuse=tf.AUTO_REUSE):
+            for column in inputs:
+                output, state = stack(column, state)
+                outputs.append(output)
+        self.final_state = state
         self.vocab_size = vocab_size
         logits = tf.matmul(tf.reshape(tf.concat(outputs, axis=1), [-1, rnn_size]), W) + b
         self.probabilities = tf.nn.softmax(logits)
         targets = tf.reshape(self.y_output, [-1])
-        self.losses = tf.contrib.legacy_seq2seq.sequence_loss_by_example(
-            [logits], [targets], [tf.ones([batch_size * training_seq_len])]
-        )
+        cross_entropy = tf.nn.sparse_softmax_cross_entropy_with_logits
+        self.losses = cross_entropy(labels=targets, logits=logits)
         self.cost = tf.reduce_sum(self.losses) / (batch_size * training_seq_len)
         variables = tf.trainable_variables()
         gradients, _ = tf.clip_by_global_norm(tf.gradients(self.cost, variables), MAX_GRADIENT_NORM)

@@ -16,15 +16,21 @@ pytestmark = pytest.mark.xdist_group('tools')
 
 LOADER = """
 import json, sys
-import numpy as np, tensorflow as tf
+import numpy as np
+import tensorflow.compat.v1 as tf
 prime, num = json.loads(sys.argv[2]), 40
-probabilities = tf.contrib.predictor.from_saved_model(sys.argv[1], 'probabilities')
-generate = tf.contrib.predictor.from_saved_model(sys.argv[1], 'generate')
-state = np.zeros([3, 2, 1, 16])
-for id in prime[0]:
-    answer = probabilities({'ids': [[id]], 'initial_state': state})
-    state = answer['final_state']
-drawn = generate({'prime': prime, 'num': num, 'temperature': 1e-3, 'seed': [1, 2]})['ids']
+with tf.Graph().as_default(), tf.Session() as session:
+    model = tf.saved_model.load(session, [tf.saved_model.SERVING], sys.argv[1])
+    def call(name, inputs):
+        signature = model.signature_def[name]
+        outputs = {key: tensor.name for key, tensor in signature.outputs.items()}
+        return session.run(outputs, {signature.inputs[key].name: inputs[key] for key in inputs})
+    state = np.zeros([3, 2, 1, 16])
+    for id in prime[0]:
+        answer = call('probabilities', {'ids': [[id]], 'initial_state': state})
+        state = answer['final_state']
+    inputs = {'prime': prime, 'num': num, 'temperature': 1e-3, 'seed': [1, 2]}
+    drawn = call('generate', inputs)['ids']
 print(json.dumps([answer['probabilities'].tolist(), drawn.tolist()]))
 """
 

@@ -1,4 +1,4 @@
-"""Makefile: what it says of a `.venv` that cannot be used."""
+"""Setting up: which TensorFlow `make` installs, and what it says where that cannot be."""
 
 import os
 import shutil
@@ -7,41 +7,150 @@ import subprocess
 import pytest
 from conftest import ROOT
 
-
-@pytest.fixture
-def folder(tmp_path):
-    """A folder with what `make` reads, and an empty `.venv`."""
-    for name in 'Makefile', 'requirements.txt':
-        shutil.copy(str(ROOT / name), str(tmp_path))
-    (tmp_path / '.venv' / 'bin').mkdir(parents=True)
-    return tmp_path
+BROKEN = 'of a Python that is not here. Remove it (rm -r .venv), and run make again.'
 
 
-def said_by_make(folder):
+@pytest.fixture(params=['plain', "it's"])
+def folder(tmp_path, request):
+    """A folder with what `make` reads, and with programs of its own in `bin`."""
+    folder = tmp_path / request.param
+    (folder / 'bin').mkdir(parents=True)
+    (folder / 'backstage').mkdir()
+    for name in 'Makefile', 'requirements.txt', 'requirements-tf2.txt', 'backstage/set_up.sh':
+        shutil.copy(str(ROOT / name), str(folder / name))
+    return folder
+
+
+def add_python(folder, version, pip='24.0', name=None):
+    """Add a program that makes a `.venv` of itself, and notes what it is asked to install."""
+    path = folder / (name or f'bin/python{version}')
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(
+        f"""#!/bin/sh
+case "$*" in
+*'import ensurepip, venv') ;;
+*'-m venv'*) mkdir -p "$3/bin" && cp "$0" "$3/bin/python" ;;
+*version_info*) echo {version} ;;
+*'import pip'*) [ {pip} != 18.1 ] ;;
+*'pip'*install*) echo "$@" >>installed ;;
+*stacked_lstm*) echo training ;;
+esac
+"""
+    )
+    path.chmod(0o755)
+
+
+def make(folder, *arguments, system='Linux x86_64'):
+    """Call `make train` where no Python is but those of `folder`; return status and output."""
+    for name, output in {'uname': system, 'python3': '; exit 1'}.items():
+        path = folder / 'bin' / name
+        if not path.exists():
+            path.write_text(f'#!/bin/sh\necho {output}\n')
+            path.chmod(0o755)
+    for program in 'make', 'sh', 'mkdir', 'cp', 'touch':
+        if not (folder / 'bin' / program).exists():
+            (folder / 'bin' / program).symlink_to(shutil.which(program))
     result = subprocess.run(
-        ['make', '--no-print-directory', 'train'],
+        ['make', '--no-print-directory', 'train', *arguments],
         check=False,
         cwd=str(folder),
-        env={name: os.environ[name] for name in ('PATH', 'HOME')},  # and not what make gave us
+        env={'PATH': str(folder / 'bin'), 'HOME': os.environ['HOME']},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         universal_newlines=True,
     )
-    assert (result.returncode, result.stdout) == (2, '')
-    return result.stderr.split('\n')[0]
+    return result.returncode, result.stdout.splitlines(), result.stderr.splitlines()
 
 
-def test_a_venv_of_another_python_is_told(folder):
-    python = folder / '.venv' / 'bin' / 'python'
-    python.write_text('#!/bin/sh\nexec python3 -c "import sys; sys.version_info = (3, 11); $2"\n')
-    python.chmod(0o755)
-    assert said_by_make(folder) == (
-        '.venv is of another Python than 3.7. Remove it (rm -r .venv), and run make again.'
+def installed(folder):
+    return (folder / 'installed').read_text().splitlines()
+
+
+def test_with_python_3_7_it_is_tensorflow_1_15(folder):
+    add_python(folder, '3.7')
+    add_python(folder, '3.12')
+    status, output, _ = make(folder)
+    assert (status, output[0].split(':')[0], output[-1]) == (
+        0, 'Installing TensorFlow 1 and what it needs into .venv', 'training'
+    )  # fmt: skip
+    (command,) = installed(folder)
+    assert command.endswith('install --requirement requirements.txt')
+
+
+@pytest.mark.parametrize(
+    'system, why',
+    [
+        ('Linux x86_64', 'No Python 3.7 is to be had, so this will be TensorFlow 2 instead of'),
+        ('Darwin arm64', 'There is no TensorFlow 1.15 for Darwin arm64, so this will be'),
+        ('Linux aarch64', 'There is no TensorFlow 1.15 for Linux aarch64, so this will be'),
+    ],
+)
+def test_where_1_15_cannot_be_had_it_is_todays_tensorflow_and_that_is_said(folder, system, why):
+    add_python(folder, '3.11')
+    status, output, _ = make(folder, system=system)
+    assert status == 0
+    assert any(line.startswith(why) for line in output)
+    assert output[-1] == 'training'
+    (command,) = installed(folder)
+    assert command.endswith('install --requirement requirements-tf2.txt')
+
+
+def test_todays_tensorflow_can_be_chosen(folder):
+    add_python(folder, '3.7')
+    add_python(folder, '3.10')
+    assert make(folder, 'TF=2')[0] == 0
+    assert make(folder)[0] == 0  # what is there is used
+    (command,) = installed(folder)
+    assert command.endswith('requirements-tf2.txt')
+
+
+@pytest.mark.parametrize(
+    'arguments, system, problem',
+    [
+        ([], 'Linux x86_64', 'Install a Python from 3.9 to 3.13 by other means, and run make'),
+        (['TF=1'], 'Linux x86_64', 'Install Python 3.7, with "pyenv install 3.7" or from conda'),
+        (['TF=1'], 'Darwin arm64', 'There is no TensorFlow 1.15 for Darwin arm64. TF=2 is there.'),
+        (['TF=3'], 'Linux x86_64', 'TF is 3, and has to be 1 or 2.'),
+    ],
+)
+def test_without_a_python_that_fits_it_is_said_what_to_install(folder, arguments, system, problem):
+    add_python(folder, '3.8')
+    status, _, errors = make(folder, *arguments, system=system)
+    assert status == 2
+    assert any(line.startswith(problem) for line in errors)
+
+
+@pytest.mark.parametrize('has, wanted', [('3.7', '2'), ('3.12', '1')])
+def test_a_venv_of_the_other_tensorflow_is_left_as_it_is(folder, has, wanted):
+    add_python(folder, has)
+    other = {'1': '2', '2': '1'}[wanted]
+    assert make(folder, f'TF={other}')[0] == 0
+    status, output, errors = make(folder, f'TF={wanted}')
+    assert (status, output) == (2, [])
+    assert errors[0] == (
+        f'.venv is for TensorFlow {other}. Remove it (rm -r .venv), or give another folder: '
+        f'make train TF={wanted} VENV=.venv-tf{wanted}'
     )
+    assert len(installed(folder)) == 1
+
+
+def test_an_old_pip_is_renewed_first(folder):
+    add_python(folder, '3.7', pip='18.1')
+    assert make(folder)[0] == 0
+    upgrade, packages = installed(folder)
+    assert upgrade.endswith('install --upgrade pip')
+    assert packages.endswith('requirements.txt')
+
+
+def test_a_venv_of_a_python_without_tensorflow_is_told(folder):
+    add_python(folder, '3.8', name='.venv/bin/python')
+    status, _, errors = make(folder)
+    problem = '.venv is of Python 3.8, for which there is no TensorFlow. Remove it'
+    assert (status, errors[0][: len(problem)]) == (2, problem)
 
 
 def test_a_venv_copied_from_another_machine_is_told(folder):
+    (folder / '.venv' / 'bin').mkdir(parents=True)
     (folder / '.venv' / 'bin' / 'python').symlink_to('/nowhere/python3.7')
-    assert said_by_make(folder) == (
-        '.venv is of a Python that is not here. Remove it (rm -r .venv), and run make again.'
-    )
+    status, _, errors = make(folder)
+    assert (status, errors[0]) == (2, f'.venv is {BROKEN}')

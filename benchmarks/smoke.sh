@@ -1,0 +1,48 @@
+#!/bin/sh
+# Train, go on, sample and evaluate on the oldest and newest Pythons that have a TensorFlow for us:
+#
+#     sh benchmarks/smoke.sh             each in an environment of its own, under .smoke/
+#
+# Pythons that are not here are named, and the exit status is then 1.
+set -e
+failed=
+mkdir -p .smoke
+
+# smoke VERSION PACKAGES...: what pip is to install
+smoke() {
+    version=$1 venv=.smoke/$1 python=.smoke/$1/bin/python
+    shift
+    if [ ! -x "$python" ]; then
+        (here=$PWD && cd / && PYENV_VERSION=$version "python$version" -m venv "$here/$venv") || {
+            failed="$failed, Python $version is not here"
+            return 0
+        }
+    fi
+    "$python" -m pip install --disable-pip-version-check --quiet --upgrade pip
+    "$python" -m pip install --disable-pip-version-check --quiet "$@"
+    name=$("$python" -c 'from backstage import tf; print("TensorFlow", tf.__version__)')
+    rm -rf "$venv/temp"
+    train="$python stacked_lstm_shakespeare.py --gutenberg_url=none --temp_dir=$venv/temp"
+    MPLBACKEND=Agg $train --max_iterations=30 >"$venv/output" 2>"$venv/errors" &&
+        MPLBACKEND=Agg $train --max_iterations=60 >>"$venv/output" 2>>"$venv/errors" &&
+        "$python" -m tools.sample --temp_dir="$venv/temp" --prime_text=my >>"$venv/output" \
+            2>>"$venv/errors" &&
+        "$python" -m tools.evaluate --temp_dir="$venv/temp" >>"$venv/output" 2>>"$venv/errors" &&
+        [ ! -s "$venv/errors" ] || {
+        failed="$failed, $name on Python $version (see $venv/errors)"
+        return 0
+    }
+    echo "Python $version, $name: $(sed -n 's/^Loss: //p' "$venv/output")"
+}
+
+# What requirements.txt names, as Python 3.6 has it: that of TensorFlow's own images of 1.15
+smoke 3.6 tensorflow-gpu==1.15 numpy==1.18.5 matplotlib==3.3.4 requests tqdm protobuf==3.19.6
+smoke 3.7 --requirement requirements.txt
+smoke 3.9 --requirement requirements-tf2.txt
+smoke 3.11 tensorflow-cpu==2.15.1 matplotlib requests tqdm
+smoke 3.13 --requirement requirements-tf2.txt
+
+[ -z "$failed" ] || {
+    echo "Failed: ${failed#, }" >&2
+    exit 1
+}

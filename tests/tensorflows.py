@@ -1,0 +1,127 @@
+"""TensorFlow 1.15 and a 2.x: what the one has learned, saved and exported is good for the other.
+
+`make tensorflows` gives the two Pythons in ONE and TWO.
+"""
+
+import json
+import os
+import re
+import subprocess
+
+import numpy as np
+import pytest
+from conftest import ROOT, SCRIPT
+
+PYTHONS = {name: os.environ[name] for name in ('ONE', 'TWO')}
+RUN = ['--gutenberg_url=none', f'--data_dir={ROOT / "data"}', '--save_every=100']
+BOTH_WAYS = pytest.mark.parametrize('first, then', [('ONE', 'TWO'), ('TWO', 'ONE')])
+
+
+def call(name, *arguments):
+    """Run a Python with these arguments in the folder of the script; return its output."""
+    result = subprocess.run(
+        [PYTHONS[name], *map(str, arguments)],
+        check=False,
+        cwd=str(ROOT),
+        env={**os.environ, 'MPLBACKEND': 'Agg'},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        universal_newlines=True,
+    )
+    assert (result.returncode, result.stderr) == (0, '')
+    return result.stdout
+
+
+def losses(folder):
+    return np.array(json.loads((folder / 'history.json').read_text())['losses'])
+
+
+@pytest.fixture(scope='session')
+def runs(tmp_path_factory):
+    """Runs of 200 iterations at the default settings: a dict from ONE and TWO to their folders."""
+    folders = {name: tmp_path_factory.mktemp(name) for name in PYTHONS}
+    for name, folder in folders.items():
+        call(name, SCRIPT, *RUN, f'--temp_dir={folder}', '--max_iterations=200')
+    return folders
+
+
+def test_the_two_are_what_they_should_be():
+    versions = [
+        call(name, '-c', 'from backstage import tf; print(tf.__version__)') for name in PYTHONS
+    ]
+    assert versions[0].startswith('1.15') and versions[1].startswith('2.')
+
+
+def test_both_begin_with_the_same_weights_and_learn_the_same(runs):
+    one, two = (losses(folder) for folder in runs.values())
+    assert len(one) == len(two) == 200
+    assert one[0] == pytest.approx(two[0], abs=1e-6)
+    np.testing.assert_allclose(one, two, atol=1e-3)
+
+
+@BOTH_WAYS
+def test_a_checkpoint_of_one_has_the_same_loss_on_the_other(runs, first, then):
+    values = []
+    for name in first, then:
+        output = call(
+            name, '-c', EVALUATE, f'--temp_dir={runs[first]}', f'--data_dir={ROOT / "data"}'
+        )
+        values.append(float(re.search('loss (.*)', output).group(1)))
+    assert values[0] == pytest.approx(values[1], abs=1e-5)
+    assert values[0] < 2
+
+
+EVALUATE = """
+import sys
+from tools import evaluate
+in_words = evaluate.describe_loss
+evaluate.describe_loss = lambda nats: f'{in_words(nats)} loss {nats!r}'
+evaluate.main(sys.argv[1:])
+"""
+
+
+@BOTH_WAYS
+def test_a_run_of_one_goes_on_and_is_sampled_on_the_other(runs, first, then, tmp_path):
+    folder = tmp_path / 'temp'
+    subprocess.run(['cp', '-r', str(runs[first]), str(folder)], check=True)
+    run = [SCRIPT, *RUN, f'--temp_dir={folder}', '--max_iterations=300']
+    assert 'Continuing after iteration 200' in call(then, *run)
+    went_on = losses(folder)
+    np.testing.assert_array_equal(went_on[:200], losses(runs[first]))
+    assert np.isfinite(went_on).all() and len(went_on) == 300
+    assert went_on[200:].mean() < went_on[150:200].mean()
+    prime = [
+        '-m',
+        'tools.sample',
+        f'--temp_dir={folder}',
+        '--prime_text=my lord',
+        '--temperature=0',
+    ]
+    assert call(first, *prime) == call(then, *prime)
+
+
+@BOTH_WAYS
+def test_an_export_of_one_is_loaded_by_the_other(runs, first, then, tmp_path):
+    folder = tmp_path / 'model' / '1'
+    call(first, '-m', 'tools.export', f'--temp_dir={runs[first]}', f'--folder={folder}')
+    prime = [[5, 6, 7]]
+    drawn = call(then, '-c', LOADER[then], str(folder), json.dumps(prime))
+    assert json.loads(drawn) == json.loads(call(first, '-c', LOADER[first], folder, prime))
+    assert len(json.loads(drawn)[0]) == 30
+
+
+LOADER = {
+    'ONE': """
+import json, sys, tensorflow as tf
+generate = tf.contrib.predictor.from_saved_model(sys.argv[1], 'generate')
+inputs = {'prime': json.loads(sys.argv[2]), 'num': 30, 'temperature': 1e-3, 'seed': [1, 2]}
+print(generate(inputs)['ids'].tolist())
+""",
+    'TWO': """
+import json, sys, tensorflow as tf
+generate = tf.saved_model.load(sys.argv[1]).signatures['generate']
+inputs = {'prime': json.loads(sys.argv[2]), 'num': 30, 'temperature': 1e-3, 'seed': [1, 2]}
+answer = generate(**{name: tf.constant(value) for name, value in inputs.items()})
+print(answer['ids'].numpy().tolist())
+""",
+}
