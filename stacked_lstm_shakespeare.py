@@ -78,6 +78,7 @@ restart = False  # begin anew, and move what an earlier run left in temp_dir asi
 prime_texts = ['thou art more', 'to be or not to', 'wherefore art thou']  # samples begin so
 sample_length = 100  # characters in a sample; four times as many in those at the end
 temperature = 0.7  # of samples: 1 draws as the model believes, less is safer, 0 is the likeliest
+show_plot = True  # show the plot in a window at the end, where there is a display
 
 # Where things are
 data_dir = 'data'  # folder of the downloaded text
@@ -630,7 +631,7 @@ def main(arguments):
         run, status = train(settings, stop)
         if status == 0:
             print_end(run)
-    if status == 0:
+    if status == 0 and settings.show_plot:
         pictures.show(draw_losses, run.losses, run.held_out_losses)
     return status
 

@@ -1,6 +1,11 @@
-"""Pictures: a figure saved whole, a window where there is a display, colours, and smoothing."""
+"""Pictures: a figure saved whole, a window where there is a display, colours, and smoothing.
 
+Whatever goes wrong in matplotlib, its settings or its windows, a run does not end of it.
+"""
+
+import contextlib
 import io
+import logging
 import warnings
 
 from backstage import files, workers
@@ -31,21 +36,41 @@ def finish_loss_axes(axes, losses):
     axes.legend()
 
 
+@contextlib.contextmanager
+def matplotlib_as_it_comes():
+    """Let matplotlib draw quietly, the same whatever somebody's matplotlibrc says.
+
+    Raises:
+      UserError: it cannot be imported, or cannot draw.
+    """
+    # It would say where its cache is now, or which line of a matplotlibrc it cannot read.
+    logging.getLogger('matplotlib').setLevel(logging.CRITICAL)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter('ignore')  # what the font lacks is drawn as a box
+            import matplotlib  # here, as it takes a while, and training can begin without it
+
+            defaults = {k: v for k, v in matplotlib.rcParamsDefault.items() if k != 'backend'}
+            with matplotlib.rc_context(defaults):
+                yield
+    except Exception as error:  # of any kind: they come from fonts, files, Tk, LaTeX and others
+        reason = (str(error).strip() or '(no reason given)').splitlines()[0]
+        raise UserError(f'matplotlib cannot be used: {type(error).__name__}: {reason}')
+
+
 def save(path, draw, *what, size=(8, 5)):
     """Write a PNG of so many inches: what `draw(figure, *what)` draws on a matplotlib Figure.
 
     Raises:
-      UserError: MPLBACKEND is no name that matplotlib takes.
+      UserError: matplotlib cannot draw it.
+      OSError: it cannot be written.
     """
-    try:  # Imported here, as it takes a while, and training can begin without it.
+    picture = io.BytesIO()
+    with matplotlib_as_it_comes():
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
-    except ValueError as error:
-        raise UserError(f'matplotlib cannot be used: {str(error).splitlines()[0]}')
-    figure = Figure(figsize=size, dpi=120, constrained_layout=True)
-    picture = io.BytesIO()
-    with warnings.catch_warnings():
-        warnings.filterwarnings('ignore', 'Glyph')  # what the font lacks is drawn as a box
+
+        figure = Figure(figsize=size, dpi=120, constrained_layout=True)
         draw(figure, *what)
         FigureCanvasAgg(figure).print_png(picture)
     files.write(path, picture.getvalue())
@@ -64,13 +89,13 @@ def show(draw, *what, size=(8, 5)):
     """Show what `save` would write, in a window, where there is a display, until it is closed."""
     if not workers.is_first():
         return
-    try:
+    # Often there is no display, or MPLBACKEND, as a notebook sets it, names what is not here. The
+    # picture is saved by then, and its path printed: nothing more has to be said.
+    with contextlib.suppress(UserError), matplotlib_as_it_comes():
         from matplotlib import pyplot  # it looks for a display as it is imported
 
         if pyplot.get_backend().lower() == 'agg':
             return
         figure = pyplot.figure(figsize=size)
-    except (ImportError, ValueError):  # MPLBACKEND, as a notebook sets it, names what is not here
-        return
-    draw(figure, *what)
-    pyplot.show()
+        draw(figure, *what)
+        pyplot.show()

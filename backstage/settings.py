@@ -33,7 +33,7 @@ RANGES = {  # lowest and highest; whole numbers where these are
 # Kinds of other settings, and the values that one may have. What is neither here nor above has the
 # kind of its constant. (These stay what they are, whatever somebody edits the constant to.)
 KINDS = {
-    **dict.fromkeys(['clean_text', 'residual', 'restart'], bool),
+    **dict.fromkeys(['clean_text', 'residual', 'restart', 'show_plot'], bool),
     **dict.fromkeys(['prime_texts', 'folders'], list),
     **dict.fromkeys(['text_file', 'data_dir', 'temp_dir', 'checkpoint', 'gutenberg_url'], str),
     **dict.fromkeys(['prime_text', 'text', 'folder'], str),

@@ -1,13 +1,16 @@
 """Pictures: a figure is saved whole or not at all, and shown where there is a display."""
 
+import sys
+
 from backstage import pictures, workers
+from backstage.settings import UserError
 
 import matplotlib
 import matplotlib.figure
 import matplotlib.image
 import numpy as np
 import pytest
-from conftest import SMALL, content, run_script
+from conftest import ROOT, SMALL, content, end, run_script, run_tool, start
 from matplotlib import pyplot
 from runs import ARGUMENTS, BEGUN, run_here
 
@@ -33,7 +36,7 @@ def test_a_picture_that_cannot_be_drawn_leaves_the_one_before_it(tmp_path):
     path = tmp_path / 'loss.png'
     pictures.save(str(path), draw_line, [1, 2])
     before = path.read_bytes()
-    with pytest.raises(ZeroDivisionError):
+    with pytest.raises(UserError, match='matplotlib cannot be used: ZeroDivisionError: '):
         pictures.save(str(path), lambda *_: 1 / 0)
     assert path.read_bytes() == before
     pictures.save(str(path), draw_line, [2, 1])
@@ -101,25 +104,106 @@ def test_the_loss_of_the_first_iterations_is_cut_off_in_a_plot_of_more_than_a_hu
     assert high > 50 if number == 100 else high == pytest.approx(2.4)
 
 
+PROBE = """
+import os, sys
+from backstage import pictures
+from tools.plot import draw_runs
+
+if sys.argv[2:]:
+    os.getuid() or os.setuid(int(sys.argv[2]))
+drawing = draw_runs, {'\\N{CJK UNIFIED IDEOGRAPH-6587}': ([3.0, 2.0], [(2, 2.5)])}
+pictures.save_if_possible(sys.argv[1], *drawing)
+pictures.show(*drawing)
+"""
+
+
+def draw_elsewhere(*arguments, cwd, **environment):
+    """Let a process of its own draw a picture, and show it; return what it printed."""
+    probe = [sys.executable, '-c', PROBE, *arguments]
+    status, output, errors = end(start(*probe, cwd=cwd, **environment))
+    assert (status, errors) == (0, '')
+    return output
+
+
+def test_a_matplotlibrc_or_a_cache_that_cannot_be_written_neither_stops_nor_changes_a_picture(
+    tmp_path,
+):
+    assert draw_elsewhere('before.png', cwd=tmp_path) == ''
+    (tmp_path / 'matplotlibrc').write_text(
+        'text.usetex: True\nfont.size: 30\naxes.titlesize: junk\nno line: 1\ninteractive: True\n'
+    )
+    assert draw_elsewhere('after.png', cwd=tmp_path, MPLCONFIGDIR='/proc/nowhere') == ''
+    assert (tmp_path / 'after.png').read_bytes() == (tmp_path / 'before.png').read_bytes()
+
+
 @pytest.mark.parametrize(
-    'backend, told',
+    'name, content, told',
     [
-        ('module://not.installed', 'Final held-out loss'),
-        ('junk', 'The plot was not drawn: matplotlib cannot be used: '),
+        ('matplotlibrc', b'font.size: \xff', 'UnicodeDecodeError: '),
+        ('PIL.py', b'raise ImportError("no PIL here")', 'ImportError: no PIL here'),
+        ('matplotlib.py', b'assert False', 'AssertionError: (no reason given)\n'),
     ],
 )
-def test_a_backend_of_matplotlib_that_is_not_there_takes_nothing_but_the_window(
-    tmp_path, short_text, backend, told
-):
+def test_a_matplotlib_that_cannot_be_used_is_told_in_one_line(tmp_path, name, content, told):
+    (tmp_path / name).write_bytes(content)
+    output = draw_elsewhere('plot.png', cwd=tmp_path, PYTHONPATH=f'{tmp_path}:{ROOT}')
+    assert output.startswith(f'The plot was not drawn: matplotlib cannot be used: {told}')
+    assert output.count('\n') == 1
+
+
+def test_a_tool_whose_picture_cannot_be_drawn_ends_in_one_sentence(tmp_path):
+    (tmp_path / 'PIL.py').write_text('raise ImportError("libpng is missing\\nand so on")')
+    (tmp_path / 'history.json').write_text('{"losses": [1], "held_out_losses": []}')
+    more = {'PYTHONPATH': f'{tmp_path}:{ROOT}'}
+    status, output, errors = run_tool('plot', '--temp_dir=.', cwd=tmp_path, **more)
+    assert (status, output) == (2, '')
+    assert errors == 'plot.py: matplotlib cannot be used: ImportError: libpng is missing.\n'
+
+
+def test_a_user_without_a_name_and_a_home_gets_a_picture_or_a_line(tmp_path, monkeypatch):
+    tmp_path.chmod(0o777)
+    monkeypatch.delenv('HOME', raising=False)
+    output = draw_elsewhere('plot.png', '12345', cwd=tmp_path)
+    assert (tmp_path / 'plot.png').exists() == (output == '')
+    assert output.count('\n') == output.count('The plot was not drawn: ')
+
+
+@pytest.mark.parametrize(
+    'window',
+    [
+        'raise AttributeError("no Tk")',
+        'from matplotlib.backends.backend_agg import *\n'
+        'def new_figure_manager(*_, **__): raise RuntimeError("no display")',
+        'import warnings\nfrom matplotlib.backends.backend_agg import *\n'
+        'def show(*_, **__): warnings.warn("no window here")',
+    ],
+)
+def test_a_window_that_cannot_be_opened_is_no_matter(tmp_path, window):
+    (tmp_path / 'window.py').write_text(window)
+    more = {'MPLBACKEND': 'module://window', 'PYTHONPATH': f'{tmp_path}:{ROOT}'}
+    assert draw_elsewhere('plot.png', cwd=tmp_path, **more) == ''
+    assert (tmp_path / 'plot.png').exists()
+
+
+def test_a_display_that_does_not_answer_is_no_matter(tmp_path):
+    assert draw_elsewhere('plot.png', cwd=tmp_path, MPLBACKEND='TkAgg', DISPLAY=':99999') == ''
+    assert (tmp_path / 'plot.png').exists()
+
+
+def test_a_run_whose_plot_cannot_be_drawn_comes_to_its_end(tmp_path, short_text):
     arguments = (*SMALL, '--num_layers=1', f'--text_file={short_text}', '--max_iterations=20')
-    status, output, errors = run_script(*arguments, cwd=tmp_path, MPLBACKEND=backend)
+    status, output, errors = run_script(*arguments, cwd=tmp_path, MPLBACKEND='junk')
     assert (status, errors) == (0, '')
-    assert told in output
-    assert (tmp_path / 'temp' / 'loss.png').exists() == (backend != 'junk')
-    assert ('The plot is' in output) == (backend != 'junk')
+    assert output.count('The plot was not drawn: matplotlib cannot be used: ') == 1
+    assert 'Final held-out loss' in output
+    assert 'The plot is' not in output
+    assert not (tmp_path / 'temp' / 'loss.png').exists()
 
 
-def test_the_plot_is_opened_in_a_window_where_there_is_a_display(tmp_path, short_text):
+@pytest.mark.parametrize('show_plot', [True, False])
+def test_the_plot_is_opened_in_a_window_where_there_is_a_display_and_one_is_wanted(
+    tmp_path, short_text, show_plot
+):
     (tmp_path / 'window.py').write_text(
         'from matplotlib.backends.backend_agg import FigureCanvas\n'
         'from matplotlib.backend_bases import FigureManagerBase as FigureManager\n'
@@ -129,7 +213,13 @@ def test_the_plot_is_opened_in_a_window_where_there_is_a_display(tmp_path, short
         '    print("WINDOW", manager.canvas.figure.axes[0].get_title())\n'
     )
     arguments = (*SMALL, '--num_layers=1', f'--text_file={short_text}', '--max_iterations=20')
-    more = {'MPLBACKEND': 'module://window', 'PYTHONPATH': str(tmp_path)}
-    status, output, errors = run_script(*arguments, cwd=tmp_path, **more)
-    assert (status, errors) == (0, '')
-    assert output.endswith('WINDOW Sequence to Sequence Loss\n')
+    more = {'MPLBACKEND': 'module://window', 'PYTHONPATH': f'{tmp_path}:{ROOT}'}
+    show = f'--show_plot={show_plot}'
+    for program in (
+        run_script(*arguments, show, cwd=tmp_path, **more),
+        run_tool('plot', show, cwd=tmp_path, **more),
+    ):
+        status, output, errors = program
+        assert (status, errors) == (0, '')
+        assert output.endswith('WINDOW Sequence to Sequence Loss\n') == show_plot
+        assert output.count('WINDOW') == show_plot

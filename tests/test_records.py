@@ -129,6 +129,7 @@ def test_all_other_settings_may_change_from_one_part_of_a_run_to_the_next(begun)
         '--max_gradient_norm=1', '--average_decay=0.9', '--epochs=3', '--log_every=3',
         '--eval_every=7', '--save_every=9', '--sample_length=5', '--temperature=1',
         '--prime_texts=so', '--device=cpu', '--threads_per_operation=2', '--download_timeout=7',
+        '--show_plot=False',
         '--gutenberg_url=http://nowhere', '--data_dir=elsewhere', '--text_file=./short.txt',
     ]  # fmt: skip
     (begun / 'temp').rename(begun / 'moved')

@@ -21,6 +21,7 @@ import numpy as np
 temp_dir = 'temp'  # folder of the run; the picture goes there too
 checkpoint = ''  # the model to take, such as temp/model-9070; empty: the best so far
 text = 'to be or not to be that is the question'  # 2 to 2,000 characters
+show_plot = True  # show it in a window too, where there is a display
 device = 'auto'  # 'cpu', 'gpu', or 'auto': a GPU where TensorFlow finds one
 
 WIDTH = 40  # characters in a line
@@ -76,7 +77,8 @@ def main(arguments):
     pictures.save(picture, draw_heatmap, ids[0], probabilities, ix2vocab, size=size)
     print(f'Model: {path}')
     print(f'The picture is {picture}')
-    pictures.show(draw_heatmap, ids[0], probabilities, ix2vocab, size=size)
+    if settings.show_plot:
+        pictures.show(draw_heatmap, ids[0], probabilities, ix2vocab, size=size)
 
 
 if __name__ == '__main__':

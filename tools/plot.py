@@ -19,6 +19,7 @@ import numpy as np
 
 temp_dir = 'temp'  # folder of the run, and of the picture
 folders = []  # of several runs, to be drawn in one picture
+show_plot = True  # show it in a window too, where there is a display
 
 MARKERS = 'os^vDPX'
 
@@ -52,7 +53,8 @@ def main(arguments):
     drawing = (draw_runs, runs) if settings.folders else (draw_losses, *runs[settings.temp_dir])
     pictures.save(path, *drawing)
     print(f'The plot is {path}')
-    pictures.show(*drawing)
+    if settings.show_plot:
+        pictures.show(*drawing)
 
 
 if __name__ == '__main__':
