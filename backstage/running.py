@@ -1,5 +1,6 @@
 """Running a program: how it is asked to stop, and what it says when something is wrong."""
 
+import errno
 import math
 import os
 import signal
@@ -106,11 +107,14 @@ def run(main, arguments):
         return 1
     except (UserError, OSError, UnicodeError) as error:
         problem, status = str(error), 2
-    except (tf.errors.ResourceExhaustedError, MemoryError):
-        sizes = 'rnn_size, num_layers, batch_size, training_seq_len or streams'
-        problem, status = f'memory is full; lower {sizes}', 2
-    except tf.errors.OpError as error:
+    except (tf.errors.OpError, MemoryError) as error:
         problem, status = f'TensorFlow failed: {one_line(error)}', 2
+        # TensorFlow has one kind of error for a memory, a disk, or a table of files that is full.
+        files = [os.strerror(n) for n in (errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE)]
+        is_exhausted = isinstance(error, (tf.errors.ResourceExhaustedError, MemoryError))
+        if is_exhausted and not any(reason in str(error) for reason in files):
+            sizes = 'rnn_size, num_layers, batch_size, training_seq_len or streams'
+            problem = f'memory is full; lower {sizes}'
     except KeyboardInterrupt:
         problem, status = 'stopped', 130  # what a shell reports of a program that Ctrl-C ended
     program = os.path.basename(main.__code__.co_filename)

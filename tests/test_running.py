@@ -2,6 +2,7 @@
 
 import io
 import os
+import resource
 import signal
 import sys
 import time
@@ -139,6 +140,28 @@ def test_what_goes_wrong_is_told_in_one_line(error, status, words, monkeypatch, 
     output, errors = capsys.readouterr()
     assert (output, errors.count('\n')) == ('', 1)
     assert errors.startswith(f'test_running.py: {words}')
+
+
+def write_with_tensorflow(path):
+    with tf.io.gfile.GFile(path, 'w') as file:
+        file.write('so')
+
+
+def test_a_disk_that_is_full_is_not_taken_for_a_memory_that_is(capsys):
+    assert running.run(write_with_tensorflow, '/dev/full') == 2
+    errors = capsys.readouterr().err
+    assert errors == ('test_running.py: TensorFlow failed: /dev/full; No space left on device.\n')
+
+
+def test_too_many_open_files_are_not_taken_for_a_memory_that_is_full(tmp_path, capsys):
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (1, hard))
+    try:
+        status = running.run(write_with_tensorflow, f'{tmp_path}/file')
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert status == 2
+    assert capsys.readouterr().err.endswith('/file; Too many open files.\n')
 
 
 def test_a_mistake_in_the_program_itself_is_not_hidden(monkeypatch):
