@@ -5,7 +5,7 @@ import os
 import time
 
 from backstage import files, workers
-from backstage.settings import UserError, find_fault
+from backstage.settings import KINDS, RANGES, UserError, find_fault
 
 # A run goes on only with these as they were. Others would make another model, read another text or
 # other batches of it, or draw other random numbers.
@@ -33,24 +33,32 @@ def checkpoints(folder):
 def read_record(folder):
     """Return what is known of the run in a folder, dict: its settings, `text_crc` and `workers`.
 
+    What it has besides, a setting of a later version perhaps, is left out.
+
     Raises:
       UserError: it cannot be read, or something is missing or wrong.
     """
     record = _read(folder, 'settings.json', dict)
-    missing = {*FIXED, 'text_file', 'text_crc', 'workers'} - set(record)
-    if missing or any(find_fault(name, value, value) for name, value in record.items()):
+    besides = {'text_crc', 'workers'}  # no settings, but whole numbers
+    known = {*RANGES, *KINDS, *besides}
+    record = {name: value for name, value in record.items() if name in known}
+    missing = {*FIXED, 'text_file', *besides} - set(record)
+    if missing or any(find_fault(name, value, default=0) for name, value in record.items()):
         raise UserError(f'the settings in {folder} are damaged. Train anew, with --restart')
     return record
 
 
-def read_vocabulary(folder):
+def read_vocabulary(folder, unknown):
     """Return the vocabulary of the run in a folder, a list of str.
 
+    All are different; the first is `unknown`, str, and each other one a character.
+
     Raises:
-      UserError: it cannot be read.
+      UserError: it cannot be read, or is another list.
     """
     ix2vocab = _read(folder, 'vocabulary.json', list)
-    if not all(isinstance(symbol, str) for symbol in ix2vocab):
+    are_characters = all(isinstance(one, str) and len(one) == 1 for one in ix2vocab[1:])
+    if ix2vocab[:1] != [unknown] or not are_characters or len(set(ix2vocab)) < len(ix2vocab):
         raise UserError(f'the vocabulary in {folder} is damaged. Train anew, with --restart')
     return ix2vocab
 

@@ -134,9 +134,11 @@ def find_fault(name, value, default=''):
         wanted = 'a list of texts, none empty'
     elif isinstance(kind, tuple):
         fits, wanted = value in kind, f'one of {", ".join(kind)}'
-    elif name in NEVER_EMPTY:
-        fits, wanted = isinstance(value, str) and value, 'a text, not an empty one'
+    elif kind is str:
+        fits = isinstance(value, str) and (value or name not in NEVER_EMPTY) and '\0' not in value
+        wanted = 'a text, not an empty one' if name in NEVER_EMPTY else 'a text'
+        wanted += r', without \0' if '\0' in str(value) else ''  # no path has one
     else:
         fits = type(value) is kind
-        wanted = {bool: 'True or False', str: 'a text'}.get(kind, f'of the kind {kind.__name__}')
+        wanted = 'True or False' if kind is bool else f'of the kind {kind.__name__}'
     return None if fits else f'{name} is {value!r}, and has to be {wanted}'

@@ -26,13 +26,18 @@ def samples(output):
 
 def run_here(*arguments, cwd):
     """Do in this process what `run_script` does, sooner."""
+    return call_here(script.main, *arguments, cwd=cwd)
+
+
+def call_here(main, *arguments, cwd):
+    """Call the `main` of a program; return (exit status, standard output, standard error)."""
     output, errors = io.TextIOWrapper(io.BytesIO(), encoding='utf-8'), io.StringIO()
     matplotlib.use('Agg')  # no window to be closed
     before = os.getcwd()
     os.chdir(str(cwd))
     try:
         with contextlib.redirect_stdout(output), contextlib.redirect_stderr(errors):
-            status = running.run(script.main, list(map(str, arguments)))
+            status = running.run(main, list(map(str, arguments)))
     finally:
         os.chdir(before)
         pyplot.close('all')  # what would have been shown

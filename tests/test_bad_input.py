@@ -128,6 +128,7 @@ CASES = [
     ('tools.sample', '--temp_dir=incomplete_settings'),
     ('tools.sample', '--temp_dir=no_vocabulary'),
     ('tools.sample', '--temp_dir=damaged_vocabulary'),
+    ('tools.sample', '--temp_dir=doubled_vocabulary'),
     ('tools.sample', '--temp_dir=no_model'),
     ('tools.sample', '--temp_dir=damaged_model'),
     ('tools.sample', '--temp_dir=trained', '--checkpoint=trained/model-7'),
@@ -208,6 +209,8 @@ def make_folder(folder):
     (copy('another_text') / 'settings.json').write_text(json.dumps(another))
     (copy('no_vocabulary') / 'vocabulary.json').unlink()
     (copy('damaged_vocabulary') / 'vocabulary.json').write_text('[1, 2]')
+    vocabulary = json.loads((folder / 'trained' / 'vocabulary.json').read_text())
+    (copy('doubled_vocabulary') / 'vocabulary.json').write_text(json.dumps(2 * vocabulary))
     (copy('damaged_history') / 'history.json').write_text('{"losses": []}')
     for path in copy('no_model').rglob('model-*'):
         path.unlink()

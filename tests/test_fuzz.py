@@ -5,6 +5,7 @@
 
 import contextlib
 import io
+import json
 import os
 import pathlib
 import shutil
@@ -18,7 +19,7 @@ import numpy as np
 import pytest
 from conftest import SMALL, TOOLS, parse, script
 from hypothesis import strategies as st
-from runs import run_here
+from runs import call_here, run_here
 
 EXAMPLES = int(os.environ.get('FUZZ_EXAMPLES', '100'))
 
@@ -213,3 +214,41 @@ def test_any_damage_to_a_run_is_mended_or_a_sentence(run, expected, damage):
             assert set(found) == set(expected)
             for name, value in found.items():
                 np.testing.assert_array_equal(value, expected[name], name)
+
+
+junk = st.recursive(
+    st.one_of(
+        st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=3),
+        st.sampled_from([10**400, 2**32, -1, '\0', '\ud800', 'unknown']),
+    ),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner),
+    max_leaves=4,
+)  # fmt: skip
+
+
+@few
+@hypothesis.given(
+    tool=st.sampled_from(TOOLS),
+    changes=st.dictionaries(st.sampled_from([*vars(parse()), 'text_crc', 'workers', 'new']), junk),
+    symbols=st.dictionaries(st.integers(0, 45), junk, max_size=2),
+    blocked=st.sampled_from(['', *FILES, 'best', 'runs.png', 'heatmap.png', 'loss.png']),
+)
+def test_any_notes_of_a_run_are_taken_by_a_tool_or_a_sentence(run, tool, changes, symbols, blocked):
+    with tempfile.TemporaryDirectory() as parent:
+        folder = pathlib.Path(parent, 'run')
+        shutil.copytree(str(run), str(folder))
+        settings, vocabulary = (folder / 'temp' / f'{n}.json' for n in ('settings', 'vocabulary'))
+        settings.write_text(json.dumps({**json.loads(settings.read_text()), **changes}))
+        ix2vocab = json.loads(vocabulary.read_text())
+        for place, symbol in symbols.items():
+            ix2vocab[place : place + 1] = [symbol]
+        vocabulary.write_text(json.dumps(ix2vocab))
+        if blocked:  # by a link to itself
+            path = folder / 'temp' / blocked
+            with contextlib.suppress(FileNotFoundError):
+                (shutil.rmtree if path.is_dir() else os.remove)(str(path))
+            path.symlink_to(path.name)
+        hypothesis.assume(changes.get('num_layers', 1) in (1, True))  # many would take minutes
+        status, _, errors = call_here(tool.main, cwd=folder)
+        assert status in (None, 0, 2), errors
+        assert len(errors.strip().splitlines()) <= 1, errors

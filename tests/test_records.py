@@ -34,7 +34,10 @@ def test_a_run_notes_its_settings_its_vocabulary_its_text_and_its_losses(begun):
 @pytest.mark.parametrize(
     'changes',
     [{name: None} for name in [*records.FIXED, 'text_file', 'text_crc', 'workers']]
-    + [{'seed': '1'}, {'held_out': 2.0}, {'residual': 1}, {'device': 'tpu'}, {'prime_texts': 'so'}],
+    + [{'seed': '1'}, {'held_out': 2.0}, {'residual': 1}, {'device': 'tpu'}, {'prime_texts': 'so'}]
+    + [{'rnn_size': {'a': 1}}, {'held_out': float('nan')}, {'temperature': 10**400}, {'seed': []}]
+    + [{'prime_texts': [['so']]}, {'device': ['cpu']}, {'text_file': 'a\0b'}, {'data_dir': 1}]
+    + [{'text_crc': '7'}, {'text_crc': [7]}, {'workers': 0.5}, {'workers': [2]}],
     ids=str,
 )
 def test_damaged_settings_of_a_run_are_told(begun_once, tmp_path, changes):
@@ -92,6 +95,16 @@ def test_a_tool_takes_a_setting_that_came_later_than_a_run_as_it_is_today(begun)
     change(begun / 'temp' / 'settings.json', average_decay=None)
     run, ix2vocab = trained.read_run(str(begun / 'temp'))
     assert (run.average_decay, run.rnn_size, ix2vocab) == (0.99, 16, IX2VOCAB)
+
+
+def test_what_a_later_version_has_noted_besides_is_no_matter(begun):
+    path = begun / 'temp' / 'settings.json'
+    change(path, new_one=[1, {'a': 2}], other=float('nan'), **{'no name': 1})
+    run, _ = trained.read_run(str(begun / 'temp'))
+    assert set(vars(run)) == {*vars(parse()), 'text_crc', 'workers'}
+    status, output, errors = run_here(*ARGUMENTS, '--max_iterations=61', cwd=begun)
+    assert (status, errors) == (0, '')
+    assert 'Continuing after iteration 60' in output
 
 
 OTHERS = {

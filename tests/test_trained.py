@@ -85,7 +85,14 @@ def test_a_model_that_training_replaces_while_it_is_read_is_looked_for_again(tmp
         ('vocabulary', '{}', 'temp/vocabulary.json cannot be read: it is damaged'),
         ('vocabulary', '[1]', 'the vocabulary in temp is damaged'),
         ('vocabulary', '["a", ', 'temp/vocabulary.json cannot be read: it is damaged'),
-        ('vocabulary', '["a", "b"]', 'cannot be used'),
+        ('vocabulary', '[]', 'the vocabulary in temp is damaged'),
+        ('vocabulary', '["a", "b"]', 'the vocabulary in temp is damaged'),
+        ('vocabulary', '["unknown", "a", "bc"]', 'the vocabulary in temp is damaged'),
+        ('vocabulary', '["unknown", "a", ""]', 'the vocabulary in temp is damaged'),
+        ('vocabulary', '["unknown", "a", "a"]', 'the vocabulary in temp is damaged'),
+        ('vocabulary', '["unknown", "a", ["b"]]', 'the vocabulary in temp is damaged'),
+        ('vocabulary', '["unknown", "a", "b"]', 'cannot be used'),
+        ('vocabulary', '[' * 100_000, 'temp/vocabulary.json cannot be read: it is damaged'),
     ],
 )
 def test_damaged_notes_of_a_model_are_told(copy, use, name, content, words):
@@ -93,6 +100,30 @@ def test_damaged_notes_of_a_model_are_told(copy, use, name, content, words):
     status, output, errors = use(sample, copy)
     assert (status, output, errors.count('\n')) == (2, '', 1)
     assert words in errors
+
+
+@pytest.mark.parametrize('name', ['settings.json', 'vocabulary.json'])
+def test_what_stands_in_the_place_of_a_note_is_told(copy, use, name):
+    path = copy.temp / name
+    path.unlink()
+    path.symlink_to(name)  # to itself
+    status, output, errors = use(sample, copy)
+    assert (status, output, errors.count('\n')) == (2, '', 1)
+    assert f'temp/{name} cannot be read: Too many levels of symbolic links' in errors
+    path.unlink()
+    path.mkdir()
+    status, output, errors = use(sample, copy)
+    assert (status, output, errors.count('\n')) == (2, '', 1)
+    assert f'temp/{name} cannot be read: Is a directory' in errors
+
+
+def test_where_a_link_to_the_best_model_leads_nowhere_the_newest_is_used(copy, use):
+    path = copy.folder / f'{copy.best}.index'
+    path.unlink()
+    path.symlink_to('nowhere')
+    status, output, errors = use(sample, copy, *LIKELIEST)
+    assert (status, output) == (0, copy.likeliest(copy.newest, 'the king', 40) + '\n')
+    assert f'{copy.best} cannot be used' in errors and f'Using {copy.newest}' in errors
 
 
 def test_a_tool_that_is_started_as_several_workers_is_told_to_be_started_alone(

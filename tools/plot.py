@@ -45,7 +45,7 @@ def main(arguments):
     settings = read_settings(globals(), arguments)
     folders = settings.folders or [settings.temp_dir]
     for folder in folders:
-        if not os.path.exists(os.path.join(folder, 'history.json')):
+        if not os.path.lexists(os.path.join(folder, 'history.json')):
             raise UserError(f'there is no history of a run in {folder}. Give another folder')
     runs = {folder: records.read_history(folder) for folder in folders}
     files.make_folder(settings.temp_dir, 'temp_dir')

@@ -19,10 +19,10 @@ def read_run(temp_dir):
     Raises:
       UserError: there is no run, or what is there is damaged.
     """
-    if not os.path.exists(os.path.join(temp_dir, 'settings.json')):
+    if not os.path.lexists(os.path.join(temp_dir, 'settings.json')):
         raise UserError(f'there is no model in {temp_dir}. Train one, or give its temp_dir')
     record = records.read_record(temp_dir)
-    ix2vocab = records.read_vocabulary(temp_dir)
+    ix2vocab = records.read_vocabulary(temp_dir, script.UNKNOWN)
     defaults = vars(read_settings(vars(script), []))
     return argparse.Namespace(**{**defaults, **record, 'temp_dir': temp_dir}), ix2vocab
 
@@ -74,7 +74,7 @@ def restore(session, saver, temp_dir, checkpoint=''):
                 saver.restore(session, path)
             except (tf.errors.OpError, ValueError) as error:
                 problems.append(f'{path} cannot be used: {one_line(error)}')
-                if not os.path.exists(f'{path}.index'):
+                if not os.path.lexists(f'{path}.index'):
                     break  # it has just been replaced: look again
             else:
                 if problems:
