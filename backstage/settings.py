@@ -1,6 +1,8 @@
 """Settings: the constants at the top of a program, each of which the command line can change."""
 
 import argparse
+import contextlib
+import functools
 import os
 import re
 
@@ -42,6 +44,8 @@ KINDS = {
 
 FORMER_FLAGS = ('sample', 'evaluate', 'heatmap', 'export', 'plot')  # tools that were once flags
 NEVER_EMPTY = ('data_dir', 'temp_dir', 'folder')
+PATHS = ('text_file', 'data_dir', 'temp_dir', 'checkpoint', 'folder', 'folders')
+BOOLEANS = {'true': True, 'yes': True, '1': True, 'false': False, 'no': False, '0': False}
 
 
 class Parser(argparse.ArgumentParser):
@@ -93,7 +97,7 @@ def read_settings(program, arguments):
         kind = kind_of(name, default)
         group.add_argument(
             f'--{name}',
-            type={bool: boolean, int: int, float: float}.get(kind, str),
+            type=functools.partial(read_value, kind),
             nargs={list: '+', bool: '?'}.get(kind),
             const=True if kind is bool else None,  # --restart: short for --restart=True
             default=default,
@@ -105,14 +109,30 @@ def read_settings(program, arguments):
         problem = find_fault(name, value, program[name])
         if problem:
             parser.error(problem)
+        if name in PATHS:
+            setattr(settings, name, expand_home(value))
     return settings
 
 
-def boolean(text):
-    """Return the bool that the text 'True' or 'False' stands for."""
-    if text not in ('True', 'False'):
-        raise ValueError(text)
-    return text == 'True'
+def read_value(kind, text):
+    """Return what a text of the command line stands for; the text itself if for nothing.
+
+    Numbers are what Python takes for them, such as 1_000, and whole ones may be 1e3 or 1000.0 too.
+    """
+    if kind is bool:
+        return BOOLEANS.get(text.lower(), text)
+    with contextlib.suppress(ValueError):
+        if kind in (int, float):
+            number = float(text)
+            return int(number) if kind is int and number.is_integer() else number
+    return text
+
+
+def expand_home(path):
+    """Return a path, or a list of them; a `~` at its begin becomes the home folder."""
+    if isinstance(path, list):
+        return [expand_home(one) for one in path]
+    return os.path.expanduser(path)
 
 
 def kind_of(name, default):

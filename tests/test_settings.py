@@ -181,7 +181,7 @@ def test_a_new_setting_has_to_stand_at_the_top_of_the_file_only(edited, monkeypa
     output = ' '.join(help_of(module, monkeypatch, capsys).split())
     assert 'What is new: --many int what is many (3) --share float what is share (0.5)' in output
     for argument in '--many=1.5', '--share=much', '--loud=perhaps':
-        assert argument.split('=')[0] in refusal(changed, module, argument, capsys=capsys)
+        assert argument[2:].split('=')[0] in refusal(changed, module, argument, capsys=capsys)
 
 
 @pytest.mark.parametrize(
@@ -215,14 +215,57 @@ def test_several_prime_texts_can_be_given():
     assert parse('--prime_texts', 'to be', 'or not').prime_texts == ['to be', 'or not']
 
 
+@pytest.mark.parametrize('yes, no', [('true', 'FALSE'), ('Yes', 'no'), ('1', '0')])
+def test_a_setting_that_is_true_or_false_can_be_so_in_other_words(yes, no):
+    settings = parse(f'--clean_text={no}', f'--restart={yes}')
+    assert (settings.clean_text, settings.restart) == (False, True)
+    assert parse('--restart', f'--clean_text={yes}').restart is True
+
+
+@pytest.mark.parametrize('text', ['1000', '1_000', ' 1000 ', '1e3', '1000.0', '+1000', '１０００'])
+def test_a_number_can_be_written_in_several_ways(text):
+    settings = parse(f'--rnn_size={text}', f'--temperature={text}')
+    assert (settings.rnn_size, settings.temperature) == (1000, 1000.0)
+    assert (type(settings.rnn_size), type(settings.temperature)) == (int, float)
+
+
+@pytest.mark.parametrize('text', ['1,000', '1 000', '0x10', '1e', '--5', '', '1__0', 'five', '1/2'])
+def test_what_is_no_number_is_told_with_what_is_valid(text, capsys):
+    for name, valid in ('rnn_size', 'a whole number'), ('temperature', 'a number'):
+        errors = refusal(parse, f'--{name}={text}', capsys=capsys)
+        assert f'{name} is {text!r}, and has to be {valid}.' in errors
+
+
+@pytest.mark.parametrize('text', ['1.5', 'nan', 'inf', '1e400'])
+def test_a_number_that_is_not_whole_is_told_where_a_whole_one_is_needed(text, capsys):
+    errors = refusal(parse, f'--rnn_size={text}', capsys=capsys)
+    assert f'rnn_size is {float(text)}, and has to be a whole number.' in errors
+
+
+def test_in_a_path_a_tilde_at_its_begin_is_the_folder_of_the_user(monkeypatch, capsys):
+    monkeypatch.setenv('HOME', '/home/ann')
+    for program in PROGRAMS:
+        for name in {'text_file', 'data_dir', 'temp_dir', 'checkpoint', 'folder'} & {
+            name for name, _, _ in constants(program)
+        }:
+            assert getattr(changed(program, f'--{name}=~/x'), name) == '/home/ann/x'
+            assert getattr(changed(program, f'--{name}=x~/~'), name) == 'x~/~'
+            with monkeypatch.context() as patch:  # as if edited at the top of the file
+                patch.setattr(program, name, '~')
+                assert getattr(read_settings(vars(program), []), name) == '/home/ann'
+    several = read_settings(vars(plot), ['--folders', '~/a', 'b', '~nobody_such/c'])
+    assert several.folders == ['/home/ann/a', 'b', '~nobody_such/c']
+    assert parse('--prime_texts=~').prime_texts == ['~']
+
+
 @pytest.mark.parametrize(
     'argument, words',
     [
         ('--rnn_sise=64', ['--rnn_sise=64']),
-        ('--rnn_size=many', ['--rnn_size', "'many'", 'int']),
-        ('--rnn_size=1.5', ['--rnn_size', "'1.5'", 'int']),
-        ('--clean_text=perhaps', ['--clean_text', "'perhaps'", 'bool']),
-        ('--learning_rate=fast', ['--learning_rate', "'fast'", 'float']),
+        ('--rnn_size=many', ['rnn_size is', "'many'", 'a whole number']),
+        ('--rnn_size=1.5', ['rnn_size is', '1.5', 'a whole number']),
+        ('--clean_text=perhaps', ['clean_text is', "'perhaps'", 'True or False']),
+        ('--learning_rate=fast', ['learning_rate is', "'fast'", 'a number']),
         ('--rnn=64', ['--rnn=64']),
         ('--rnn_size=0', ['rnn_size is', '0', 'from 1']),
         ('--log_every=0', ['log_every is', '0', 'from 1']),
