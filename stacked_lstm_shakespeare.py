@@ -27,6 +27,7 @@ What has the same name and meaning everywhere:
 After the cookbook recipe "Stacking multiple LSTM layers", with its names and its log lines.
 """
 
+import collections
 import math
 import os
 import sys
@@ -103,10 +104,10 @@ def clean(text):
     return codes[~is_repeated].tobytes().decode('ascii')
 
 
-def read_text(path, clean_text):
-    """Yield the text to learn, in pieces of str, from the file at `path`."""
+def read_text(path, clean_text, seen=None):
+    """Yield the text to learn, in pieces of str, from the file at `path`; `seen` counts losses."""
     after_space = clean_text  # a clean text does not begin with a space; none meet between pieces
-    for piece in reading.read_pieces(path):
+    for piece in reading.read_pieces(path, seen):
         text = clean(piece) if clean_text else piece
         yield text[1:] if after_space and text.startswith(' ') else text
         after_space = clean_text and (text.endswith(' ') if text else after_space)
@@ -142,7 +143,7 @@ def id_type(ix2vocab):
     return np.min_scalar_type(len(ix2vocab) - 1)
 
 
-def encode_text(path, clean_text, ix2vocab, file):
+def encode_text(path, clean_text, ix2vocab, file, seen=None):
     """Write the ids of the text at `path` to a binary file, as the integers that `id_type` tells.
 
     Returns:
@@ -152,7 +153,7 @@ def encode_text(path, clean_text, ix2vocab, file):
     id_of = np.zeros(sys.maxunicode + 1, id_type(ix2vocab))  # of a code point; 0 is 'unknown'
     id_of[[ord(character) for character in ix2vocab[1:]]] = np.arange(1, len(ix2vocab))
     counts, crc = np.zeros(len(ix2vocab), np.int64), 0
-    for piece in read_text(path, clean_text):
+    for piece in read_text(path, clean_text, seen):
         ids = id_of[code_points(piece)]
         file.write(ids.tobytes())
         counts += np.bincount(ids, minlength=len(ix2vocab))
@@ -191,10 +192,11 @@ def prepare_text(settings):
     machine.check_memory(settings, len(ix2vocab), workers.count(), workers.count_on_host())
     for prime_text in settings.prime_texts:
         reading.check_prime(prime_text, encode(prime_text, ix2vocab, settings.clean_text), ix2vocab)
+    seen = collections.Counter()  # characters of the file that are not in the text, by reason
     with files.whole_file(os.path.join(settings.temp_dir, 'text.ids')) as file:
-        counts, crc = encode_text(path, settings.clean_text, ix2vocab, file)
+        counts, crc = encode_text(path, settings.clean_text, ix2vocab, file, seen)
         split = held_out_begin(counts.sum(), settings.held_out)
-        reading.check_text(path, counts, split, settings)
+        reading.check_text(path, counts, split, settings, seen)
         saving.check_continues(settings, crc)
     print(f'{split:,} characters to learn, {counts.sum() - split:,} held out')
     if counts[0]:

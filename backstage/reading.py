@@ -1,30 +1,15 @@
-"""Reading a text: a file in pieces, without what others wrote around it, and folded to ASCII."""
+"""Reading a text: a file in pieces, folded to ASCII where wanted, and whether it will do."""
 
+import collections
 import functools
 import math
 import re
 import unicodedata
 
+from backstage import gutenberg
 from backstage.settings import UserError
 
 import numpy as np
-
-# The lines that part a work from what Project Gutenberg says of it: those of today, those of
-# the 2000s (THIS for THE), and the ends of the licences of the 1990s.
-GUTENBERG_MARK = re.compile(
-    r'(?P<start>'
-    r'^\*\*\* ?START OF TH(?:E|IS) PROJECT GUTENBERG[^*]*\*\*\*.*\n?'
-    r'|^\*END\*? ?THE SMALL PRINT.*\n?'
-    r'|^\*\*\*\* +SMALL PRINT! FOR __ COMPLETE SHAKESPEARE \*\*\*\*\n(?:\["Small Print".*\n)?'
-    r')|(?P<end>'
-    r'^\*\*\* ?END OF TH(?:E|IS) PROJECT GUTENBERG'
-    r'|^End of (?:[Tt]h(?:e|is) )?(?:Project Gutenberg|Etext)'
-    r')',
-    re.MULTILINE,
-)
-GUTENBERG_WORDS = ('PROJECT GUTENBERG', 'SMALL PRINT', 'Project Gutenberg', 'Etext')
-GUTENBERG_HEADER = 50_000  # characters, at most, before the start mark
-COPYRIGHT_NOTICE = re.compile(r'<<THIS ELECTRONIC VERSION.*?>>', re.DOTALL)
 
 # What Unicode's compatibility decomposition (NFKD) does not bring to ASCII.
 FOLDS = {
@@ -38,21 +23,14 @@ FOLDS = {
 def file_pieces(path, size=1 << 20):
     """Yield a UTF-8 file in pieces of about `size` characters, so that any size fits in memory.
 
-    A piece ends at a blank line where there is one soon, so that no mark or notice is cut in two.
-
     Raises:
       UserError: the file cannot be read, or it is not UTF-8 text.
     """
     try:
         with open(path, encoding='utf-8-sig') as file:
             while True:
-                # A text may be one endless line, or have no blank ones: then it is cut anywhere.
-                piece = file.read(size) + file.readline(10_000)  # to the end of a line
-                for _ in range(100):
-                    line = file.readline(10_000)
-                    piece += line
-                    if not line.strip():
-                        break
+                # To the end of a line; but a text may be one endless line: then it is cut anywhere.
+                piece = file.read(size) + file.readline(10_000)
                 if '\0' in piece:
                     raise UserError(
                         f'{path} is no plain text: it has bytes that are 0. If it is UTF-16, '
@@ -76,28 +54,18 @@ def file_pieces(path, size=1 << 20):
         raise UserError(f'{path} cannot be read: {error.strerror}. Give another text_file')
 
 
-def read_pieces(path):
+def read_pieces(path, seen=None):
     """Yield the text of a file as `file_pieces` does, without what Project Gutenberg added.
 
-    It stands between start and end marks; a text that has none is yielded whole.
+    How many characters that was is added to 'cut' in `seen`, a collections.Counter.
     """
-    position = 0  # of the piece in the text, in characters
-    inside = True
-    for piece in file_pieces(path):
-        begin = 0
-        # In almost all pieces there is no mark, and a word is found much faster than a pattern.
-        found = any(word in piece for word in GUTENBERG_WORDS)
-        for mark in GUTENBERG_MARK.finditer(piece) if found else ():
-            if mark.lastgroup == 'end':
-                if inside:
-                    yield COPYRIGHT_NOTICE.sub('', piece[begin : mark.start()])
-                inside = False
-            elif not inside or position + mark.start() < GUTENBERG_HEADER:
-                begin = mark.end()
-                inside = True
-        if inside:
-            yield COPYRIGHT_NOTICE.sub('', piece[begin:])
-        position += len(piece)
+    return gutenberg.cut_off(file_pieces(path), collections.Counter() if seen is None else seen)
+
+
+def tell_losses(seen):
+    """Say how much of a text was not read, as `read_pieces` has counted it."""
+    if seen['cut']:
+        print(f'Cut off: {seen["cut"]:,} characters that Project Gutenberg wrote around the text')
 
 
 def fold_to_ascii(text):
@@ -117,11 +85,17 @@ def fold(character):
     return ascii_form
 
 
-def check_text(path, counts, split, settings):
-    """Raise UserError if nothing can be learned from a text, or there is too little of it.
+def check_text(path, counts, split, settings, seen):
+    """Say how much of a text was not read.
 
-    `counts`, integers [vocab_size], has how often each symbol occurs in it.
+    Args:
+      counts: integers [vocab_size], how often each symbol occurs in it.
+      seen: collections.Counter, as reading has filled it.
+
+    Raises:
+      UserError: nothing can be learned from the text, or there is too little of it.
     """
+    tell_losses(seen)
     if np.count_nonzero(counts) < 2:
         what = 'the same symbol throughout' if counts.any() else 'no text'
         raise UserError(f'{path} has {what}, and nothing can be learned from it. Take another text')

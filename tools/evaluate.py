@@ -6,10 +6,11 @@
 It prints the loss, and how often the likeliest character was the right one.
 """
 
+import collections
 import sys
 import tempfile
 
-from backstage import running, sources, tf
+from backstage import reading, running, sources, tf
 from backstage.settings import UserError, read_settings
 from stacked_lstm_shakespeare import (
     describe_loss,
@@ -37,8 +38,10 @@ def main(arguments):
     with trained.opened(settings) as (session, sampler, ix2vocab, run, path):
         run.text_file = settings.text_file or run.text_file
         text_path = sources.find_text(run)
+        seen = collections.Counter()
         with tempfile.TemporaryFile() as file:
-            counts, crc = encode_text(text_path, run.clean_text, ix2vocab, file)
+            counts, crc = encode_text(text_path, run.clean_text, ix2vocab, file, seen)
+            reading.tell_losses(seen)
             if counts.sum() < 2:
                 raise UserError(f'{text_path} has no text to be measured. Take another')
             file.flush()
