@@ -27,7 +27,6 @@ What has the same name and meaning everywhere:
 After the cookbook recipe "Stacking multiple LSTM layers", with its names and its log lines.
 """
 
-import collections
 import math
 import os
 import sys
@@ -109,6 +108,7 @@ def read_text(path, clean_text, seen=None):
     after_space = clean_text  # a clean text does not begin with a space; none meet between pieces
     for piece in reading.read_pieces(path, seen):
         text = clean(piece) if clean_text else piece
+        reading.count_losses(piece, text, seen)
         yield text[1:] if after_space and text.startswith(' ') else text
         after_space = clean_text and (text.endswith(' ') if text else after_space)
 
@@ -192,7 +192,7 @@ def prepare_text(settings):
     machine.check_memory(settings, len(ix2vocab), workers.count(), workers.count_on_host())
     for prime_text in settings.prime_texts:
         reading.check_prime(prime_text, encode(prime_text, ix2vocab, settings.clean_text), ix2vocab)
-    seen = collections.Counter()  # characters of the file that are not in the text, by reason
+    seen = reading.Counter()  # how much of the file is not in the text, and why
     with files.whole_file(os.path.join(settings.temp_dir, 'text.ids')) as file:
         counts, crc = encode_text(path, settings.clean_text, ix2vocab, file, seen)
         split = held_out_begin(counts.sum(), settings.held_out)

@@ -1,10 +1,10 @@
 """Reading a text: a file in pieces, folded to ASCII where wanted, and whether it will do."""
 
-import collections
 import functools
 import math
 import re
 import unicodedata
+from collections import Counter
 
 from backstage import gutenberg
 from backstage.settings import UserError
@@ -57,15 +57,42 @@ def file_pieces(path, size=1 << 20):
 def read_pieces(path, seen=None):
     """Yield the text of a file as `file_pieces` does, without what Project Gutenberg added.
 
-    How many characters that was is added to 'cut' in `seen`, a collections.Counter.
+    How many characters that was is added to 'cut' in `seen`, a Counter.
     """
-    return gutenberg.cut_off(file_pieces(path), collections.Counter() if seen is None else seen)
+    return gutenberg.cut_off(file_pieces(path), Counter() if seen is None else seen)
 
 
-def tell_losses(seen):
-    """Say how much of a text was not read, as `read_pieces` has counted it."""
+def visible(text):
+    """Return how many characters of a text, str, are no white space."""
+    data = np.frombuffer(text.encode(), np.uint8)
+    return np.count_nonzero(data > ord(' ')) - np.count_nonzero(data & 0xC0 == 0x80)  # not first
+
+
+def count_losses(piece, cleaned, seen):
+    """Add to `seen` how many visible characters a piece has, and how many when it is cleaned."""
+    if seen is not None and cleaned is not piece:
+        seen['visible'] += visible(piece)
+        seen['kept'] += visible(cleaned)
+
+
+def left_out(seen):
+    """Return the share of the visible characters that cleaning left out; 0 where it was small.
+
+    Prose loses some 5 % to it, single scenes of plays up to 7.6 %, source code 9 to 20 %.
+    """
+    share = 1 - seen['kept'] / max(1, seen['visible'])
+    return share if seen['visible'] and share > 0.08 else 0
+
+
+def tell_losses(seen, advice=''):
+    """Say how much of a text was not read, as `read_pieces` and `count_losses` have counted it."""
     if seen['cut']:
         print(f'Cut off: {seen["cut"]:,} characters that Project Gutenberg wrote around the text')
+    if left_out(seen):
+        print(
+            f'Left out: {left_out(seen):.0%} of the characters, as a clean text has letters of '
+            f"a-z, digits, - and ' only{advice}"
+        )
 
 
 def fold_to_ascii(text):
@@ -90,22 +117,26 @@ def check_text(path, counts, split, settings, seen):
 
     Args:
       counts: integers [vocab_size], how often each symbol occurs in it.
-      seen: collections.Counter, as reading has filled it.
+      seen: Counter, as reading has filled it.
 
     Raises:
       UserError: nothing can be learned from the text, or there is too little of it.
     """
-    tell_losses(seen)
+    tell_losses(seen, '. To learn all of them: --clean_text=False')
+    more = f', or --clean_text=False: {left_out(seen):.0%} of its characters were left out'
+    more = more if left_out(seen) else ''
     if np.count_nonzero(counts) < 2:
         what = 'the same symbol throughout' if counts.any() else 'no text'
-        raise UserError(f'{path} has {what}, and nothing can be learned from it. Take another text')
+        raise UserError(
+            f'{path} has {what}, and nothing can be learned from it. Take another text{more}'
+        )
     one_batch = (settings.batch_size + 1) * settings.training_seq_len
     if split < one_batch:
         needed = math.floor(one_batch / (1 - settings.held_out)) + 1
         raise UserError(
             f'{path} has {counts.sum():,} characters, and for one batch of {settings.batch_size} x '
             f'{settings.training_seq_len} {needed:,} are needed. Take a longer text, or a smaller '
-            f'batch_size or training_seq_len'
+            f'batch_size or training_seq_len{more}'
         )
 
 

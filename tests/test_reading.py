@@ -1,6 +1,5 @@
 """Reading: a file in pieces, without what Project Gutenberg wrote around a work, and in ASCII."""
 
-import collections
 import functools
 import io
 
@@ -219,7 +218,7 @@ def test_a_text_is_long_enough_if_one_batch_fits_and_the_length_named_is(
         fits = script.batches_per_epoch(split, batch_size, seq_len) >= 1
         counts = np.array([0, num_ids - 1, 1])
         try:
-            reading.check_text('a.txt', counts, split, settings, collections.Counter())
+            reading.check_text('a.txt', counts, split, settings, reading.Counter())
         except UserError as error:
             assert not fits
             begin, _, end = str(error).partition(f' {batch_size} x {seq_len} ')
@@ -239,7 +238,7 @@ def test_a_text_is_long_enough_if_one_batch_fits_and_the_length_named_is(
 )
 def test_from_a_text_of_one_symbol_nothing_can_be_learned(counts, words):
     with pytest.raises(UserError, match=f'a.txt has {words}'):
-        reading.check_text('a.txt', np.array(counts), 800, parse(), collections.Counter())
+        reading.check_text('a.txt', np.array(counts), 800, parse(), reading.Counter())
 
 
 def test_characters_of_a_prime_text_that_a_model_does_not_know_are_told_where_wanted(capsys):
@@ -256,3 +255,85 @@ def test_characters_of_a_prime_text_that_a_model_does_not_know_are_told_where_wa
 def test_a_prime_text_of_which_nothing_is_left_is_refused():
     with pytest.raises(UserError, match="the text '\u0301' has no character to begin with"):
         reading.check_prime('\u0301', script.encode('\u0301', IX2VOCAB, True), IX2VOCAB)
+
+
+RUSSIAN = 'Мой дядя самых честных правил,\nКогда не в шутку занемог, 1823\n'
+CODE = 'def f(x):\n    return {"a": [x[0], (x + 1) ** 2], "b": f(x / 2) if x > 1 else None}\n'
+JSON = '{"name": "a", "list": [1, 2, 3], "x": {"y": null, "z": true}}\n'
+MUSIC = 'X:1\nT:Speed the Plough\nM:4/4\nK:G\n|:GABc dedB|dedB dedB|c2ec B2dB|c2A2 A2BA|\n'
+CHINESE = '\u6bcf\u500b\u4eba' * 20 + 'one\n'
+FRENCH = (
+    '« Monsieur, répondit Candide, que me conseillez-vous ? » Il y avait en Westphalie, dans le '
+    'château de monsieur le baron, un jeune garçon à qui la nature avait donné les mœurs les plus '
+    'douces. Sa physionomie annonçait son âme, et l’on dînait de bonne heure\u2026\n'
+)
+GERMAN = (
+    '»Was ist mit mir geschehen?« dachte er. Es war kein Traum. Sein Zimmer, ein richtiges, nur '
+    'etwas zu kleines Menschenzimmer, lag ruhig zwischen den vier wohlbekannten Wänden.\n'
+)
+ENGLISH = (
+    'KING. How now! What news? "So be it," said he, and he was gone; the rest is silence, and '
+    'nothing but what we have heard so often from our elders. [Exeunt.]\n'
+)
+
+
+def left_out(text, path):
+    """Return the share that cleaning leaves out, where it is worth a word."""
+    path.write_text(text, encoding='utf-8')
+    seen = reading.Counter()
+    for _ in script.read_text(path, True, seen):
+        pass
+    return round(reading.left_out(seen), 2)
+
+
+LEFT_OUT = {
+    'Russian': (RUSSIAN, 0.92),
+    'Chinese': (CHINESE, 0.95),
+    'code': (CODE, 0.44),
+    'JSON': (JSON, 0.55),
+    'music': (MUSIC, 0.17),
+    'a snowman': ('\u2603', 1),
+    'a mixture': (ENGLISH * 10 + RUSSIAN * 6, 0.26),
+    'French': (FRENCH * 10, 0),
+    'German': (GERMAN * 10, 0),
+    'English': (ENGLISH * 10, 0),
+    'plain': (PLAIN, 0),
+    'nothing': ('', 0),
+    'blanks': (' \n', 0),
+}
+
+
+@pytest.mark.parametrize('name', LEFT_OUT)
+def test_what_cleaning_leaves_out_counts_where_it_is_more_than_the_marks_of_prose(path, name):
+    text, share = LEFT_OUT[name]
+    assert left_out(text, path) == share
+
+
+def test_of_the_works_of_shakespeare_and_of_any_scene_of_them_little_is_left_out(path, works):
+    assert left_out(works.decode(), path) == 0
+    for begin in range(0, len(works), 500_000):
+        assert left_out(works[begin : begin + 30_000].decode(), path) == 0
+
+
+def test_the_share_that_is_left_out_is_told_and_how_to_keep_it(path, capsys):
+    path.write_text(RUSSIAN * 500, encoding='utf-8')
+    folder = path.parent
+    settings = parse('--batch_size=2', f'--text_file={path}', f'--temp_dir={folder}')
+    script.prepare_text(settings)
+    told = (
+        "Left out: 92% of the characters, as a clean text has letters of a-z, digits, - and ' only"
+    )
+    advice = '. To learn all of them: --clean_text=False\n'
+    assert capsys.readouterr().out.count(told + advice) == 1
+    settings.clean_text, settings.prime_texts = False, ['Мой']
+    script.prepare_text(settings)
+    assert 'Left out' not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize('text', [RUSSIAN * 5, '\u5510\u8a69' * 500, '1\u5510' * 500])
+def test_where_nothing_is_left_to_learn_because_of_cleaning_the_sentence_says_so(path, text):
+    path.write_text(text, encoding='utf-8')
+    with pytest.raises(
+        UserError, match=r', or --clean_text=False: \d+% of its characters were left'
+    ):
+        script.prepare_text(parse(f'--text_file={path}', f'--temp_dir={path.parent}'))

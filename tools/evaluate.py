@@ -6,7 +6,6 @@
 It prints the loss, and how often the likeliest character was the right one.
 """
 
-import collections
 import sys
 import tempfile
 
@@ -38,7 +37,7 @@ def main(arguments):
     with trained.opened(settings) as (session, sampler, ix2vocab, run, path):
         run.text_file = settings.text_file or run.text_file
         text_path = sources.find_text(run)
-        seen = collections.Counter()
+        seen = reading.Counter()
         with tempfile.TemporaryFile() as file:
             counts, crc = encode_text(text_path, run.clean_text, ix2vocab, file, seen)
             reading.tell_losses(seen)
