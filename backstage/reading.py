@@ -6,7 +6,7 @@ import re
 import unicodedata
 from collections import Counter
 
-from backstage import gutenberg
+from backstage import encodings, gutenberg
 from backstage.settings import UserError
 
 import numpy as np
@@ -27,29 +27,21 @@ def file_pieces(path, size=1 << 20):
       UserError: the file cannot be read, or it is not UTF-8 text.
     """
     try:
+        with open(path, 'rb') as file:
+            problem = encodings.kind(file.read(512))
+        if problem:
+            raise UserError(f'{path} {problem}')
         with open(path, encoding='utf-8-sig') as file:
             while True:
                 # To the end of a line; but a text may be one endless line: then it is cut anywhere.
                 piece = file.read(size) + file.readline(10_000)
                 if '\0' in piece:
-                    raise UserError(
-                        f'{path} is no plain text: it has bytes that are 0. If it is UTF-16, '
-                        f'convert it, for example with iconv -f UTF-16 -t UTF-8'
-                    )
+                    raise UserError(f'{path} {encodings.fault(path)}')
                 if not piece:
                     return
                 yield piece
-    except UnicodeDecodeError as error:
-        if error.reason == 'unexpected end of data':
-            raise UserError(
-                f'{path} ends in the middle of a character, or is not UTF-8 text. Cut it between '
-                f'lines (head -n 1000), or convert it (iconv -f WINDOWS-1252 -t UTF-8)'
-            )
-        is_utf16 = error.object.startswith((b'\xff\xfe', b'\xfe\xff'))
-        raise UserError(
-            f'{path} is not UTF-8 text. If it is text in another encoding, convert it, for example '
-            f'with iconv -f {"UTF-16" if is_utf16 else "WINDOWS-1252"} -t UTF-8'
-        )
+    except UnicodeDecodeError:
+        raise UserError(f'{path} {encodings.fault(path)}')
     except OSError as error:
         raise UserError(f'{path} cannot be read: {error.strerror}. Give another text_file')
 
