@@ -32,7 +32,9 @@ import os
 import sys
 import zlib
 
-from backstage import fast, files, machine, pictures, reading, running, saving, sources, tf, workers
+from backstage import fast, files, folder, machine, pictures, reading, running, saving, seeded
+
+from backstage import sources, tf, workers  # isort: skip
 from backstage.board import Board
 from backstage.report import describe_length, describe_loss, describe_size, print_end
 from backstage.settings import UserError, read_settings
@@ -197,7 +199,7 @@ def prepare_text(settings):
         counts, crc = encode_text(path, settings.clean_text, ix2vocab, file, seen)
         split = held_out_begin(counts.sum(), settings.held_out)
         reading.check_text(path, counts, split, settings, seen)
-        saving.check_continues(settings, crc)
+        folder.check_continues(settings, crc)
     print(f'{split:,} characters to learn, {counts.sum() - split:,} held out')
     if counts[0]:
         print(f"{counts[0]:,} of all characters are rare and read as 'unknown'")
@@ -261,7 +263,7 @@ class LSTM_Model:
         # Each layer needs a cell object of its own: [cell] * num_layers would share one kernel.
         cells = [tf.contrib.rnn.BasicLSTMCell(rnn_size) for _ in range(num_layers)]
         if settings.keep_prob < 1 and not infer_sample:
-            cells = drop_out(cells, settings)
+            cells = seeded.drop_out(cells, settings)
         if settings.residual:
             cells[1:] = map(tf.contrib.rnn.ResidualWrapper, cells[1:])
         self.lstm_cell = tf.contrib.rnn.MultiRNNCell(cells)
@@ -418,27 +420,6 @@ def pack_state(layers):
     return tf.stack([tf.stack(layer) for layer in layers], name='state')
 
 
-def drop_out(cells, settings):
-    """Return cells with dropout of what each puts out, by one mask for all time steps.
-
-    Gal and Ghahramani, "A Theoretically Grounded Application of Dropout in Recurrent Neural
-    Networks", 2016. The masks depend on the seed and the iteration alone. Those that the wrapper
-    would make depend on how often TensorFlow was asked for random numbers, which no checkpoint
-    holds.
-    """
-    shape = [settings.num_layers, settings.batch_size, settings.rnn_size]
-    iteration = tf.cast(tf.train.get_or_create_global_step(), tf.int32)
-    noise = tf.random.stateless_uniform(shape, [settings.seed % 2**31, iteration])  # both int32
-    noise = noise[:, workers.rows(settings.batch_size)]
-    masks = tf.unstack(tf.floor(noise + settings.keep_prob) / settings.keep_prob)
-    wrappers = []
-    for cell, mask in zip(cells, masks):
-        wrapper = tf.contrib.rnn.DropoutWrapper(cell, output_keep_prob=settings.keep_prob)
-        wrapper._dropout = lambda output, *_, mask=mask: output * mask
-        wrappers.append(wrapper)
-    return wrappers
-
-
 def build_models(settings, vocab_size):
     """Return the training model, and one with its averaged weights that measures and samples.
 
@@ -447,15 +428,7 @@ def build_models(settings, vocab_size):
     Averaging", 1992).
     """
     tf.set_random_seed(settings.seed)
-
-    def seeded(getter, name, *arguments, initializer=None, **more):
-        # The seed and the name decide what a weight begins with; not what was made before it.
-        initializer = tf.glorot_uniform_initializer() if initializer is None else initializer
-        if callable(initializer):
-            initializer.seed = zlib.crc32(name.encode()) % 2**31
-        return getter(name, *arguments, initializer=initializer, **more)
-
-    with tf.variable_scope('lstm_model', custom_getter=seeded):
+    with tf.variable_scope('lstm_model', custom_getter=seeded.by_name):
         model = LSTM_Model(settings, vocab_size)
 
     def averaged(getter, name, *arguments, **more):
@@ -482,11 +455,12 @@ def learning_rate_at(iteration, num_iterations, settings):
     return peak * 0.5 * (1 + math.cos(math.pi * min(1, done)))
 
 
-def measure(session, model, what, ids, start, batch_size, training_seq_len):
+def measure(session, model, what, ids, start, batch_size, training_seq_len, stop=None):
     """Return the means of tensors [batch, time] over all of `ids` from position `start` on: a list.
 
     They are read as `batch_size` streams side by side. Each stream first reads the characters
-    just before it, which do not count, so that it does not start from an empty memory.
+    just before it, which do not count, so that it does not start from an empty memory. If a Stop is
+    given, and comes, it returns None.
     """
     per_stream = math.ceil((len(ids) - start) / batch_size)
     starts = start + np.arange(batch_size)[:, None] * per_stream  # [batch, 1]
@@ -494,6 +468,8 @@ def measure(session, model, what, ids, start, batch_size, training_seq_len):
     state = model.zero_state(batch_size)
     totals = np.zeros(len(what))
     for first in range(-training_seq_len, per_stream, training_seq_len):
+        if stop and stop.signal:
+            return None
         targets = starts + first + np.arange(training_seq_len)  # positions, [batch, time]
         feed = {
             model.x_data: ids[np.clip(targets - 1, 0, len(ids) - 1)],
@@ -537,10 +513,23 @@ def train(settings, stop):
         state = run.begin_or_continue(session, num_iterations, ix2vocab, text_crc)
         if state is None:  # all its iterations were done before
             return run, 0
-        board = Board(settings, graph, len(run.losses))
-        bar = running.progress_bar(len(run.losses), num_iterations, settings)
+        iteration = done = len(run.losses)
+        board = Board(settings, graph, done)
+        bar = running.progress_bar(done, num_iterations, settings)
 
-        for iteration in range(len(run.losses) + 1, num_iterations + 1):
+        def look():
+            """Measure the held-out loss, if nothing asks to stop."""
+            means = measure(session, sampler, [sampler.losses], ids, split, *shape, stop)
+            if means:
+                running.check_finite(iteration, *means)
+                bar.write(f'Held-out loss: {describe_loss(*means)}')
+                run.held_out_losses.append((iteration, *means))
+                board.add_held_out(iteration, *means, session)
+
+        if run.is_unmeasured():  # a stop came before
+            look()
+            run.save(session, state, is_end=iteration == num_iterations)
+        for iteration in range(done + 1, num_iterations + 1):
             epoch, batch = (iteration - 1) // num_batches + 1, (iteration - 1) % num_batches + 1
             if batch == 1:
                 bar.write(f'Starting Epoch #{epoch} of {settings.epochs}.')
@@ -554,8 +543,7 @@ def train(settings, stop):
                 {**feed, model.learning_rate: rate},
             )
             running.check_finite(iteration, loss, norm)
-            run.losses.append(float(loss))
-            stopped = workers.any_of(bool(stop.signal))
+            run.losses.append(loss)
             bar.set_postfix_str(f'loss {loss:.2f}', refresh=False)
             bar.update(x.size * workers.count())
 
@@ -567,54 +555,56 @@ def train(settings, stop):
                 )
                 board.add_step(iteration, loss, norm, rate)
             if iteration % settings.eval_every == 0:
-                texts = sample_texts(session, sampler, ix2vocab, iteration, settings)
+                texts = sample_texts(session, sampler, ix2vocab, iteration, settings, stop)
                 bar.write('\n'.join(texts))
                 board.add_texts(iteration, 'samples', texts)
-            due = iteration % settings.save_every == 0 or iteration == num_iterations
-            if due:
-                (held_out_loss,) = measure(session, sampler, [sampler.losses], ids, split, *shape)
-                running.check_finite(iteration, held_out_loss, norm)
-                bar.write(f'Held-out loss: {describe_loss(held_out_loss)}')
-                run.held_out_losses.append((iteration, held_out_loss))
-                board.add_held_out(iteration, held_out_loss, session)
-            if due or stopped:
+            stopped = workers.any_of(bool(stop.signal))
+            if run.is_due() and not stopped:
+                look()
+                stopped = workers.any_of(bool(stop.signal))
+            if run.is_due() or stopped:
                 run.save(session, state, is_end=stopped or iteration == num_iterations)
-                pictures.save_if_possible(run.plot, draw_losses, run.losses, run.held_out_losses)
+                pictures.save_if_possible(run.plot, draw_losses, *run.all_losses())
             if stopped:
                 break
         bar.close()
         board.close()
-        if iteration < num_iterations:
-            print(f'Stopped after iteration {iteration}. The same command goes on from there')
+        if workers.any_of(bool(stop.signal)):
+            print(f'Stopped after iteration {iteration}. {stop.how_to_go_on(settings)}')
             return run, stop.status
-        print('\n'.join(sample_texts(session, sampler, ix2vocab, iteration, settings, times=4)))
+        texts = sample_texts(session, sampler, ix2vocab, iteration, settings, stop, times=4)
+        print('\n'.join(texts))
     return run, 0
 
 
 # --- Samples, and the plot -----------------------------------------------------------------------
 
 
-def sample_texts(session, sampler, ix2vocab, iteration, settings, times=1):
+def sample_texts(session, sampler, ix2vocab, iteration, settings, stop, times=1):
     """Return, for each prime text, that text and how the model goes on with it: list of str.
 
-    They are `times` as long as `sample_length`. The random numbers depend on the seed, the
-    iteration and the place in the list alone.
+    They are `times` as long as `sample_length`, if nothing asks to stop. The random numbers depend
+    on the seed, the iteration, the place in the list and the place in the text alone.
     """
     texts = []
     for k, prime_text in enumerate(settings.prime_texts):
-        prime = encode(prime_text, ix2vocab, settings.clean_text)
+        prime, state = encode(prime_text, ix2vocab, settings.clean_text), None
         seed = np.random.RandomState([settings.seed, iteration, k]).randint(2**30, size=2)
-        num = times * settings.sample_length
-        sampled, _ = sampler.sample(session, prime, num, settings.temperature, seed)
-        texts.append(decode([*prime[0], *sampled[0]], ix2vocab))
+        ids = list(prime[0])
+        end = len(ids) + times * settings.sample_length
+        while len(ids) < end and not stop.signal:
+            num = min(5000, end - len(ids))  # some tenths of a second
+            prime, state = sampler.sample(session, prime, num, settings.temperature, seed, state)
+            ids.extend(prime[0])
+            prime, seed = prime[:, -1:], np.add(seed, [0, num])
+        texts.append(decode(ids, ix2vocab))
     return texts
 
 
 def draw_losses(figure, losses, held_out_losses):
     """Draw the loss plot on a matplotlib Figure, from nats, and pairs of an iteration and nats."""
     axes = figure.add_subplot(1, 1, 1)
-    generations = np.arange(1, len(losses) + 1)
-    axes.plot(generations, losses, color='#c8c8c8', linewidth=0.8, label='each iteration')
+    axes.plot(*pictures.thinned(losses), color='#c8c8c8', linewidth=0.8, label='each iteration')
     means, middles, width = pictures.smoothed(losses)
     axes.plot(middles, means, color=pictures.COLORS[0], label=f'mean of {width}')
     held_out = np.reshape(held_out_losses, (-1, 2)).T  # iterations, values
@@ -629,12 +619,14 @@ def main(arguments):
     """Train as the constants above and the command line say; return the exit status."""
     settings = read_settings(globals(), arguments)
     workers.join(settings.batch_size)
-    with running.Stop() as stop, workers.together(), saving.only_run_in(settings):
+    with running.unbroken_output(), running.Stop() as stop, workers.together(), folder.only_run_in(
+        settings
+    ):
         run, status = train(settings, stop)
         if status == 0:
             print_end(run)
     if status == 0 and settings.show_plot:
-        pictures.show(draw_losses, run.losses, run.held_out_losses)
+        pictures.show(draw_losses, *run.all_losses())
     return status
 
 

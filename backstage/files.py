@@ -48,6 +48,25 @@ def write(path, data):
         file.write(data)
         file.flush()
         os.fsync(file.fileno())
+    reach_disk(os.path.dirname(path) or '.')
+
+
+def reach_disk(*paths):
+    """Wait until files, and the lists of names in folders, are on the disk itself."""
+    for path in paths:
+        if os.path.isdir(path):
+            with contextlib.suppress(OSError):  # some systems cannot do so for a folder
+                _sync(path, os.O_RDONLY)
+        else:
+            _sync(path, os.O_RDWR)
+
+
+def _sync(path, flags):
+    descriptor = os.open(path, flags)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def write_json(path, content):

@@ -18,11 +18,31 @@ from tqdm import tqdm
 COLORS = ('#0072b2', '#d55e00', '#009e73', '#cc79a7', '#56b4e9', '#e69f00', '#000000')
 
 
+POINTS = 400  # of a line, more or less: as many as a picture shows
+
+
+def thinned(losses):
+    """Return iterations and losses, some POINTS, of which a line looks like that of all of them."""
+    width = -(-len(losses) // POINTS)
+    iterations = np.arange(1, len(losses) + 1)
+    if width < 3:
+        return iterations, np.asarray(losses)
+    # The lowest and the highest of each window; the last window may be shorter.
+    begins = iterations[::width]
+    ends = np.minimum(begins + width - 1, len(losses))
+    extremes = [f.reduceat(losses, begins - 1) for f in (np.fmin, np.fmax)]  # whatever is unknown
+    return np.stack([begins, ends], 1).ravel(), np.stack(extremes, 1).ravel()
+
+
 def smoothed(losses):
-    """Return the means over a window, where it lies (its middle), and its width in iterations."""
+    """Return means over a window, where it lies (its middle), and its width in iterations.
+
+    For a long run they are those of some POINTS windows.
+    """
     width = min(100, len(losses) // 10 + 1)
-    means = np.convolve(losses, np.ones(width) / width, mode='valid')
-    return means, np.arange(1, len(means) + 1) + (width - 1) / 2, width
+    begins = np.unique(np.linspace(0, len(losses) - width, POINTS).astype(int))
+    means = np.asarray(losses)[begins[:, None] + np.arange(width)].mean(axis=1)
+    return means, begins + 1 + (width - 1) / 2, width
 
 
 def finish_loss_axes(axes, losses):
@@ -30,8 +50,10 @@ def finish_loss_axes(axes, losses):
     axes.set(title='Sequence to Sequence Loss', xlabel='Generation', ylabel='Loss')
     # The first iterations start from chance, and would leave little room for all that follows.
     if len(losses) > 100:
+        known = np.compress(np.isfinite(losses), losses)
+        some = known[:: len(known) // 10_000 + 1]
         low, high = axes.get_ylim()
-        axes.set_ylim(low, min(high, 1.2 * np.percentile(losses, 97)))
+        axes.set_ylim(low, min([high, *(1.2 * np.percentile(some, [97] * (len(some) > 0)))]))
     axes.grid(alpha=0.3)
     axes.legend()
 

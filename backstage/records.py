@@ -1,8 +1,8 @@
-"""What stands in the folder of a run besides its weights: its settings, its text, its history."""
+"""What stands in the folder of a run besides weights and losses: its settings and its text."""
 
+import contextlib
 import glob
 import os
-import time
 
 from backstage import files, workers
 from backstage.settings import KINDS, RANGES, UserError, find_fault
@@ -12,11 +12,6 @@ from backstage.settings import KINDS, RANGES, UserError, find_fault
 FIXED = [
     'num_layers', 'rnn_size', 'embedding_size', 'residual', 'clean_text', 'min_word_freq',
     'held_out', 'batch_size', 'training_seq_len', 'seed',
-]  # fmt: skip
-# What restart moves aside.
-OF_A_RUN = [
-    'model-*', 'checkpoint', 'best', 'board', 'vocabulary.json', 'settings.json',
-    'history.json', 'loss.png', 'runs.png', 'heatmap.png',
 ]  # fmt: skip
 
 
@@ -28,6 +23,15 @@ def checkpoints(folder):
     paths = [path[: -len('.index')] for path in glob.glob(os.path.join(folder, 'model-*.index'))]
     numbered = [path for path in paths if path.rpartition('-')[2].isdigit()]
     return sorted(numbered, key=lambda path: int(path.rpartition('-')[2]))
+
+
+def is_run(folder):
+    """Return whether what is in a folder was left by a run, damaged perhaps."""
+    if checkpoints(folder) and os.path.exists(os.path.join(folder, 'vocabulary.json')):
+        return True
+    with contextlib.suppress(UserError):
+        return 'text_crc' in files.read_json(os.path.join(folder, 'settings.json'))
+    return False
 
 
 def read_record(folder):
@@ -70,37 +74,9 @@ def _read(folder, name, kind):
         raise UserError(f'{error}. Train anew, with --restart')
 
 
-def read_history(folder):
-    """Return the losses of a run, list of float, and its held-out losses, list of (int, float).
-
-    Raises:
-      UserError: they cannot be read.
-    """
-    history = files.read_json(os.path.join(folder, 'history.json'))
-    try:
-        losses = [float(loss) for loss in history['losses']]
-        held_out_losses = [(int(i), float(loss)) for i, loss in history['held_out_losses']]
-    except (KeyError, TypeError, ValueError, OverflowError):
-        losses = []
-    if not losses:
-        raise UserError(f'the history in {folder} is damaged. Train anew, with --restart')
-    return losses, held_out_losses
-
-
 def keep_record(settings, ix2vocab, text_crc):
     """Write what others need to know of a run: its vocabulary, its settings, its text."""
     if workers.is_first():
         record = {**vars(settings), 'text_crc': text_crc, 'workers': workers.count()}
-        files.write_json(os.path.join(settings.temp_dir, 'vocabulary.json'), ix2vocab)
         files.write_json(os.path.join(settings.temp_dir, 'settings.json'), record)
-
-
-def move_aside(folder):
-    """Move what an earlier run left into a folder of its own."""
-    paths = [path for name in OF_A_RUN for path in glob.glob(os.path.join(folder, name))]
-    if paths:
-        aside = os.path.join(folder, time.strftime('earlier-%Y%m%d-%H%M%S'))
-        os.makedirs(aside)
-        for path in paths:
-            os.rename(path, os.path.join(aside, os.path.basename(path)))
-        print(f'The earlier run is now in {aside}')
+        files.write_json(os.path.join(settings.temp_dir, 'vocabulary.json'), ix2vocab)

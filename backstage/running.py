@@ -1,5 +1,6 @@
 """Running a program: how it is asked to stop, and what it says when something is wrong."""
 
+import contextlib
 import errno
 import math
 import os
@@ -7,17 +8,24 @@ import signal
 import socket
 import sys
 import threading
+import time
 
 from backstage import tf, workers
 from backstage.settings import UserError
 
 from tqdm import tqdm
 
+# The signals that ask to stop, and how many seconds later one of them counts as the second. Make
+# and `timeout` pass a stop on to those below them, who have had it already; that their terminal
+# was closed programs are told by the system and by the shell.
+SIGNALS = {signal.SIGINT: 0.3, signal.SIGTERM: 3, getattr(signal, 'SIGHUP', signal.SIGTERM): 3}
+
 
 class Stop:
-    """Turns the first Ctrl-C or SIGTERM into a request; the next one ends the process at once.
+    """Turns Ctrl-C, SIGTERM or SIGHUP into a request; once more, later, ends the process at once.
 
-    It does so from `listen` on, to the end of the `with` in which it is used.
+    It does so from `listen` on, to the end of the `with` in which it is used. Nor does output that
+    nobody takes any more end what is done there.
 
     Python calls its own handlers only between two calls, and a session call can last. Therefore
     a thread waits for what Python writes into a socket at the moment that a signal comes.
@@ -26,22 +34,27 @@ class Stop:
       signal: int, the number of the signal that came; 0 before.
     """
 
-    SIGNALS = (signal.SIGINT, signal.SIGTERM)
-
     def __init__(self):
         self.signal = 0
         self.earlier = {}  # what was done at each signal before
+        self.output = unbroken_output()
 
     def __enter__(self):
+        self.output.__enter__()
         return self
 
     def listen(self):
         """Begin to take signals as requests."""
+        if threading.current_thread() is not threading.main_thread():
+            return  # Python gives them to the main thread alone
         self.reader, self.writer = socket.socketpair()
         self.writer.setblocking(False)
-        signal.set_wakeup_fd(self.writer.fileno())
+        self.earlier_writer = signal.set_wakeup_fd(self.writer.fileno())
+        for number in SIGNALS:
+            if number != signal.SIGINT and signal.getsignal(number) == signal.SIG_IGN:
+                continue  # as nohup wants it
+            self.earlier[number] = signal.signal(number, lambda *_: None)
         threading.Thread(target=self.watch, daemon=True).start()
-        self.earlier = {number: signal.signal(number, lambda *_: None) for number in self.SIGNALS}
 
     @property
     def status(self):
@@ -51,20 +64,71 @@ class Stop:
         return 128 + (self.signal or signal.SIGTERM)  # without a signal here another worker got it
 
     def watch(self):
+        """Wait for signals, and say at once what is done."""
         with self.reader:
             for (number,) in iter(lambda: self.reader.recv(1), b''):
-                if self.signal:
-                    program = os.path.basename(sys.argv[0])
-                    print(f'{program}: stopped at once.', file=sys.stderr, flush=True)
+                if number not in SIGNALS:
+                    continue
+                if not self.signal:
+                    self.signal, first = number, time.monotonic()
+                    self.say('stopping, once the run is saved; a second one stops it now, unsaved')
+                elif time.monotonic() - first > SIGNALS[number]:
+                    self.say('stopped, unsaved')
                     os._exit(128 + number)
-                self.signal = number
 
-    def __exit__(self, *_):
+    def say(self, what):
+        if workers.is_first():
+            with contextlib.suppress(OSError, ValueError):  # the terminal may be gone
+                tqdm.write(f'{os.path.basename(sys.argv[0])}: {what}.', file=sys.stderr)
+                sys.stderr.flush()
+
+    def how_to_go_on(self, settings):
+        """Return in words what goes on from where a run was stopped."""
+        without = ', with --restart=False,' if settings.restart else ''
+        return f'The same command{without} goes on from there'
+
+    def __exit__(self, *error):
         if self.earlier:
-            signal.set_wakeup_fd(-1)
+            signal.set_wakeup_fd(self.earlier_writer)
             for number, handler in self.earlier.items():
                 signal.signal(number, handler)
             self.writer.close()  # the thread reads to the end, and ends
+        self.output.__exit__(*error)
+
+
+class Unbroken:
+    """A text stream for which it does not matter whether what is written arrives."""
+
+    def __init__(self, stream):
+        self.stream = stream
+
+    def __getattr__(self, name):
+        return getattr(self.stream, name)
+
+    def write(self, text):
+        with contextlib.suppress(OSError):
+            self.stream.write(text)
+        return len(text)
+
+    def flush(self):
+        with contextlib.suppress(OSError):
+            self.stream.flush()
+
+
+@contextlib.contextmanager
+def unbroken_output():
+    """Let no reader that has gone, no full disk and no closed terminal end what is printing."""
+    streams = sys.stdout, sys.stderr
+    try:
+        sys.stdout, sys.stderr = map(Unbroken, streams)
+        yield
+    finally:
+        sys.stdout, sys.stderr = streams
+        for stream in streams:
+            try:
+                stream.flush()
+            except OSError:  # Python would try it again at its end, and fail
+                os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def progress_bar(done, num_iterations, settings):
@@ -80,7 +144,7 @@ def progress_bar(done, num_iterations, settings):
     )
 
 
-def check_finite(iteration, loss, norm):
+def check_finite(iteration, loss, norm=0.0):
     """Raise UserError if the loss, or the norm of its gradient, is not a number any more."""
     if not math.isfinite(loss) or not math.isfinite(norm):
         raise UserError(

@@ -30,7 +30,7 @@ DATA_DIR = f'--data_dir={ROOT / "data"}'
 sys.path.insert(0, str(ROOT))
 
 import stacked_lstm_shakespeare as script  # noqa: E402
-from backstage import machine, pictures, saving, sources, tf  # noqa: E402
+from backstage import history, machine, pictures, saving, sources, tf  # noqa: E402
 from backstage.board import Board  # noqa: E402
 from backstage.settings import read_settings  # noqa: E402
 
@@ -263,8 +263,8 @@ def learn_script(folder, *arguments):
     command = [sys.executable, SCRIPT, DATA_DIR, f'--temp_dir={folder}']
     command += ['--save_every=100', '--eval_every=100000', '--log_every=500', *arguments]
     subprocess.run(command, check=True, env={**os.environ, 'MPLBACKEND': 'Agg'})
-    history = json.loads(pathlib.Path(folder, 'history.json').read_text())
-    pathlib.Path(folder, 'curve.json').write_text(json.dumps(history['held_out_losses']))
+    _, held_out_losses = history.read(folder)
+    pathlib.Path(folder, 'curve.json').write_text(json.dumps(held_out_losses))
 
 
 # --- One row of the table after the other ---------------------------------------------------------
@@ -386,6 +386,40 @@ def measure_preparing(megabytes):
     return rows
 
 
+def save_all(run, session, state):
+    """Write the losses, a checkpoint, and one of the best model."""
+    run.best = None  # so that this one is better
+    run.held_out_losses.append((len(run.losses), 2.0))
+    run.save(session, state, is_end=True)
+
+
+def measure_saving(iterations=(3_000, 3_000_000)):
+    """Return a row on what a save costs after so many iterations, with the plot."""
+    steppers = take_turns(9, *(['save_steps', str(number)] for number in iterations), seconds=0.2)
+    few, many = (stepper.median for stepper in steppers)
+    return [
+        (f'a save with its plot at iteration {iterations[1]:,}, s', f'{many:.3f}',
+         f'{few:.3f}, one at {iterations[0]:,}', f'{many / few:.2f} x', 'at most 1.2 x')
+    ]  # fmt: skip
+
+
+def save_steps(folder, iterations):
+    """Yield once ready, and then after each save of a run of so many iterations, and one more."""
+    settings = parse(f'--temp_dir={folder}')
+    model, _ = script.build_models(settings, VOCAB_SIZE)
+    run = saving.Run(settings, model)
+    run.losses.extend(1.2 + 3 / np.sqrt(np.arange(1, int(iterations) + 1)))
+    run.history = history.Writer(folder, run.losses, run.held_out_losses)
+    run.num_iterations = 2 * len(run.losses)
+    with tf.Session(config=machine.session_config()) as session:
+        session.run(run.initialize)
+        while True:
+            yield
+            run.losses.append(1.2)
+            save_all(run, session, model.zero_state(settings.batch_size))
+            pictures.save(run.plot, script.draw_losses, *run.all_losses())
+
+
 def measure_intervals(step_seconds):
     """Return rows on what is shown and saved at the default intervals, as shares of the time."""
     with tempfile.TemporaryDirectory() as folder, tf.Graph().as_default() as graph:
@@ -394,7 +428,9 @@ def measure_intervals(step_seconds):
         run = saving.Run(settings, model)
         shape = settings.batch_size, settings.training_seq_len
         iterations = settings.epochs * script.batches_per_epoch(split, *shape)
-        run.losses, run.held_out_losses = [2.0] * iterations, [(iterations, 2.0)]
+        run.num_iterations = iterations
+        run.losses.extend([2.0] * iterations)
+        run.history = history.Writer(folder, run.losses, run.held_out_losses)
         state = model.zero_state(shape[0])
         texts = ['x' * settings.sample_length] * len(settings.prime_texts)
         # How often each is done in a run. A checkpoint is also written at its end.
@@ -406,7 +442,7 @@ def measure_intervals(step_seconds):
             work = {
                 'held-out losses': (saves, lambda: script.measure(
                     session, sampler, [sampler.losses], ids, split, *shape)),
-                'checkpoints': (saves, lambda: run.save(session, state, is_end=True)),
+                'checkpoints': (saves, lambda: save_all(run, session, state)),
                 'samples': (rounds, lambda: script.sample_texts(
                     session, sampler, IX2VOCAB, 1, settings)),
                 'scalars': (logs, lambda: board.add_step(iterations, 2.0, 1.0, 0.01)),
@@ -452,6 +488,7 @@ def measure_table(repetitions, megabytes):
     rows += measure_preparing(megabytes)
     print('Saving')
     rows += measure_intervals(ours)
+    rows += measure_saving()
     rows.append(
         ('memory of a run, MB', f'{memory:.0f}', f'{recipe_memory:.0f}, the recipe',
          f'{memory / recipe_memory:.2f} x', 'no more')

@@ -8,14 +8,13 @@ held-out text, rightly prepared, so that their losses can be compared.
 
 import functools
 import hashlib
-import json
 import os
 import pathlib
 import subprocess
 import sys
 
 import numpy as np
-from benchmark import DATA_DIR, DOCS, ROOT, as_table, script, tf
+from benchmark import DATA_DIR, DOCS, ROOT, as_table, history, script, tf
 
 EPOCHS = 2
 RUNS = ROOT / 'temp' / 'mistakes'
@@ -127,8 +126,8 @@ def draw_text(temperature):
 
 
 def held_out(name):
-    history = json.loads((RUNS / name / 'history.json').read_text())
-    return np.array(history['held_out_losses']).T
+    _, held_out_losses = history.read(str(RUNS / name))
+    return np.array(held_out_losses).T
 
 
 def draw_on(figure, texts):

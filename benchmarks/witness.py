@@ -13,7 +13,7 @@ import subprocess
 import sys
 import tempfile
 
-from benchmark import DATA_DIR, ROOT, SCRIPT, script
+from benchmark import DATA_DIR, ROOT, SCRIPT, history, script
 
 RUNS = {  # what is run one after the other in the same folder
     'the default settings': ['--max_iterations=400'],
@@ -37,13 +37,22 @@ def train(checkout, runs, *arguments):
                 env={**os.environ, 'MPLBACKEND': 'Agg'},
                 stdout=subprocess.PIPE,
             ).stdout.decode()
-        history = json.loads(pathlib.Path(folder, 'history.json').read_text())
+        losses, held_out_losses = read_history(folder)
     lines = [line for line in output.split('\n') if line.startswith(tuple(script.prime_texts))]
     return {
-        'losses': history['losses'],
-        'held-out losses': history['held_out_losses'],
+        'losses': losses,
+        'held-out losses': held_out_losses,
         'samples': lines,
     }
+
+
+def read_history(folder):
+    """Return the losses and the held-out losses of a run, lists. They once were in JSON."""
+    old = pathlib.Path(folder, 'history.json')
+    if old.exists():
+        return list(json.loads(old.read_text()).values())
+    losses, held_out_losses = history.read(folder)
+    return list(losses), [list(pair) for pair in held_out_losses]
 
 
 def compare(ours, theirs):

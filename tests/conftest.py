@@ -1,10 +1,10 @@
 """What the tests share: the programs as modules and processes, a web server, a NumPy LSTM."""
 
 import collections
+import csv
 import http.server
 import importlib
 import io
-import json
 import os
 import pathlib
 import signal
@@ -168,16 +168,27 @@ def short_text(tmp_path, works):
     return path
 
 
+def history(temp):
+    """Return what history.csv of a run holds: a dict of its losses and held-out losses."""
+    with open(str(temp / 'history.csv'), newline='') as file:
+        rows = list(csv.DictReader(file))
+    assert [int(row['iteration']) for row in rows] == list(range(1, len(rows) + 1))
+    held_out = [(int(row['iteration']), row['held_out_loss']) for row in rows]
+    return {
+        'losses': [float(row['loss']) for row in rows],
+        'held_out_losses': [[i, float(loss)] for i, loss in held_out if loss],
+    }
+
+
 def content(temp):
     """Return the losses and, of each checkpoint that is left, the value of every variable."""
-    history = json.loads((temp / 'history.json').read_text())
     values = {}
     for kind in '', 'best':
         path = tf.train.latest_checkpoint(str(temp / kind))
         reader = tf.train.load_checkpoint(path)
         for name in reader.get_variable_to_shape_map():
             values[os.path.relpath(path, str(temp)), name] = reader.get_tensor(name).tobytes()
-    return history, values
+    return history(temp), values
 
 
 BATCH, TIME, VOCAB, UNITS = 3, 5, 7, 4

@@ -10,7 +10,7 @@ import subprocess
 
 import numpy as np
 import pytest
-from conftest import ROOT, SCRIPT
+from conftest import ROOT, SCRIPT, history
 
 PYTHONS = {name: os.environ[name] for name in ('ONE', 'TWO')}
 RUN = ['--gutenberg_url=none', f'--data_dir={ROOT / "data"}', '--save_every=100']
@@ -33,7 +33,7 @@ def call(name, *arguments):
 
 
 def losses(folder):
-    return np.array(json.loads((folder / 'history.json').read_text())['losses'])
+    return np.array(history(folder)['losses'])
 
 
 @pytest.fixture(scope='session')

@@ -1,6 +1,5 @@
 """What TensorBoard shows of a run, read as TensorBoard reads it."""
 
-import json
 import math
 import os
 import time
@@ -10,7 +9,7 @@ from backstage.board import Board
 
 import numpy as np
 import pytest
-from conftest import parse, run_script
+from conftest import history, parse, run_script
 from runs import ARGUMENTS, run_here
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -47,12 +46,12 @@ def run(begun_once):
 
 def test_the_losses_are_those_of_the_history_and_have_their_perplexities(run):
     temp, board = run
-    history = json.loads((temp / 'history.json').read_text())
+    past = history(temp)
     training, held_out = scalars(board, 'loss/training'), scalars(board, 'loss/held_out')
     assert list(training) == [10, 20, 30, 40, 50, 60]
-    losses = [history['losses'][iteration - 1] for iteration in training]
+    losses = [past['losses'][iteration - 1] for iteration in training]
     np.testing.assert_allclose([*training.values()], losses, rtol=1e-6)
-    np.testing.assert_allclose(sorted(held_out.items()), history['held_out_losses'], rtol=1e-6)
+    np.testing.assert_allclose(sorted(held_out.items()), past['held_out_losses'], rtol=1e-6)
     for tag, values in ('loss/training', training), ('loss/held_out', held_out):
         perplexities = scalars(board, f'{tag}_perplexity')
         expected = {iteration: math.exp(loss) for iteration, loss in values.items()}

@@ -7,7 +7,7 @@ from tools import evaluate
 
 import numpy as np
 import pytest
-from conftest import IX2VOCAB, encode, lstm_logits, lstm_losses, run_tool
+from conftest import IX2VOCAB, encode, history, lstm_logits, lstm_losses, run_tool
 
 pytest_plugins = 'trained_model'
 pytestmark = pytest.mark.xdist_group('tools')
@@ -66,8 +66,8 @@ def test_each_of_several_streams_begins_anew_where_there_is_little_text_before_i
 
 def test_without_a_text_the_held_out_part_is_evaluated_as_in_training(copy, use):
     (copy.folder / 'moved.txt').rename(copy.folder / 'short.txt')
-    history = json.loads((copy.temp / 'history.json').read_text())
-    expected = min(loss for _, loss in history['held_out_losses'])
+    past = history(copy.temp)
+    expected = min(loss for _, loss in past['held_out_losses'])
     results = [
         run_tool('evaluate', cwd=copy.folder),
         use(evaluate, copy, '--text_file=./short.txt'),  # never what was trained on

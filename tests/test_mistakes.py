@@ -8,6 +8,7 @@ import sys
 
 from backstage import records, tf
 
+import conftest
 import numpy as np
 import pytest
 from conftest import IX2VOCAB, ROOT, lstm_losses, read_lstm, run_script, script
@@ -58,7 +59,7 @@ def runs(works, tmp_path_factory):
 
 
 def history(runs, name):
-    return json.loads((runs[0] / name / 'history.json').read_text())
+    return conftest.history(runs[0] / name)
 
 
 def text_of(runs, name):

@@ -3,7 +3,7 @@
 import json
 import shutil
 
-from backstage import records, saving
+from backstage import folder, records
 from backstage.settings import UserError
 from tools import trained
 
@@ -26,9 +26,6 @@ def test_a_run_notes_its_settings_its_vocabulary_its_text_and_its_losses(begun):
     assert {name: record[name] for name in settings} == settings
     assert set(record) - set(settings) == {'text_crc', 'workers'}
     assert json.loads((begun / 'temp' / 'vocabulary.json').read_text()) == IX2VOCAB
-    losses, held_out_losses = records.read_history(str(begun / 'temp'))
-    assert len(losses) == 60
-    assert [iteration for iteration, _ in held_out_losses] == [50, 60]
 
 
 @pytest.mark.parametrize(
@@ -52,22 +49,6 @@ def test_what_is_no_record_at_all_is_told_with_its_path(tmp_path, text):
     (tmp_path / 'settings.json').write_text(text, errors='surrogateescape')
     with pytest.raises(UserError, match=r'settings.json cannot be read: it is damaged'):
         records.read_record(str(tmp_path))
-
-
-@pytest.mark.parametrize(
-    'text',
-    [
-        '{"losses": [1]}',
-        '{"losses": ["a"], "held_out_losses": []}',
-        '{"losses": 1, "held_out_losses": []}',
-        '{"losses": [1], "held_out_losses": [1]}',
-        '{"losses": [1], "held_out_losses": [[1, 2, 3]]}',
-    ],
-)
-def test_a_damaged_history_is_told(tmp_path, text):
-    (tmp_path / 'history.json').write_text(text)
-    with pytest.raises(UserError, match=r'the history in .* is damaged'):
-        records.read_history(str(tmp_path))
 
 
 def test_checkpoints_are_found_in_the_order_of_their_iterations(tmp_path):
@@ -118,12 +99,12 @@ def test_a_setting_that_does_not_fit_is_named_with_both_values(begun_once, name)
     arguments = (*ARGUMENTS, f'--temp_dir={begun_once}/temp')
     before, now = getattr(parse(*arguments), name), OTHERS[name]
     with pytest.raises(UserError) as caught:
-        saving.check_continues(parse(*arguments, f'--{name}={now}'))
+        folder.check_continues(parse(*arguments, f'--{name}={now}'))
     assert str(caught.value) == (
         f'{name} is {now}, and the run in {begun_once}/temp has --{name}={before}. Give that, or '
         f'another temp_dir, or --restart to begin anew'
     )
-    saving.check_continues(parse(*arguments))
+    folder.check_continues(parse(*arguments))
 
 
 def test_all_settings_that_do_not_fit_are_named_at_once_and_nothing_changes(begun):

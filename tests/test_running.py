@@ -2,8 +2,10 @@
 
 import io
 import os
+import pty
 import resource
 import signal
+import subprocess
 import sys
 import time
 
@@ -11,37 +13,197 @@ from backstage import running, tf, workers
 from backstage.settings import UserError
 
 import pytest
-from conftest import parse, script, start_script
+from conftest import (
+    ROOT,
+    SCRIPT,
+    SMALL,
+    content,
+    end,
+    parse,
+    script,
+    start,
+    start_script,
+    start_tool,
+)
 from runs import ARGUMENTS, finish, run_here, wait_for
 
-pytest_plugins = 'runs'
+pytest_plugins = ['runs', 'trained_model']
 
 
-@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
+ASKED = (
+    'stacked_lstm_shakespeare.py: stopping, once the run is saved; a second one stops it now, '
+    'unsaved.\n'
+)
+
+
+@pytest.mark.parametrize('number', list(running.SIGNALS))
 def test_a_signal_saves_and_the_same_command_goes_on_to_the_same_end(folder, undisturbed, number):
     process = start_script(*ARGUMENTS, '--log_every=1', cwd=folder)
     wait_for(process, 'Iteration: 83,')
     process.send_signal(number)
     output, errors = process.communicate()
-    assert (process.returncode, errors) == (128 + number, '')
+    assert (process.returncode, errors) == (128 + number, ASKED)
     stopped = int(output.split('Stopped after iteration ')[1].split('.')[0])
     assert stopped >= 83
+    assert output.endswith('. The same command goes on from there\n')
     assert (folder / 'temp' / 'loss.png').exists()
     assert f'Continuing after iteration {stopped}, from' in finish(folder, undisturbed)
 
 
-@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
-def test_a_second_signal_ends_at_once_in_the_middle_of_an_iteration(folder, number):
-    """An iteration takes more than a second here, and both signals come in its first half."""
-    arguments = ('--num_layers=1', '--rnn_size=1500', '--training_seq_len=30', '--log_every=1')
+def test_what_goes_on_from_a_run_that_began_anew_is_the_command_without_that(folder, monkeypatch):
+    build_models = script.build_models
+
+    def build_late(*arguments):
+        os.kill(os.getpid(), signal.SIGINT)
+        return build_models(*arguments)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(script, 'build_models', build_late)
+        _, output, _ = run_here(*ARGUMENTS, '--restart', cwd=folder)
+    said = output.splitlines()[-1]
+    assert said == (
+        'Stopped after iteration 1. The same command, with --restart=False, goes on from there'
+    )
+    more = ('--restart', '--restart=False', '--max_iterations=2')
+    assert 'Continuing after iteration 1' in run_here(*ARGUMENTS, *more, cwd=folder)[1]
+
+
+def test_a_second_ctrl_c_ends_at_once_in_the_middle_of_an_iteration(folder):
+    """An iteration takes more than a second here, and both come in its first half."""
+    arguments = ('--num_layers=1', '--rnn_size=2000', '--training_seq_len=30', '--log_every=1')
     process = start_script('--text_file=short.txt', *arguments, cwd=folder)
     wait_for(process, 'Iteration: 1,')
     for _ in range(2):
-        time.sleep(0.2)
-        process.send_signal(number)
+        time.sleep(0.4)
+        process.send_signal(signal.SIGINT)
     output, errors = process.communicate(timeout=60)
-    assert (process.returncode, output) == (128 + number, '')
-    assert errors == 'stacked_lstm_shakespeare.py: stopped at once.\n'
+    assert (process.returncode, output) == (130, '')
+    assert errors == ASKED + 'stacked_lstm_shakespeare.py: stopped, unsaved.\n'
+
+
+BUSY = """
+import sys, time
+from backstage import running
+with running.Stop() as stop:
+    stop.listen()
+    print('busy', flush=True)
+    end = time.monotonic() + float(sys.argv[1])
+    while time.monotonic() < end:
+        time.sleep(0.1)
+sys.exit(stop.status)
+"""
+
+
+@pytest.mark.parametrize('number', list(running.SIGNALS))
+def test_a_stop_that_is_delivered_twice_is_one(number):
+    process = start(sys.executable, '-c', BUSY, '1', cwd=ROOT)
+    wait_for(process, 'busy')
+    for _ in range(3):
+        process.send_signal(number)
+        time.sleep(0.05)
+    status, _, errors = end(process)
+    assert (status, errors.count('\n')) == (128 + number, 1)
+
+
+@pytest.mark.parametrize('number', list(running.SIGNALS))
+def test_a_stop_that_is_repeated_later_ends_the_process_at_once(number):
+    process = start(sys.executable, '-c', BUSY, '60', cwd=ROOT)
+    wait_for(process, 'busy')
+    process.send_signal(number)
+    time.sleep(running.SIGNALS[number] + 0.3)
+    process.send_signal(number)
+    status, _, errors = end(process)
+    assert (status, errors.count('\n')) == (128 + number, 2)
+    assert errors.endswith(': stopped, unsaved.\n')
+
+
+def test_the_two_signals_of_timeout_and_make_are_one(folder, undisturbed):
+    (folder / 'venv').mkdir()
+    (folder / 'venv' / 'installed').write_text('')
+    arguments = ' '.join([*ARGUMENTS, '--log_every=1', f'--temp_dir={folder}/temp'])
+    arguments = arguments.replace('short.txt', f'{folder}/short.txt')
+    make = ['make', '--no-print-directory', '-C', ROOT, '-o', f'{folder}/venv/installed', 'train']
+    make += [f'VENV={folder}/venv', f'PYTHON={sys.executable}', f'ARGS={arguments}']
+    process = start('timeout', '600', *make, cwd=folder)
+    wait_for(process, 'Iteration: 83,')
+    process.send_signal(signal.SIGTERM)  # it passes that on to make, and make to its program
+    _, output, errors = end(process)
+    assert 'Stopped after iteration' in output
+    assert ASKED in errors and 'stopped, unsaved.' not in errors
+    assert 'Continuing after iteration' in finish(folder, undisturbed)
+
+
+def test_a_signal_that_nohup_ignores_stays_ignored(folder):
+    process = start_script(
+        *ARGUMENTS, '--log_every=1', cwd=folder, python=('nohup', sys.executable)
+    )
+    wait_for(process, 'Iteration: 5,')
+    process.send_signal(signal.SIGHUP)
+    wait_for(process, 'Iteration: 105,')
+    process.send_signal(signal.SIGTERM)
+    status, _, errors = end(process)
+    assert (status, errors.count('\n')) == (143, 1)
+
+
+def test_a_terminal_that_is_closed_saves(folder, undisturbed):
+    """As when the connection of ssh is lost: a SIGHUP, and nobody takes the output any more."""
+    pid, terminal = pty.fork()
+    if pid == 0:  # the child, whose terminal it is
+        os.chdir(str(folder))
+        arguments = [sys.executable, str(SCRIPT), *ARGUMENTS, '--log_every=1']
+        os.execve(sys.executable, arguments, {**os.environ, 'MPLBACKEND': 'Agg'})
+    output = b''
+    while b'Iteration: 83,' not in output:
+        output += os.read(terminal, 4096)
+    os.close(terminal)
+    _, status = os.waitpid(pid, 0)
+    assert os.WEXITSTATUS(status) == 128 + signal.SIGHUP
+    assert 'Continuing after iteration' in finish(folder, undisturbed)
+
+
+def test_a_stop_while_the_held_out_text_is_measured_is_heard_and_that_is_made_up_for(
+    folder, undisturbed, monkeypatch
+):
+    measure = script.measure
+
+    def measure_late(*arguments):
+        os.kill(os.getpid(), signal.SIGINT)
+        while not arguments[-1].signal:
+            time.sleep(0.01)
+        return measure(*arguments)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(script, 'measure', measure_late)
+        status, output, errors = run_here(*ARGUMENTS, cwd=folder)
+    assert (status, errors.count('\n')) == (130, 1)
+    assert 'Held-out' not in output
+    assert 'Stopped after iteration 50.' in output
+    assert 'Continuing after iteration 50' in finish(folder, undisturbed)
+
+
+def test_a_long_measurement_is_given_up_in_a_moment(folder, works):
+    (folder / 'long.txt').write_bytes(works)
+    arguments = (*SMALL, '--text_file=long.txt', '--held_out=0.8', '--save_every=1')
+    process = start_script(*arguments, '--log_every=1', cwd=folder)
+    wait_for(process, 'Iteration: 1,')
+    time.sleep(0.5)
+    began = time.monotonic()
+    process.send_signal(signal.SIGINT)
+    status, _, errors = end(process)
+    assert (status, errors) == (130, ASKED)
+    assert time.monotonic() - began < 20  # it would take minutes
+
+
+def test_a_stop_while_samples_are_drawn_is_heard(folder):
+    arguments = (*ARGUMENTS, '--eval_every=3', '--log_every=1', '--sample_length=1000000')
+    process = start_script(*arguments, cwd=folder)
+    wait_for(process, 'Iteration: 3,')
+    time.sleep(0.5)
+    began = time.monotonic()
+    process.send_signal(signal.SIGINT)
+    status, _, errors = end(process)
+    assert (status, errors) == (130, ASKED)
+    assert time.monotonic() - began < 20
 
 
 def test_ctrl_c_before_the_first_iteration_is_no_traceback(folder):
@@ -64,16 +226,16 @@ def test_ctrl_c_while_the_graph_is_built_stops_the_run_after_its_first_iteration
 
     monkeypatch.setattr(script, 'build_models', build_late)
     status, output, errors = run_here(*ARGUMENTS, cwd=folder)
-    assert (status, errors) == (130, '')
+    assert (status, errors.count('\n')) == (130, 1)
     assert 'Stopped after iteration 1.' in output
     assert tf.train.latest_checkpoint(str(folder / 'temp')).endswith('model-1')
 
 
-@pytest.mark.parametrize('number', running.Stop.SIGNALS)
+@pytest.mark.parametrize('number', running.SIGNALS)
 def test_a_signal_is_noted_while_a_stop_listens_and_does_what_it_did_before_and_afterwards(number):
-    before = [signal.getsignal(number) for number in running.Stop.SIGNALS]
+    before = [signal.getsignal(number) for number in running.SIGNALS]
     with running.Stop() as stop:
-        assert [signal.getsignal(number) for number in running.Stop.SIGNALS] == before
+        assert [signal.getsignal(number) for number in running.SIGNALS] == before
         stop.listen()
         assert not stop.signal
         os.kill(os.getpid(), number)
@@ -81,7 +243,7 @@ def test_a_signal_is_noted_while_a_stop_listens_and_does_what_it_did_before_and_
         while not stop.signal:
             assert time.monotonic() - began < 10
         assert (stop.signal, stop.status) == (number, 128 + number)
-    assert [signal.getsignal(number) for number in running.Stop.SIGNALS] == before
+    assert [signal.getsignal(number) for number in running.SIGNALS] == before
     assert signal.set_wakeup_fd(-1) == -1
     with pytest.raises(KeyboardInterrupt):
         os.kill(os.getpid(), signal.SIGINT)
@@ -103,9 +265,42 @@ def test_a_worker_that_is_not_the_first_ends_well_since_the_first_still_saves(mo
     assert running.Stop().status == 0
 
 
-def test_a_reader_that_goes_away_is_no_reason_for_a_traceback(folder):
+def test_a_reader_that_goes_away_does_not_end_a_run(folder, undisturbed):
+    """As `head` does, or `tee` at Ctrl-C."""
     process = start_script(*ARGUMENTS, '--log_every=1', cwd=folder)
     wait_for(process, 'Iteration: 1,')
+    process.stdout.close()
+    assert process.stderr.read() == ''
+    assert process.wait(timeout=60) == 0
+    assert content(folder / 'temp') == content(undisturbed[0] / 'temp')
+
+
+def test_ctrl_c_saves_also_where_it_ends_the_reader_first(folder, undisturbed):
+    process = start_script(*ARGUMENTS, '--log_every=1', cwd=folder)
+    wait_for(process, 'Iteration: 83,')
+    process.stdout.close()
+    process.stderr.close()
+    process.send_signal(signal.SIGINT)
+    assert process.wait(timeout=60) == 130
+    assert 'Continuing after iteration' in finish(folder, undisturbed)
+
+
+def test_a_log_on_a_full_disk_does_not_end_a_run(folder, undisturbed):
+    with open('/dev/full', 'w') as full:
+        process = subprocess.Popen(
+            [sys.executable, str(SCRIPT), *ARGUMENTS],
+            cwd=str(folder),
+            env={**os.environ, 'MPLBACKEND': 'Agg'},
+            stdout=full,
+            stderr=full,
+        )
+    assert process.wait(timeout=120) == 0
+    assert content(folder / 'temp') == content(undisturbed[0] / 'temp')
+
+
+def test_what_a_tool_writes_to_a_reader_that_has_gone_ends_it_quietly(trained):
+    process = start_tool('sample', '--prime_text=so', '--num_samples=500', cwd=trained.folder)
+    process.stdout.read(10)
     process.stdout.close()
     assert process.stderr.read() == ''
     assert process.wait(timeout=60) == 1

@@ -1,7 +1,6 @@
 """Saving and continuing: a run that was stopped ends as one that was not."""
 
 import glob
-import json
 import os
 import random
 import resource
@@ -9,7 +8,6 @@ import signal
 
 from backstage import tf
 
-import numpy as np
 import pytest
 from conftest import content, start_script
 from runs import ARGUMENTS, finish, run_here, wait_for
@@ -41,38 +39,11 @@ def test_a_damaged_checkpoint_is_told_and_the_one_before_it_used(begun):
     ]  # fmt: skip
 
 
-def test_a_history_that_ends_before_the_newest_checkpoint_leaves_the_one_before(begun):
-    path = begun / 'temp' / 'history.json'
-    history = json.loads(path.read_text())
-    history['losses'] = history['losses'][:55]
-    path.write_text(json.dumps(history))
-    status, output, errors = run_here(*ARGUMENTS, '--max_iterations=61', cwd=begun)
-    assert (status, errors) == (0, '')
-    assert 'model-60 cannot be used: history.json ends before it' in output
-    assert 'Continuing after iteration 50, from' in output
-
-
-def test_progress_is_that_of_the_checkpoint_where_the_history_is_ahead(begun):
-    path = begun / 'temp' / 'history.json'
-    history = json.loads(path.read_text())
-    ahead = {
-        'losses': history['losses'] + [9.0] * 10,
-        'held_out_losses': [*history['held_out_losses'], [65, 0.1]],
-    }
-    path.write_text(json.dumps(ahead))
-    output = run_here(*ARGUMENTS, '--max_iterations=61', cwd=begun)[1]
-    assert 'Continuing after iteration 60' in output
-    after = json.loads(path.read_text())
-    np.testing.assert_array_equal(after['losses'][:60], history['losses'])
-    assert len(after['losses']) == 61
-    assert [iteration for iteration, _ in after['held_out_losses']] == [50, 60, 61]
-
-
 def test_what_a_killed_run_began_to_write_is_cleared_away(begun):
     temp = begun / 'temp'
     data = 'model-70.data-00000-of-00001.tempstate123'
     left = [temp / data, temp / 'best' / data, temp / 'checkpoint.tmp0123456789abcdef']
-    left += [temp / 'history.json.host.123.part', temp / 'text.ids.host.1.part', temp / 'my.1.part']
+    left += [temp / 'history.csv.host.123.part', temp / 'text.ids.host.1.part', temp / 'my.part']
     for path in left:
         path.write_text('{"lo')
     assert run_here(*ARGUMENTS, '--max_iterations=61', cwd=begun)[0] == 0
@@ -105,20 +76,6 @@ def test_a_run_that_ended_before_its_first_held_out_loss_is_reported_all_the_sam
     assert (status, errors) == (0, '')
     assert 'This run ended after' in output
     assert 'Final loss' in output and 'held-out loss' not in output
-
-
-def test_a_second_run_in_the_same_folder_is_refused_and_a_lock_left_behind_is_not(folder):
-    first = start_script(*ARGUMENTS, '--epochs=1000', cwd=folder)
-    wait_for(first, 'Starting Epoch')
-    status, output, errors = run_here(*ARGUMENTS, cwd=folder)
-    assert (status, output, errors.count('\n')) == (2, '', 1)
-    assert f'temp is in use by the run with process number {first.pid}.' in errors
-    first.kill()
-    first.communicate()
-    assert (folder / 'temp' / 'lock').read_text() == str(first.pid)
-    assert run_here(*ARGUMENTS, '--max_iterations=3', cwd=folder)[0] == 0
-    assert (folder / 'temp' / 'lock').read_text() == str(os.getpid())
-    assert run_here(*ARGUMENTS, '--max_iterations=4', cwd=folder)[0] == 0
 
 
 def allow_files_of(process, size):

@@ -10,7 +10,7 @@ import matplotlib.figure
 import matplotlib.image
 import numpy as np
 import pytest
-from conftest import SMALL, encode, lstm_losses, read_lstm, run_script, script
+from conftest import SMALL, encode, history, lstm_losses, read_lstm, run_script, script
 
 
 def test_the_rate_rises_in_a_line_and_falls_in_a_cosine_to_zero(settings):
@@ -148,11 +148,11 @@ def test_a_run_leaves_its_model_vocabulary_settings_history_and_plot(short_run):
     temp = short_run[0] / 'temp'
     assert json.loads((temp / 'vocabulary.json').read_text()) == ['unknown', *script.CHARACTERS]
     assert json.loads((temp / 'settings.json').read_text())['rnn_size'] == 16
-    history = json.loads((temp / 'history.json').read_text())
-    saved = [iteration for iteration, _ in history['held_out_losses']]
-    num_iterations = len(history['losses'])
+    past = history(temp)
+    saved = [iteration for iteration, _ in past['held_out_losses']]
+    num_iterations = len(past['losses'])
     assert saved == [*range(150, num_iterations, 150), num_iterations]
-    assert history['losses'][-1] < history['losses'][0] - 0.5
+    assert past['losses'][-1] < past['losses'][0] - 0.5
     height, width, _ = matplotlib.image.imread(str(temp / 'loss.png')).shape
     assert (width, height) == (960, 600)
     assert not list(temp.glob('**/*.part'))
@@ -162,8 +162,8 @@ def test_the_newest_and_the_best_model_can_be_read_back_and_give_the_loss_they_h
     short_run,
 ):
     folder, _ = short_run
-    history = json.loads((folder / 'temp' / 'history.json').read_text())
-    held_out = dict(history['held_out_losses'])
+    past = history(folder / 'temp')
+    held_out = dict(past['held_out_losses'])
     expected = {'': max(held_out), 'best': min(held_out, key=held_out.get)}
     ids = encode(folder / 'short.txt', True, ['unknown', *script.CHARACTERS])
     split = int(len(ids) * 0.95)
@@ -190,7 +190,7 @@ def test_the_held_out_part_has_no_influence_on_training_and_runs_repeat_to_the_b
         arguments = (f'--text_file={path}', f'--temp_dir={name}', '--epochs=1')
         status, _, errors = run_script(*SMALL, *arguments, cwd=tmp_path)
         assert (status, errors) == (0, '')
-        histories.append(json.loads((tmp_path / name / 'history.json').read_text()))
+        histories.append(history(tmp_path / name))
     assert histories[0]['losses'] == histories[1]['losses']
     assert histories[0]['held_out_losses'] != histories[1]['held_out_losses']
 
@@ -204,8 +204,8 @@ def test_a_short_text_is_learned_by_heart(tmp_path):
         '--prime_texts=shall i', '--temperature=0.5', cwd=tmp_path,
     )  # fmt: skip
     assert (status, errors) == (0, '')
-    history = json.loads((tmp_path / 'temp' / 'history.json').read_text())
-    assert np.mean(history['losses'][-10:]) < 0.05
+    past = history(tmp_path / 'temp')
+    assert np.mean(past['losses'][-10:]) < 0.05
     assert script.clean(verse * 5)[:400] in output
 
 

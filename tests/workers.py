@@ -13,7 +13,7 @@ import time
 import numpy as np
 import psutil
 import pytest
-from conftest import ROOT, SCRIPT, content, run_script, start_script
+from conftest import ROOT, SCRIPT, content, history, run_script, start_script
 
 HOROVODRUN = pathlib.Path(sys.executable).with_name('horovodrun')
 ARGUMENTS = (
@@ -61,9 +61,9 @@ def printed(folder, number, stream='stdout'):
 def histories(*folders):
     """Return, for each run, its losses and its held-out losses as arrays."""
     for folder in folders:
-        history = json.loads((folder / 'temp' / 'history.json').read_text())
-        yield np.array(history['losses'])
-        yield np.array(history['held_out_losses'])
+        past = history(folder / 'temp')
+        yield np.array(past['losses'])
+        yield np.array(past['held_out_losses'])
 
 
 def assert_same_to_rounding(one, other):

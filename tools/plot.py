@@ -9,7 +9,7 @@ It takes them from the history of a run, which may still be going on.
 import os
 import sys
 
-from backstage import files, pictures, records, running
+from backstage import files, history, pictures, running
 from backstage.settings import UserError, read_settings
 from stacked_lstm_shakespeare import draw_losses
 
@@ -44,10 +44,10 @@ def main(arguments):
     """Draw the picture, save it, and show it where there is a display."""
     settings = read_settings(globals(), arguments)
     folders = settings.folders or [settings.temp_dir]
-    for folder in folders:
-        if not os.path.lexists(os.path.join(folder, 'history.json')):
-            raise UserError(f'there is no history of a run in {folder}. Give another folder')
-    runs = {folder: records.read_history(folder) for folder in folders}
+    runs = {folder: history.read(folder) for folder in folders}
+    for folder, (losses, _) in runs.items():
+        if not losses:
+            raise UserError(f'the history in {folder} has no losses. Give another folder')
     files.make_folder(settings.temp_dir, 'temp_dir')
     path = os.path.join(settings.temp_dir, 'runs.png' if settings.folders else 'loss.png')
     drawing = (draw_runs, runs) if settings.folders else (draw_losses, *runs[settings.temp_dir])

@@ -1,0 +1,40 @@
+"""Random numbers that follow from the seed, and from where they are used, alone.
+
+So a run begins alike on every TensorFlow, and goes on as if nothing had stopped it.
+"""
+
+import zlib
+
+from backstage import tf, workers
+
+
+def by_name(getter, name, *arguments, initializer=None, **more):
+    """Get a variable: a custom_getter, for weights that begin as the seed and their name say.
+
+    Else it depends on how many operations a graph had before. The values are those of
+    `glorot_uniform_initializer` if no initializer is given.
+    """
+    initializer = tf.glorot_uniform_initializer() if initializer is None else initializer
+    if callable(initializer):  # else it is a value
+        initializer.seed = zlib.crc32(name.encode()) % 2**31
+    return getter(name, *arguments, initializer=initializer, **more)
+
+
+def drop_out(cells, settings):
+    """Return cells with dropout of what each puts out, by one mask for all time steps of a batch.
+
+    Gal and Ghahramani, "A Theoretically Grounded Application of Dropout in Recurrent Neural
+    Networks", 2016. The masks that the wrapper would make depend on how often TensorFlow was asked
+    for random numbers, which no checkpoint holds.
+    """
+    shape = [settings.num_layers, settings.batch_size, settings.rnn_size]
+    iteration = tf.cast(tf.train.get_or_create_global_step(), tf.int32)
+    noise = tf.random.stateless_uniform(shape, [settings.seed % 2**31, iteration])  # both int32
+    noise = noise[:, workers.rows(settings.batch_size)]
+    masks = tf.unstack(tf.floor(noise + settings.keep_prob) / settings.keep_prob)
+    wrappers = []
+    for cell, mask in zip(cells, masks):
+        wrapper = tf.contrib.rnn.DropoutWrapper(cell, output_keep_prob=settings.keep_prob)
+        wrapper._dropout = lambda output, *_, mask=mask: output * mask
+        wrappers.append(wrapper)
+    return wrappers
