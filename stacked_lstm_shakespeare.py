@@ -618,10 +618,8 @@ def draw_losses(figure, losses, held_out_losses):
 def main(arguments):
     """Train as the constants above and the command line say; return the exit status."""
     settings = read_settings(globals(), arguments)
-    workers.join(settings.batch_size)
-    with running.unbroken_output(), running.Stop() as stop, workers.together(), folder.only_run_in(
-        settings
-    ):
+    workers.join(settings)
+    with running.Stop() as stop, workers.together(), folder.only_run_in(settings):
         run, status = train(settings, stop)
         if status == 0:
             print_end(run)

@@ -9,26 +9,28 @@ what one of them calls below, all of them have to call.
 import contextlib
 import functools
 import os
+import sys
 
 from backstage import machine, tf
-from backstage.settings import UserError
+from backstage.settings import PATHS, UserError
 
 horovod = None  # the module horovod.tensorflow, initialized; None for a process that is alone
 
 
 def is_launched():
     """Return whether this process was started as one of several."""
-    # Horovod's own launcher names the first, those of MPI the others.
-    names = ('HOROVOD_SIZE', 'OMPI_COMM_WORLD_SIZE', 'PMI_SIZE')
-    return not {os.environ.get(name, '') for name in names} <= {'', '1'}
+    # Horovod's launcher sets the first, and is heard before those of MPI, and srun.
+    names = ('HOROVOD_SIZE', 'OMPI_COMM_WORLD_SIZE', 'PMI_SIZE', 'SLURM_STEP_NUM_TASKS')
+    sizes = [os.environ[name] for name in names if os.environ.get(name)]
+    return sizes[:1] not in ([], ['1'])
 
 
-def join(batch_size):
+def join(settings):
     """Join the workers to which this process belongs, as horovodrun tells in its environment.
 
     Raises:
-      UserError: Horovod is not installed, there are fewer GPUs than workers, or the batch cannot be
-        shared among them.
+      UserError: Horovod is not installed, or does not know of the others, or there are fewer GPUs
+        than workers, or the settings differ, or the batch cannot be shared among the workers.
     """
     if not is_launched():
         return
@@ -38,17 +40,37 @@ def join(batch_size):
     except ImportError as error:
         raise UserError(f'Horovod cannot be used ({error}). make horovod installs it')
     horovod.init()
+    if count() == 1:  # each would take itself for a run of its own
+        horovod = None
+        several = 'this is one of several processes, and Horovod, without MPI, knows of no other'
+        raise UserError(f'{several}. Start them with horovodrun instead of mpirun or srun')
     keep_to_cores(horovod.local_rank(), horovod.local_size())
     allowed = os.environ.get('CUDA_VISIBLE_DEVICES')
     gpu = gpu_of(horovod.local_rank(), horovod.local_size(), allowed)
     os.environ['CUDA_VISIBLE_DEVICES'] = gpu
+    compare(settings)
+    batch_size = settings.batch_size
     if batch_size % count():
-        raise UserError(
-            f'batch_size is {batch_size}, and cannot be shared evenly among {count()} workers. '
-            f'Give another'
-        )
+        shared = f'cannot be shared evenly among {count()} workers'
+        raise UserError(f'batch_size is {batch_size}, and {shared}. Give another')
     if is_first():
         print(f'{count()} workers, each on {batch_size // count()} of the {batch_size} streams')
+
+
+def compare(settings):
+    """End all workers, with a sentence of the first, if their settings differ, but for paths.
+
+    They would drift apart, or wait for each other for ever. (Hosts may have other scripts.)
+    """
+    differing, of_each = [], gather(vars(settings))
+    for name in sorted(set().union(*of_each) - set(PATHS)):
+        values = sorted({repr(one.get(name)) for one in of_each})
+        differing += [f'{name} is {" or ".join(values)}'] * (len(values) > 1)
+    if differing and not is_first():
+        sys.exit(2)
+    if differing:
+        what = ', '.join(differing)
+        raise UserError(f'{what} in the scripts or commands of the workers. Give all the same')
 
 
 @contextlib.contextmanager

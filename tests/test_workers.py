@@ -9,16 +9,20 @@ from backstage.settings import UserError
 
 import numpy as np
 import pytest
-from conftest import script
+from conftest import parse, script
+
+LAUNCHERS = 'HOROVOD_SIZE', 'OMPI_COMM_WORLD_SIZE', 'PMI_SIZE', 'SLURM_STEP_NUM_TASKS'
 
 
 @pytest.fixture
 def be(monkeypatch):
     """Let this process take itself for one of several workers on a host."""
 
-    def be_worker(rank, count):
+    def be_worker(rank, count, others=None):
         of_all = {'size': count, 'local_size': count, 'rank': rank, 'local_rank': rank}
         functions = {name: lambda value=value: value for name, value in of_all.items()}
+        functions['init'] = lambda: None
+        functions['allgather_object'] = lambda value, **_: [{**value, **o} for o in others or [{}]]
         monkeypatch.setattr(workers, 'horovod', types.SimpleNamespace(**functions))
 
     return be_worker
@@ -114,20 +118,20 @@ def test_each_worker_has_a_gpu_of_its_own_of_those_that_are_allowed():
         workers.gpu_of(0, 2, '5')
 
 
-@pytest.mark.parametrize('name', ['HOROVOD_SIZE', 'OMPI_COMM_WORLD_SIZE', 'PMI_SIZE'])
+@pytest.mark.parametrize('name', LAUNCHERS)
 @pytest.mark.parametrize('size', ['', '1'])
 def test_one_worker_is_alone_whoever_starts_it(monkeypatch, name, size):
     monkeypatch.setenv(name, size)
     monkeypatch.setitem(sys.modules, 'horovod', None)  # it is not even looked for
     monkeypatch.delenv('CUDA_VISIBLE_DEVICES', raising=False)
     cores = os.sched_getaffinity(0) if hasattr(os, 'sched_getaffinity') else None
-    workers.join(7)
+    workers.join(parse('--batch_size=7'))
     assert workers.count() == 1
     assert 'CUDA_VISIBLE_DEVICES' not in os.environ
     assert cores is None or os.sched_getaffinity(0) == cores
 
 
-@pytest.mark.parametrize('name', ['HOROVOD_SIZE', 'OMPI_COMM_WORLD_SIZE', 'PMI_SIZE'])
+@pytest.mark.parametrize('name', LAUNCHERS)
 def test_without_horovod_there_is_one_sentence(name, monkeypatch, capsys, tmp_path):
     monkeypatch.setenv(name, '2')
     monkeypatch.setitem(sys.modules, 'horovod', None)
@@ -138,3 +142,32 @@ def test_without_horovod_there_is_one_sentence(name, monkeypatch, capsys, tmp_pa
     assert 'make horovod installs it.' in errors
     assert errors.count('\n') == 1
     assert not list(tmp_path.iterdir())
+
+
+def test_horovods_own_launcher_is_heard_before_any_other(monkeypatch):
+    for name in LAUNCHERS[1:]:
+        monkeypatch.setenv(name, '4')
+    assert workers.is_launched()
+    monkeypatch.setenv('HOROVOD_SIZE', '1')
+    assert not workers.is_launched()
+
+
+def test_settings_may_differ_between_workers_in_paths_alone(be, capsys):
+    settings = parse('--rnn_size=16')
+    same = {'temp_dir': '/tmp/elsewhere', 'text_file': 'my.txt', 'data_dir': '~'}
+    be(0, 3, [{}, same, same])
+    workers.compare(settings)
+    others = [{}, same, {'seed': 2, 'rnn_size': 24, 'a_later_one': 7}]
+    be(0, 3, others)
+    with pytest.raises(UserError) as caught:
+        workers.compare(settings)
+    assert str(caught.value) == (
+        'a_later_one is 7 or None, rnn_size is 16 or 24, seed is 1 or 2 in the scripts or commands '
+        'of the workers. Give all the same'
+    )
+    for rank in 1, 2:
+        be(rank, 3, others)
+        with pytest.raises(SystemExit) as end:
+            workers.compare(settings)
+        assert end.value.code == 2
+    assert capsys.readouterr() == ('', '')

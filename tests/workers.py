@@ -237,6 +237,34 @@ def test_a_run_that_has_ended_is_so_for_all_workers(two, tmp_path):
     assert content(two / 'temp') == before
 
 
+def test_settings_that_differ_between_workers_are_named_once_and_nobody_waits(folder):
+    # As on two hosts whose scripts have other constants
+    program = (
+        'import os, sys, stacked_lstm_shakespeare as script; from backstage import running; '
+        "script.rnn_size += int(os.environ['HOROVOD_RANK']); "
+        "script.temp_dir += os.environ['HOROVOD_RANK']; "
+        'sys.exit(running.run(script.main, sys.argv[1:]))'
+    )
+    arguments = [argument for argument in ARGUMENTS if not argument.startswith('--rnn_size')]
+    began = time.time()
+    status, output = run(*arguments, cwd=folder, program=('-c', program))
+    assert status != 0
+    assert time.time() - began < 60
+    told = 'rnn_size is 128 or 129 in the scripts or commands of the workers. Give all the same.'
+    assert output.count(told) == 1
+    assert told in printed(folder, 0, 'stderr')
+    assert (printed(folder, 1), printed(folder, 1, 'stderr')) == ('', '')
+    assert not (folder / 'temp0').exists()
+
+
+@pytest.mark.parametrize('name', ['OMPI_COMM_WORLD_SIZE', 'PMI_SIZE', 'SLURM_STEP_NUM_TASKS'])
+def test_a_launcher_that_horovod_does_not_hear_is_told_to_be_another(folder, name):
+    status, output, errors = run_script(*ARGUMENTS, cwd=folder, **{name: '2'})
+    assert (status, output, errors.count('\n')) == (2, '', 1)
+    assert 'Start them with horovodrun instead of mpirun or srun' in errors
+    assert not (folder / 'temp').exists()
+
+
 def test_only_training_is_for_several_workers(two):
     status, output = run('--prime_text=so', cwd=two, program=('-m', 'tools.sample'))
     assert status != 0
@@ -244,11 +272,12 @@ def test_only_training_is_for_several_workers(two):
 
 
 PROBE = """
+import argparse
 import json
 from backstage import machine, tf, workers
 from backstage.settings import UserError
 
-workers.join(6)
+workers.join(argparse.Namespace(batch_size=6))
 rank = workers.horovod.rank()
 calls = []
 told = {
