@@ -162,8 +162,12 @@ def one_line(error):
 
 def run(main, arguments):
     """Call the `main` of a program; return the exit status, after one line for a mistake."""
-    # A log file is never far behind; a terminal that lacks a character shows '?' in its place.
-    sys.stdout.reconfigure(line_buffering=True, errors='replace')
+    for name, mode in ('stdin', 'r'), ('stdout', 'w'), ('stderr', 'w'):
+        if getattr(sys, name) is None:  # a shell has closed it, as <&- does
+            setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115  to the end
+    if hasattr(sys.stdout, 'reconfigure'):  # not before Python 3.7, and not in a notebook
+        # A log file is never far behind; a terminal that lacks a character shows '?' in its place.
+        sys.stdout.reconfigure(line_buffering=True, errors='replace')
     try:
         return main(arguments)
     except BrokenPipeError:  # the reader of the output, such as `head`, has gone
@@ -182,5 +186,6 @@ def run(main, arguments):
     except KeyboardInterrupt:
         problem, status = 'stopped', 130  # what a shell reports of a program that Ctrl-C ended
     program = os.path.basename(main.__code__.co_filename)
-    print(f'{program}: {" ".join(problem.split())}.', file=sys.stderr)
+    with contextlib.suppress(OSError):  # where standard error is full or gone, the status is left
+        print(f'{program}: {" ".join(problem.split())}.', file=sys.stderr)
     return status

@@ -359,6 +359,38 @@ def test_too_many_open_files_are_not_taken_for_a_memory_that_is_full(tmp_path, c
     assert capsys.readouterr().err.endswith('/file; Too many open files.\n')
 
 
+@pytest.mark.parametrize('closed', ['<&-', '>&-', '2>&-', '<&- >&- 2>&-', '2>/dev/full'])
+def test_a_stream_that_is_closed_or_full_changes_no_status(folder, closed):
+    probe = (
+        'import sys; from backstage import running; from backstage.settings import UserError\n'
+        'def main(arguments):\n'
+        '    print("out", sys.stdin.isatty(), sys.stdin.read())\n'
+        '    raise UserError("so")\n'
+        'sys.exit(running.run(main, []))'
+    )
+    command = f'exec "$0" -c "$1" {closed}'
+    status, output, errors = end(start('bash', '-c', command, sys.executable, probe, cwd=folder))
+    assert status == 2
+    assert output == ('' if '>&-' in closed.split() else 'out False \n')
+    assert errors == ('' if '2>' in closed else '-c: so.\n'.replace('-c', '<string>'))
+
+
+def test_training_needs_neither_input_nor_output(folder):
+    command = 'exec "$0" "$@" <&- >&- 2>&-'
+    arguments = (sys.executable, SCRIPT, *ARGUMENTS, '--max_iterations=20')
+    assert end(start('bash', '-c', command, *arguments, cwd=folder)) == (0, '', '')
+    assert (folder / 'temp' / 'model-20.index').exists()
+
+
+def test_a_stream_that_cannot_be_told_how_to_write_is_taken_as_it_is(monkeypatch):
+    class Notebook(io.StringIO):
+        """What a notebook has in the place of standard output: no file, and no `reconfigure`."""
+
+    monkeypatch.setattr(sys, 'stdout', Notebook())
+    assert running.run(lambda _: print('so') or 0, []) == 0
+    assert sys.stdout.getvalue() == 'so\n'
+
+
 def test_a_mistake_in_the_program_itself_is_not_hidden(monkeypatch):
     def main(_):
         raise ZeroDivisionError

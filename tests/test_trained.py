@@ -2,13 +2,14 @@
 
 import os
 import signal
+import sys
 
 import tools.trained
 from backstage import tf
 from tools import plot, sample
 
 import pytest
-from conftest import SMALL, start_script
+from conftest import ROOT, SMALL, end, run_tool, start, start_script
 
 pytest_plugins = 'trained_model'
 pytestmark = pytest.mark.xdist_group('tools')
@@ -152,3 +153,19 @@ def test_a_model_can_be_used_while_it_is_being_trained(tmp_path, works, use):
     finally:
         training.send_signal(signal.SIGKILL)
         training.communicate()
+
+
+@pytest.mark.parametrize('name', ['sample', 'evaluate', 'heatmap', 'export', 'plot'])
+def test_a_tool_that_is_started_as_a_file_says_how_to_start_it(tmp_path, name):
+    program = ROOT / 'tools' / f'{name}.py'
+    status, output, errors = end(start(sys.executable, program, cwd=tmp_path, PYTHONPATH=''))
+    assert (status, output) == (2, '')
+    assert (
+        errors == f'{name}.py: start it with python -m tools.{name}, in the folder of the script.\n'
+    )
+
+
+def test_what_is_no_program_says_so(tmp_path):
+    status, output, errors = run_tool('trained', cwd=tmp_path)
+    assert (status, output, errors.count('\n')) == (2, '', 1)
+    assert 'trained.py: no program of its own; python -m tools.sample is one.' in errors

@@ -88,3 +88,8 @@ def restore(session, saver, temp_dir, checkpoint=''):
     if not own:
         raise UserError(f'there is no model in {temp_dir}. Train one, or give its temp_dir')
     raise UserError(f'{problems[0]}. Nor can another one. Train anew, with --restart')
+
+
+if __name__ == '__main__':
+    print('trained.py: no program of its own; python -m tools.sample is one.', file=sys.stderr)
+    sys.exit(2)
