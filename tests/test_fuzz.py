@@ -234,6 +234,7 @@ junk = st.recursive(
     blocked=st.sampled_from(['', *FILES, 'best', 'runs.png', 'heatmap.png', 'loss.png']),
 )
 def test_any_notes_of_a_run_are_taken_by_a_tool_or_a_sentence(run, tool, changes, symbols, blocked):
+    hypothesis.assume(changes.get('num_layers') not in range(9, 1001))  # they would take minutes
     with tempfile.TemporaryDirectory() as parent:
         folder = pathlib.Path(parent, 'run')
         shutil.copytree(str(run), str(folder))
@@ -248,7 +249,6 @@ def test_any_notes_of_a_run_are_taken_by_a_tool_or_a_sentence(run, tool, changes
             with contextlib.suppress(FileNotFoundError):
                 (shutil.rmtree if path.is_dir() else os.remove)(str(path))
             path.symlink_to(path.name)
-        hypothesis.assume(changes.get('num_layers', 1) in (1, True))  # many would take minutes
         status, _, errors = call_here(tool.main, cwd=folder)
         assert status in (None, 0, 2), errors
         assert len(errors.strip().splitlines()) <= 1, errors

@@ -103,6 +103,14 @@ def test_damaged_notes_of_a_model_are_told(copy, use, name, content, words):
     assert words in errors
 
 
+def test_a_model_of_more_layers_than_its_settings_say_is_not_used_in_part(copy, use):
+    path = copy.temp / 'settings.json'
+    path.write_text(path.read_text().replace('"num_layers": 3', '"num_layers": 2'))
+    status, output, errors = use(sample, copy)
+    assert (status, output) == (2, '')
+    assert errors == f'sample.py: {copy.best} has more layers than num_layers in temp says.\n'
+
+
 @pytest.mark.parametrize('name', ['settings.json', 'vocabulary.json'])
 def test_what_stands_in_the_place_of_a_note_is_told(copy, use, name):
     path = copy.temp / name

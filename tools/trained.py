@@ -49,12 +49,16 @@ def opened(settings, top_k=0):
         with tf.variable_scope('lstm_model'):
             sampler = script.LSTM_Model(run_settings, len(ix2vocab), infer_sample=True, top_k=top_k)
         averages = tf.train.ExponentialMovingAverage(run_settings.average_decay)
-        saver = tf.train.Saver(
-            {f'lstm_model/{name}': w for name, w in averages.variables_to_restore().items()}
-        )
+        weights = averages.variables_to_restore()
+        saver = tf.train.Saver({f'lstm_model/{name}': w for name, w in weights.items()})
     config = machine.session_config(run_settings.threads_per_operation, settings.device)
     with tf.Session(graph=graph, config=config) as session:
         path = restore(session, saver, settings.temp_dir, settings.checkpoint)
+        there = weights
+        with contextlib.suppress(tf.errors.OpError):  # a run that is going on may have replaced it
+            there = tf.train.load_checkpoint(path).get_variable_to_shape_map()
+        if sum(name.endswith('/ExponentialMovingAverage') for name in there) > len(weights):
+            raise UserError(f'{path} has more layers than num_layers in {settings.temp_dir} says')
         yield session, sampler, ix2vocab, run_settings, path
 
 
