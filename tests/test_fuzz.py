@@ -219,7 +219,7 @@ def test_any_damage_to_a_run_is_mended_or_a_sentence(run, expected, damage):
 junk = st.recursive(
     st.one_of(
         st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=3),
-        st.sampled_from([10**400, 2**32, -1, '\0', '\ud800', 'unknown']),
+        st.sampled_from([10**400, 2**32, -1, 0.5, 1, 7, True, '\0', '\ud800', 'unknown', ['so']]),
     ),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner),
     max_leaves=4,
@@ -229,8 +229,10 @@ junk = st.recursive(
 @few
 @hypothesis.given(
     tool=st.sampled_from(TOOLS),
-    changes=st.dictionaries(st.sampled_from([*vars(parse()), 'text_crc', 'workers', 'new']), junk),
-    symbols=st.dictionaries(st.integers(0, 45), junk, max_size=2),
+    changes=st.dictionaries(
+        st.sampled_from([*vars(parse()), 'text_crc', 'workers', 'new']), junk, max_size=2
+    ),
+    symbols=st.dictionaries(st.integers(0, 45), junk, max_size=1),
     blocked=st.sampled_from(['', *FILES, 'best', 'runs.png', 'heatmap.png', 'loss.png']),
 )
 def test_any_notes_of_a_run_are_taken_by_a_tool_or_a_sentence(run, tool, changes, symbols, blocked):
