@@ -33,8 +33,7 @@ import sys
 import zlib
 
 from backstage import fast, files, folder, machine, pictures, reading, running, saving, seeded
-
-from backstage import sources, tf, workers  # isort: skip
+from backstage import streams, tf, workers  # isort: skip
 from backstage.board import Board
 from backstage.report import describe_length, describe_loss, describe_size, print_end
 from backstage.settings import UserError, read_settings
@@ -187,19 +186,19 @@ def prepare_text(settings):
       UserError: nothing can be learned from the text, or it is too short, or the run in `temp_dir`
         has learned another. No ids are written then.
     """
-    path = sources.find_text(settings)
-    print('Building Shakespeare Vocab by Characters')
-    ix2vocab = build_vocab(path, settings.clean_text, settings.min_word_freq)
-    print(f'Vocabulary Length = {len(ix2vocab)}')
-    machine.check_memory(settings, len(ix2vocab), workers.count(), workers.count_on_host())
-    for prime_text in settings.prime_texts:
-        reading.check_prime(prime_text, encode(prime_text, ix2vocab, settings.clean_text), ix2vocab)
     seen = reading.Counter()  # how much of the file is not in the text, and why
-    with files.whole_file(os.path.join(settings.temp_dir, 'text.ids')) as file:
-        counts, crc = encode_text(path, settings.clean_text, ix2vocab, file, seen)
-        split = held_out_begin(counts.sum(), settings.held_out)
-        reading.check_text(path, counts, split, settings, seen)
-        folder.check_continues(settings, crc)
+    with streams.text_at_hand(settings, settings.temp_dir) as path:
+        print('Building Shakespeare Vocab by Characters')
+        ix2vocab = build_vocab(path, settings.clean_text, settings.min_word_freq)
+        print(f'Vocabulary Length = {len(ix2vocab)}')
+        machine.check_memory(settings, len(ix2vocab), workers.count(), workers.count_on_host())
+        for text in settings.prime_texts:
+            reading.check_prime(text, encode(text, ix2vocab, settings.clean_text), ix2vocab)
+        with files.whole_file(os.path.join(settings.temp_dir, 'text.ids')) as file:
+            counts, crc = encode_text(path, settings.clean_text, ix2vocab, file, seen)
+            split = held_out_begin(counts.sum(), settings.held_out)
+            reading.check_text(path, counts, split, settings, seen)
+            folder.check_continues(settings, crc)
     print(f'{split:,} characters to learn, {counts.sum() - split:,} held out')
     if counts[0]:
         print(f"{counts[0]:,} of all characters are rare and read as 'unknown'")

@@ -53,14 +53,14 @@ def fault(path):
             total, zeros, bad = total + len(codes), zeros + is_zero.sum(), bad + is_bad.sum()
             valid += np.count_nonzero(codes > 0x7F) - is_bad.sum()
             is_at_end = is_bad[-3:].sum() == bad
-    if zeros and bad > valid:
-        return f'is no text: it has bytes such as {first}. Give another text_file'
     if zeros > total / 10:
         return (
             'is no plain text: it has bytes that are 0. If it is UTF-16, convert it, for example '
             'with iconv -f UTF-16 -t UTF-8'
         )
-    if valid > bad and is_at_end:
+    if zeros and bad > valid:
+        return f'is no text, as {first} shows. Give another text_file'
+    if valid > bad > 0 and is_at_end:
         return (
             'ends in the middle of a character. Get the rest of it, or leave that out, with iconv '
             '-f UTF-8 -t UTF-8 -c'

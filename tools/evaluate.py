@@ -6,11 +6,13 @@
 It prints the loss, and how often the likeliest character was the right one.
 """
 
+import contextlib
 import sys
 import tempfile
 
-from backstage import reading, running, sources, tf
+from backstage import reading, running, tf
 from backstage.settings import UserError, read_settings
+from backstage.streams import text_at_hand
 from stacked_lstm_shakespeare import (
     describe_loss,
     encode_text,
@@ -31,20 +33,31 @@ streams = 0  # pieces of the text that are read side by side; 0: as many as in t
 device = 'auto'  # 'cpu', 'gpu', or 'auto': a GPU where TensorFlow finds one
 
 
+def read_ids(run, ix2vocab):
+    """Return the ids of the text of a run, how often each occurs, their CRC-32, and its path.
+
+    Raises:
+      UserError: it cannot be read, or there is too little of it.
+    """
+    with contextlib.ExitStack() as stack:  # what is opened last is closed first
+        folder = stack.enter_context(tempfile.TemporaryDirectory())
+        path = stack.enter_context(text_at_hand(run, folder))
+        file = stack.enter_context(tempfile.TemporaryFile())
+        seen = reading.Counter()
+        counts, crc = encode_text(path, run.clean_text, ix2vocab, file, seen)
+        reading.tell_losses(seen)
+        if counts.sum() < 2:
+            raise UserError(f'{path} has no text to be measured. Take another')
+        file.flush()
+        return np.memmap(file, id_type(ix2vocab), 'r'), counts, crc, run.text_file or path
+
+
 def main(arguments):
     """Print the loss, and how often the likeliest character was the right one."""
     settings = read_settings(globals(), arguments)
     with trained.opened(settings) as (session, sampler, ix2vocab, run, path):
         run.text_file = settings.text_file or run.text_file
-        text_path = sources.find_text(run)
-        seen = reading.Counter()
-        with tempfile.TemporaryFile() as file:
-            counts, crc = encode_text(text_path, run.clean_text, ix2vocab, file, seen)
-            reading.tell_losses(seen)
-            if counts.sum() < 2:
-                raise UserError(f'{text_path} has no text to be measured. Take another')
-            file.flush()
-            ids = np.memmap(file, id_type(ix2vocab), 'r')
+        ids, counts, crc, text_path = read_ids(run, ix2vocab)
         part, start = 'all', 1  # nothing comes before the first character to predict it from
         if crc == run.text_crc:
             part, start = 'the held-out part', held_out_begin(len(ids), run.held_out)

@@ -1,0 +1,68 @@
+"""A text that can be read only once, such as a pipe, and that is therefore kept."""
+
+import contextlib
+import os
+import shutil
+import stat
+
+from backstage import encodings, files, sources
+from backstage.settings import UserError
+
+BLOCK = 1 << 20  # bytes
+LIMIT = 100e9  # bytes, at most, and half of what is free: an endless text has to end somewhere
+
+
+@contextlib.contextmanager
+def text_at_hand(settings, folder):
+    """Find the text, and yield its path; one that can be read only once is copied first.
+
+    The copy is `folder`/text.txt, and is what `settings.text_file` names in the end. It takes the
+    place of an earlier one if no error is raised meanwhile.
+
+    Raises:
+      UserError: no source has the text, or it cannot be read, or it does not end.
+    """
+    path = sources.find_text(settings)
+    if not is_stream(path):
+        yield path
+        return
+    copy = os.path.join(folder, 'text.txt')
+    print(f'{path} can be read only once: reading it to its end, into {copy}')
+    with files.whole_file(copy) as file:
+        try:
+            copy_stream(path, file)
+            yield file.name
+        except UserError as error:
+            raise UserError(str(error).replace(file.name, path))
+    settings.text_file = copy
+
+
+def is_stream(path):
+    """Return whether what is at a path is no file, or not the same one for another program."""
+    try:
+        mode = os.stat(path).st_mode
+    except OSError:
+        return False  # who reads it will say why not
+    is_own = os.path.abspath(path).startswith(('/dev/', '/proc/'))  # /dev/stdin may be a file
+    is_own = is_own and not os.path.abspath(path).startswith('/dev/shm/')
+    return not stat.S_ISDIR(mode) and (is_own or not stat.S_ISREG(mode))
+
+
+def copy_stream(path, file):
+    """Copy what can be read at a path into a binary file, as long as it is text and ends."""
+    limit = min(LIMIT, shutil.disk_usage(os.path.dirname(os.path.abspath(file.name))).free // 2)
+    try:
+        with open(path, 'rb') as stream:
+            for block in iter(lambda: stream.read(BLOCK), b''):
+                problem = encodings.kind(block) if file.tell() == 0 else None
+                if problem or b'\0' in block:
+                    raise UserError(f'{path} {problem or "is no text: it has bytes that are 0"}')
+                if file.tell() + len(block) > limit:
+                    raise UserError(
+                        f'{path} has not ended after {limit / 1e9:,.3g} GB, and there is no room '
+                        f'for more in {os.path.dirname(file.name) or "."}. Give another text_file'
+                    )
+                file.write(block)
+        file.flush()
+    except OSError as error:
+        raise UserError(f'{path} cannot be read: {error.strerror}. Give another text_file')
