@@ -165,7 +165,7 @@ def encode_text(path, clean_text, ix2vocab, file, seen=None):
 def encode(text, ix2vocab, clean_text):
     """Return the ids of a text that a sample begins with: int32 [1, characters]."""
     vocab2ix = {character: ix for ix, character in enumerate(ix2vocab)}
-    text = clean(text) if clean_text else text
+    text = clean(text) if clean_text else reading.composed(text)
     return np.array([[vocab2ix.get(character, 0) for character in text]], np.int32)
 
 

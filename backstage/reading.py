@@ -23,6 +23,8 @@ FOLDS = {
 def file_pieces(path, size=1 << 20):
     """Yield a UTF-8 file in pieces of about `size` characters, so that any size fits in memory.
 
+    They are in the form NFC, as the whole would be.
+
     Raises:
       UserError: the file cannot be read, or it is not UTF-8 text.
     """
@@ -32,18 +34,41 @@ def file_pieces(path, size=1 << 20):
         if problem:
             raise UserError(f'{path} {problem}')
         with open(path, encoding='utf-8-sig') as file:
-            while True:
+            more, rest = True, ''
+            while more:
                 # To the end of a line; but a text may be one endless line: then it is cut anywhere.
-                piece = file.read(size) + file.readline(10_000)
-                if '\0' in piece:
+                more = file.read(size) + file.readline(10_000)
+                if '\0' in more:
                     raise UserError(f'{path} {encodings.fault(path)}')
-                if not piece:
-                    return
-                yield piece
+                piece = rest + more
+                end = end_of_whole(piece) if more else len(piece)
+                piece, rest = composed(piece[:end]), piece[end:]
+                if piece:
+                    yield piece
     except UnicodeDecodeError:
         raise UserError(f'{path} {encodings.fault(path)}')
     except OSError as error:
         raise UserError(f'{path} cannot be read: {error.strerror}. Give another text_file')
+
+
+def composed(text):
+    """Return a text in Unicode's form NFC: é is one character, not an e and an accent."""
+    is_ascii = len(text.encode('utf-8', 'surrogatepass')) == len(text)  # costs next to nothing
+    return text if is_ascii else unicodedata.normalize('NFC', text)
+
+
+def end_of_whole(text):
+    """Return where the last character begins, with its accents: more of them may follow the text.
+
+    Where the text ends with a line, that is its end.
+    """
+    end = len(text)
+    while text[end - 1 : end] > '\x7f' and end > len(text) - 1000:
+        end -= 1
+        is_jamo = '\u1100' <= text[end] <= '\u11ff'  # Korean letters are joined to syllables
+        if not is_jamo and unicodedata.category(text[end])[0] != 'M':
+            return end
+    return end if text[end - 1 : end] == '\n' else max(0, end - 1)
 
 
 def read_pieces(path, seen=None):
@@ -141,5 +166,5 @@ def check_prime(text, ids, ix2vocab, file=None):
     if not ids.size:
         raise UserError(f'the text {text!r} has no character to begin with. Give another')
     if not ids.all():
-        unknown = ''.join(sorted(set(text) - set(ix2vocab)))
+        unknown = ''.join(sorted(set(composed(text)) - set(ix2vocab)))
         print(f"The text {text!r} has {unknown}, read as 'unknown': too rare", file=file)

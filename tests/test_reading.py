@@ -2,6 +2,7 @@
 
 import functools
 import io
+import unicodedata
 
 from backstage import reading
 from backstage.settings import UserError
@@ -181,6 +182,40 @@ def test_pieces_stay_small_where_a_text_has_no_line_ends(path):
     lengths = [len(piece) for piece in reading.file_pieces(path, 1000)]
     assert sum(lengths) == 8_000_000
     assert max(lengths) < 2_000_000
+
+
+ACCENTS = (
+    'Ist der Zügel lösbar? \u1e69\u0323 \u1eb5 한국어 \u0915\u093c\u09c7\u09be \u212b '
+    'a\u0323\u0307e\u0301\u0302 \u0301so'
+)
+
+
+@pytest.mark.parametrize('form', ['NFC', 'NFD'])
+@pytest.mark.parametrize('size', [1, 2, 3, 7, 1000])
+def test_composed_and_decomposed_letters_are_the_same_wherever_a_piece_ends(path, size, form):
+    text = ACCENTS.replace(' ', '\n') + ACCENTS.replace(' ', '') * 2000  # in part one endless line
+    path.write_text(unicodedata.normalize(form, text), encoding='utf-8')
+    composed = unicodedata.normalize('NFC', text)
+    assert ''.join(reading.file_pieces(path, size)) == composed
+    assert composed != unicodedata.normalize('NFD', text)
+    cleaned = ''.join(script.read_text(path, True))
+    assert cleaned == script.clean(unicodedata.normalize('NFD', text))
+
+
+def test_a_text_of_nothing_but_accents_is_read_in_pieces_too(path):
+    path.write_text('e' + '\u0301' * 50_000, encoding='utf-8')
+    pieces = list(reading.file_pieces(path, 1000))
+    assert ''.join(pieces) == 'é' + '\u0301' * 49_999
+    assert max(map(len, pieces)) < 20_000
+
+
+def test_a_text_to_begin_with_is_composed_as_the_text_to_learn_is(capsys):
+    vocabulary = ['unknown', 'e', 'é']
+    for text in 'éx', 'e\u0301x':
+        ids = script.encode(text, vocabulary, False)
+        assert ids.tolist() == [[2, 0]]
+        reading.check_prime(text, ids, vocabulary)
+        assert "has x, read as 'unknown'" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
