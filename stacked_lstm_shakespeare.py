@@ -200,8 +200,7 @@ def prepare_text(settings):
             reading.check_text(path, counts, split, settings, seen)
             folder.check_continues(settings, crc)
     print(f'{split:,} characters to learn, {counts.sum() - split:,} held out')
-    if counts[0]:
-        print(f"{counts[0]:,} of all characters are rare and read as 'unknown'")
+    reading.tell_rare(counts[0])
     return ix2vocab, split, crc
 
 
@@ -365,12 +364,13 @@ class LSTM_Model:
         # At temperature 0, all but the likeliest are so far below that they are never drawn. (1e30
         # times a logit is still a float32.)
         scale = 1 / tf.maximum(self.temperature, 1e-30)
+        b = self.b + tf.one_hot(0, self.b.shape[0].value, -np.inf, 0.0)  # never draw 'unknown'
 
         def step(position, seed, character, state, sampled):
             inputs = tf.nn.embedding_lookup(self.embedding_mat, character)  # [streams, embedding]
             with tf.variable_scope('rnn'):  # where dynamic_rnn has the weights of the cells
                 output, state = self.lstm_cell(inputs, state)
-            logits = (tf.matmul(output, self.W) + self.b) * scale  # [streams, vocab_size]
+            logits = (tf.matmul(output, self.W) + b) * scale  # [streams, vocab_size]
             if top_k:
                 lowest = tf.nn.top_k(logits, min(top_k, logits.shape[1].value))[0][:, -1:]
                 logits = tf.where(logits < lowest, tf.fill(tf.shape(logits), -np.inf), logits)

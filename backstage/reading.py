@@ -157,6 +157,12 @@ def check_text(path, counts, split, settings, seen):
         )
 
 
+def tell_rare(count):
+    """Say how many characters of a text are too rare to have a symbol, if any are."""
+    if count:
+        print(f"{count:,} of all characters are rare and read as 'unknown'")
+
+
 def check_prime(text, ids, ix2vocab, file=None):
     """Warn, in standard output or a file, of characters in a prime text that a model does not know.
 

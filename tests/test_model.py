@@ -154,12 +154,35 @@ def sample(stack, prime, num, temperature, seed=(1, 2), state=None):
     return stack.reader.sample(stack.session, prime, num, temperature, seed, state)
 
 
+def known(logits):
+    """Return logits, floats [..., vocabulary], at which 'unknown' has no chance."""
+    return np.append(np.full_like(logits[..., :1], -np.inf), logits[..., 1:], axis=-1)
+
+
+@pytest.mark.parametrize('top_k', [0, 1, 3, VOCAB])
+@pytest.mark.parametrize('temperature', [0, 5, 1e9])
+def test_what_is_unknown_is_never_drawn_however_likely_it_is(top_k, temperature):
+    stack = Stack(top_k=top_k)
+    stack.model.b.load(np.array([50] + [0] * (VOCAB - 1)), stack.session)
+    sampled, _ = sample(stack, np.tile(stack.x[:1], (500, 1)), 20, temperature)
+    assert sampled.min() > 0
+    # It does not take up the place of one of the likeliest.
+    allowed = min(top_k or VOCAB, VOCAB - 1) if temperature else 1
+    assert len(set(sampled[:, 0])) == allowed
+
+
+def test_what_is_unknown_can_be_read_and_is_measured_all_the_same(stack):
+    stack.x[:, -1] = 0
+    logits, _ = lstm_logits(read_lstm(stack.values()), stack.x, stack.state)
+    np.testing.assert_allclose(stack.run(stack.reader.logits, stack.reader), logits, atol=1e-4)
+
+
 def test_at_a_low_temperature_the_likeliest_character_follows(stack):
     lstm = read_lstm(stack.values())
     text = stack.x.copy()
     for _ in range(20):
         logits, _ = lstm_logits(lstm, text, np.zeros_like(stack.state))
-        text = np.concatenate([text, logits[:, -1:].argmax(axis=-1)], axis=1)
+        text = np.concatenate([text, known(logits[:, -1:]).argmax(axis=-1)], axis=1)
     sampled, state = sample(stack, stack.x, 20, 1e-3)
     np.testing.assert_array_equal(sampled, text[:, TIME:])
     # The last character drawn has not been read yet, so a text can go on from this state.
@@ -173,7 +196,7 @@ def test_only_the_likeliest_characters_are_drawn_if_so_many_are_asked_for():
     logits, _ = lstm_logits(
         read_lstm(stack.values()), stack.x[:1], np.zeros_like(stack.state)[:, :, :1]
     )
-    assert set(sampled[:, 0]) == set(np.argsort(logits[0, -1])[-3:])
+    assert set(sampled[:, 0]) == set(np.argsort(known(logits)[0, -1])[-3:])
 
 
 def dropped_masks(iteration, keep_prob, seed):
@@ -207,7 +230,7 @@ def test_characters_are_drawn_with_the_probabilities_of_the_softmax(stack, tempe
     logits, _ = lstm_logits(
         read_lstm(stack.values()), stack.x[:1], np.zeros_like(stack.state)[:, :, :1]
     )
-    expected = np.exp(log_softmax(logits[0, -1] / temperature))
+    expected = np.exp(log_softmax(known(logits)[0, -1] / temperature))
     frequencies = np.bincount(sampled[:, 0], minlength=VOCAB) / draws
     deviation = np.sqrt(expected * (1 - expected) / draws)
     assert (np.abs(frequencies - expected) < 5 * deviation + 1e-4).all()
@@ -226,7 +249,7 @@ def test_the_draw_of_each_position_is_one_of_its_own(stack):
     stack.model.b.load(np.zeros(VOCAB), stack.session)
     sampled, _ = sample(stack, stack.x[:1], 2000, 1.0)
     repeats = (sampled[0, 1:] == sampled[0, :-1]).mean()
-    assert abs(repeats - 1 / VOCAB) < 0.05
+    assert abs(repeats - 1 / (VOCAB - 1)) < 0.05
 
 
 def test_a_text_drawn_in_two_halves_is_the_text_drawn_at_once(stack):
