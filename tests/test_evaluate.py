@@ -7,7 +7,7 @@ from tools import evaluate
 
 import numpy as np
 import pytest
-from conftest import IX2VOCAB, encode, history, lstm_logits, lstm_losses, run_tool
+from conftest import IX2VOCAB, encode, history, lstm_logits, lstm_losses, parse, run_tool
 
 pytest_plugins = 'trained_model'
 pytestmark = pytest.mark.xdist_group('tools')
@@ -47,27 +47,48 @@ def test_the_whole_of_another_text_is_evaluated_in_one_stream_if_asked(
     assert f'{loss / np.log(2):.2f}'[:-1] in output.split('nats, ')[1]
 
 
-def test_each_of_several_streams_begins_anew_where_there_is_little_text_before_it(
-    trained, tmp_path, use
-):
+@pytest.mark.parametrize('length', [2, 3, 39, 199, 201, 450, 3000])
+def test_the_loss_is_the_same_whatever_the_number_of_streams(trained, tmp_path, works, use, length):
     text = tmp_path / 'other.txt'
-    text.write_text('what light is there')
+    text.write_bytes(works[3_000_000:].replace(b'\n', b' ')[:length])
     ids = encode(text, True, IX2VOCAB).astype(int)
-    lstm = trained.lstm(trained.best)
-    expected = [
-        in_numpy(lstm, ids)[0].mean(),
-        np.concatenate([in_numpy(lstm, part)[0] for part in (ids[:10], ids[9:])]).mean(),
-    ]
-    assert abs(expected[0] - expected[1]) > 0.01
-    for streams, loss in enumerate(expected, 1):
+    losses, hits = in_numpy(trained.lstm(trained.best), ids)
+    for streams in (0, 1, 2, 7, 100):
         output = use(evaluate, trained, f'--text_file={text}', f'--streams={streams}')[1]
-        assert abs(figures(output)[0] - loss) < 1e-4
+        loss, accuracy = figures(output)
+        assert abs(loss - losses.mean()) < 1e-4
+        assert abs(accuracy - hits.mean()) < 1e-4
+
+
+@pytest.mark.parametrize('num_ids', [100, 150, 500, 10_000, 238_714])
+@pytest.mark.parametrize('start', [1, 2, 50, 99])
+@pytest.mark.parametrize('most', [0, 1, 3, 1_000_000])
+def test_each_stream_reads_enough_before_it_or_all_there_is(num_ids, start, most):
+    run = parse()
+    streams, warm_up = evaluate.streams_and_warm_up(num_ids, start, most, run)
+    assert 1 <= streams <= (most or run.batch_size)
+    starts = start + np.arange(streams) * -(-(num_ids - start) // streams)
+    assert (starts[1:] > max(200, run.training_seq_len)).all()
+    # The first stream reads from the first character on; `measure` forgets what is before that.
+    assert starts[0] in (1, warm_up + 1)
+
+
+@pytest.mark.parametrize('text', ['', 'a', ' a'])
+def test_a_text_of_less_than_two_characters_gets_a_sentence(trained, tmp_path, use, text):
+    (tmp_path / 'other.txt').write_text(text)
+    status, _, errors = use(evaluate, trained, f'--text_file={tmp_path}/other.txt')
+    assert (status, errors.count('\n')) == (2, 1)
+    assert 'other.txt has no text to be measured: it takes two characters' in errors
 
 
 def test_without_a_text_the_held_out_part_is_evaluated_as_in_training(copy, use):
     (copy.folder / 'moved.txt').rename(copy.folder / 'short.txt')
-    past = history(copy.temp)
-    expected = min(loss for _, loss in past['held_out_losses'])
+    in_training = min(loss for _, loss in history(copy.temp)['held_out_losses'])
+    ids = encode(copy.folder / 'short.txt', True, IX2VOCAB).astype(int)
+    start = int(len(ids) * 0.95)
+    expected = in_numpy(copy.lstm(copy.best), ids)[0][start - 1 :].mean()
+    # Training reads but 12 characters before each of its 8 streams of 24.
+    assert abs(expected - in_training) < 0.01
     results = [
         run_tool('evaluate', cwd=copy.folder),
         use(evaluate, copy, '--text_file=./short.txt'),  # never what was trained on
