@@ -2,6 +2,7 @@
 
 import json
 import re
+import zlib
 
 from tools import evaluate
 
@@ -130,3 +131,66 @@ def test_characters_that_the_model_does_not_know_are_counted(copy, use):
     (copy.folder / 'other.txt').write_text('to be \N{SNOWMAN} or \N{SNOWMAN}', encoding='utf-8')
     _, output, _ = use(evaluate, copy, '--text_file=other.txt')
     assert 'Characters: 11, all of other.txt; 2 unknown' in output
+
+
+def learned(output):
+    """Return the share that is said to have been learned; None where nothing is said."""
+    found = re.search(r'\nLearned: (\d+)% of it stand in what was trained on', output)
+    return int(found.group(1)) / 100 if found else None
+
+
+def test_of_an_edited_copy_of_the_learned_text_it_is_told_how_much_was_learned(copy, use):
+    text = (copy.folder / 'moved.txt').read_text()
+    half, other = text[: len(text) // 2], 'And other words than those that follow here. '
+    results = []
+    for edited in (text + 'and more', half + other * 50, text.replace('the', 'teh')):
+        (copy.folder / 'edited.txt').write_text(edited)
+        output = use(evaluate, copy, '--text_file=edited.txt')[1]
+        assert 'all of edited.txt' in output
+        results.append(learned(output))
+    assert results[0] > 0.9  # but for the held-out part
+    assert 0.4 < results[1] < 0.6
+    assert results[2] > 0.3
+
+
+def test_of_other_plays_and_of_what_was_held_out_nothing_is_said(trained, tmp_path, works, use):
+    held_out = (trained.folder / 'moved.txt').read_bytes()[-180:]
+    for data in (works[3_000_000:3_020_000], held_out, b'- ' * 500, b'to be or not to be'):
+        (tmp_path / 'other.txt').write_bytes(data)
+        status, output, errors = use(evaluate, trained, f'--text_file={tmp_path}/other.txt')
+        assert (status, errors, learned(output)) == (0, '', None)
+
+
+def test_of_the_works_no_play_is_taken_for_a_copy_of_the_others(tmp_path, works):
+    (tmp_path / 'works.txt').write_bytes(works)
+    ids = encode(tmp_path / 'works.txt', True, IX2VOCAB)
+    run = parse(f'--temp_dir={tmp_path}', '--held_out=0.5')
+    ids.tofile(str(tmp_path / 'text.ids'))
+    run.text_crc = zlib.crc32(ids)
+    for begin in range(len(ids) // 2 + 1, len(ids) - 200_000, 200_000):
+        share = evaluate.learned_share(ids[begin : begin + 200_000], run, 40)
+        assert share <= evaluate.COPIED / 2
+    assert evaluate.learned_share(ids[7:], run, 40) > 0.45
+
+
+@pytest.mark.parametrize('damage', ['gone', 'empty', 'other', 'folder', 'large', 'unknown'])
+def test_where_the_learned_text_cannot_be_searched_nothing_is_said(copy, use, monkeypatch, damage):
+    text = (copy.folder / 'moved.txt').read_text() + 'and more'
+    path = copy.temp / 'text.ids'
+    if damage == 'large':
+        monkeypatch.setattr(evaluate, 'SEARCHED', 1000)
+    elif damage == 'other':
+        path.write_bytes(path.read_bytes()[:-1])
+    elif damage != 'unknown':
+        path.unlink()
+    if damage == 'empty':
+        path.touch()
+    if damage == 'folder':
+        path.mkdir()
+    if damage == 'unknown':
+        record = json.loads((copy.temp / 'settings.json').read_text())
+        (copy.temp / 'settings.json').write_text(json.dumps({**record, 'clean_text': False}))
+        text = '\u2603' * 500
+    (copy.folder / 'edited.txt').write_text(text, encoding='utf-8')
+    status, output, errors = use(evaluate, copy, '--text_file=edited.txt')
+    assert (status, errors, learned(output)) == (0, '', None)
