@@ -3,15 +3,19 @@
 `make test` tries some of each; `make fuzz` sets FUZZ_EXAMPLES and tries thousands.
 """
 
+import bz2
 import contextlib
+import gzip
 import io
 import json
+import lzma
 import os
 import pathlib
 import shutil
 import tempfile
+import unicodedata
 
-from backstage import tf
+from backstage import gutenberg, reading, tf
 from backstage.settings import RANGES, UserError, read_settings
 
 import hypothesis
@@ -34,19 +38,38 @@ few = hypothesis.settings(many, max_examples=max(5, EXAMPLES // 50))
 PIECES = [
     'Wer reitet so spät durch Nacht und Wind? ', 'TO BE, or not to be\r\n', '\u2603', 'e\u0301',
     '*** START OF THE PROJECT GUTENBERG EBOOK X ***\n', '*** END OF THIS PROJECT GUTENBERG EBOOK\n',
-    '*END*THE SMALL PRINT!\n', '<<THIS ELECTRONIC VERSION\n', '>>', '\n\n', '\0', '\ufeff', '\x1a',
+    '*END*THE SMALL PRINT!\n',
+    'The Project Gutenberg EBook of X\n',
+    'End of the Project Gutenberg',
+    'to hear about new eBooks.\n', '\u0301', '\u1161', 'word\n\n' * 5000,
+    '<<THIS ELECTRONIC VERSION\n', '>>', '\n\n', '\0', '\ufeff', '\x1a',
     '\U0001f600', '\u2028', 'a' * 3000,
 ]  # fmt: skip
+pieces = st.lists(st.sampled_from(PIECES), max_size=60)
+
+
+def broken(text, data, place):
+    """Return a text with other bytes somewhere in it."""
+    place %= len(text) + 1
+    return text[:place] + data + text[place:]
+
+
 texts = st.one_of(
     st.binary(max_size=3000),
     st.text(max_size=3000).map(lambda text: text.encode('utf-8', 'surrogatepass')),
-    st.lists(st.sampled_from(PIECES), max_size=60).map(lambda pieces: ''.join(pieces).encode()),
-    st.tuples(st.lists(st.sampled_from(PIECES), max_size=60), st.binary(max_size=3)).map(
-        lambda both: ''.join(both[0]).encode() + both[1]
-    ),
+    pieces.map(lambda parts: ''.join(parts).encode()),
+    st.tuples(pieces, st.binary(max_size=3)).map(lambda both: ''.join(both[0]).encode() + both[1]),
     st.tuples(
         st.text(max_size=1000), st.sampled_from(['utf-16', 'utf-32', 'latin-1', 'cp037'])
     ).map(lambda both: both[0].encode(both[1], 'replace')),
+    # A text with bad bytes in it, one in the other of Unicode's forms, and compressed ones
+    st.tuples(pieces, st.binary(max_size=3), st.integers(0, 10**6)).map(
+        lambda parts: broken(''.join(parts[0]).encode(), *parts[1:])
+    ),
+    pieces.map(lambda parts: unicodedata.normalize('NFD', ''.join(parts)).encode()),
+    st.tuples(pieces, st.sampled_from([gzip.compress, bz2.compress, lzma.compress])).map(
+        lambda both: both[1](''.join(both[0]).encode())
+    ),
 )
 
 
@@ -74,12 +97,28 @@ def test_any_bytes_are_a_text_or_a_sentence(text, clean_text, min_word_freq, hel
         ids = np.fromfile(f'{folder}/text.ids', script.id_type(ix2vocab))
         assert 0 < split < len(ids)
         assert 0 <= ids.min() <= ids.max() < len(ix2vocab)
-        whole = ''.join(script.read_text(path, clean_text))
+        seen = reading.Counter()
+        whole = ''.join(script.read_text(path, clean_text, seen))
+        if not clean_text:  # all that is in the file is in the text, or was cut off
+            as_read = io.TextIOWrapper(io.BytesIO(text), encoding='utf-8-sig').read()
+            assert seen['cut'] + len(whole) == len(unicodedata.normalize('NFC', as_read))
         decoded = script.decode(ids, ix2vocab)
         assert len(decoded) == len(whole)
         assert all(d in (w, '\ufffd') for d, w in zip(decoded, whole))
         x, y = script.read_batch(ids[:split], *shape, 0, 0)
         assert x.shape == y.shape == shape
+
+
+@many
+@hypothesis.given(pieces, st.integers(1, 100_000))
+def test_what_is_gutenbergs_is_the_same_wherever_a_text_is_parted(parts, size):
+    text = ''.join(parts)
+    size = max(size, len(text) // 99)
+    parted = [text[i * size : (i + 1) * size] for i in range(len(text) // size + 1)]
+    counted = reading.Counter(), reading.Counter()
+    whole = ''.join(gutenberg.cut_off([text], counted[0]))
+    assert ''.join(gutenberg.cut_off(parted, counted[1])) == whole
+    assert counted[0] == counted[1]
 
 
 values = st.one_of(
