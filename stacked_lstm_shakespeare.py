@@ -32,8 +32,8 @@ import os
 import sys
 import zlib
 
-from backstage import fast, files, folder, machine, pictures, reading, running, saving, seeded
-from backstage import streams, tf, workers  # isort: skip
+from backstage import fast, files, folder, machine, pictures, pipes, reading, running
+from backstage import saving, seeded, tf, workers  # isort: skip
 from backstage.board import Board
 from backstage.report import describe_length, describe_loss, describe_size, print_end
 from backstage.settings import UserError, read_settings
@@ -187,7 +187,7 @@ def prepare_text(settings):
         has learned another. No ids are written then.
     """
     seen = reading.Counter()  # how much of the file is not in the text, and why
-    with streams.text_at_hand(settings, settings.temp_dir) as path:
+    with pipes.text_at_hand(settings, settings.temp_dir) as path:
         print('Building Shakespeare Vocab by Characters')
         ix2vocab = build_vocab(path, settings.clean_text, settings.min_word_freq)
         print(f'Vocabulary Length = {len(ix2vocab)}')

@@ -79,7 +79,7 @@ def test_a_text_of_less_than_two_characters_gets_a_sentence(trained, tmp_path, u
     (tmp_path / 'other.txt').write_text(text)
     status, _, errors = use(evaluate, trained, f'--text_file={tmp_path}/other.txt')
     assert (status, errors.count('\n')) == (2, 1)
-    assert 'other.txt has no text to be measured: it takes two characters' in errors
+    assert 'other.txt has no text to be measured: it takes two characters. Take another' in errors
 
 
 def test_without_a_text_the_held_out_part_is_evaluated_as_in_training(copy, use):

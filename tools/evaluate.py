@@ -13,8 +13,8 @@ import tempfile
 import zlib
 
 from backstage import reading, running, tf
+from backstage.pipes import text_at_hand
 from backstage.settings import UserError, read_settings
-from backstage.streams import text_at_hand
 from stacked_lstm_shakespeare import (
     describe_loss,
     encode_text,
@@ -53,7 +53,9 @@ def read_ids(run, ix2vocab):
         counts, crc = encode_text(path, run.clean_text, ix2vocab, file, seen)
         reading.tell_losses(seen)
         if counts.sum() < 2:  # nothing comes before the first one to predict it from
-            raise UserError(f'{path} has no text to be measured: it takes two characters')
+            raise UserError(
+                f'{path} has no text to be measured: it takes two characters. Take another'
+            )
         file.flush()
         return np.memmap(file, id_type(ix2vocab), 'r'), counts, crc, run.text_file or path
 

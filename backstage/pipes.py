@@ -23,21 +23,21 @@ def text_at_hand(settings, folder):
       UserError: no source has the text, or it cannot be read, or it does not end.
     """
     path = sources.find_text(settings)
-    if not is_stream(path):
+    if not is_pipe(path):
         yield path
         return
     copy = os.path.join(folder, 'text.txt')
     print(f'{path} can be read only once: reading it to its end, into {copy}')
     with files.whole_file(copy) as file:
         try:
-            copy_stream(path, file)
+            copy_pipe(path, file)
             yield file.name
         except UserError as error:
             raise UserError(str(error).replace(file.name, path))
     settings.text_file = copy
 
 
-def is_stream(path):
+def is_pipe(path):
     """Return whether what is at a path is no file, or not the same one for another program."""
     try:
         mode = os.stat(path).st_mode
@@ -48,21 +48,26 @@ def is_stream(path):
     return not stat.S_ISDIR(mode) and (is_own or not stat.S_ISREG(mode))
 
 
-def copy_stream(path, file):
+def copy_pipe(path, file):
     """Copy what can be read at a path into a binary file, as long as it is text and ends."""
     limit = min(LIMIT, shutil.disk_usage(os.path.dirname(os.path.abspath(file.name))).free // 2)
+    for block in read_blocks(path):
+        problem = encodings.kind(block) if file.tell() == 0 else None
+        if problem or b'\0' in block:
+            raise UserError(f'{path} {problem or "is no text: it has bytes that are 0"}')
+        if file.tell() + len(block) > limit:
+            raise UserError(
+                f'{path} has not ended after {limit / 1e9:,.3g} GB, and there is no room for more '
+                f'in {os.path.dirname(file.name) or "."}. Give another text_file'
+            )
+        file.write(block)
+    file.flush()
+
+
+def read_blocks(path):
+    """Yield what can be read at a path, in blocks of bytes."""
     try:
-        with open(path, 'rb') as stream:
-            for block in iter(lambda: stream.read(BLOCK), b''):
-                problem = encodings.kind(block) if file.tell() == 0 else None
-                if problem or b'\0' in block:
-                    raise UserError(f'{path} {problem or "is no text: it has bytes that are 0"}')
-                if file.tell() + len(block) > limit:
-                    raise UserError(
-                        f'{path} has not ended after {limit / 1e9:,.3g} GB, and there is no room '
-                        f'for more in {os.path.dirname(file.name) or "."}. Give another text_file'
-                    )
-                file.write(block)
-        file.flush()
+        with open(path, 'rb') as pipe:
+            yield from iter(lambda: pipe.read(BLOCK), b'')
     except OSError as error:
         raise UserError(f'{path} cannot be read: {error.strerror}. Give another text_file')

@@ -1,4 +1,4 @@
-"""Streams: a text that can be read only once is kept, and read as any other."""
+"""Pipes: a text that can be read only once is kept, and read as any other."""
 
 import contextlib
 import gzip
@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 
-from backstage import streams
+from backstage import pipes
 from backstage.settings import UserError
 from tools import evaluate
 
@@ -133,11 +133,11 @@ def test_a_device_is_read_or_gets_a_sentence(tmp_path, path, words):
 
 
 def test_an_endless_text_is_given_up(tmp_path, monkeypatch):
-    monkeypatch.setattr(streams, 'LIMIT', 3e6)
+    monkeypatch.setattr(pipes, 'LIMIT', 3e6)
     yes = subprocess.Popen(['yes', 'to be or not to be'], stdout=subprocess.PIPE)
     settings = parse(f'--text_file=/proc/self/fd/{yes.stdout.fileno()}')
     said = r'has not ended after 0\.003 GB, and there is no room'
-    with pytest.raises(UserError, match=said), streams.text_at_hand(settings, str(tmp_path)):
+    with pytest.raises(UserError, match=said), pipes.text_at_hand(settings, str(tmp_path)):
         raise AssertionError('it has no end')
     yes.stdout.close()
     yes.wait()
