@@ -32,9 +32,10 @@ import os
 import sys
 import zlib
 
-from backstage import fast, files, folder, machine, pictures, pipes, reading, running
-from backstage import saving, seeded, tf, workers  # isort: skip
+from backstage import fast, folder, machine, pictures, reading, running, saving, seeded, tf, workers
 from backstage.board import Board
+from backstage.files import whole_file
+from backstage.pipes import text_at_hand
 from backstage.report import describe_length, describe_loss, describe_size, print_end
 from backstage.settings import UserError, read_settings
 
@@ -187,14 +188,14 @@ def prepare_text(settings):
         has learned another. No ids are written then.
     """
     seen = reading.Counter()  # how much of the file is not in the text, and why
-    with pipes.text_at_hand(settings, settings.temp_dir) as path:
+    with text_at_hand(settings, settings.temp_dir) as path:
         print('Building Shakespeare Vocab by Characters')
         ix2vocab = build_vocab(path, settings.clean_text, settings.min_word_freq)
         print(f'Vocabulary Length = {len(ix2vocab)}')
         machine.check_memory(settings, len(ix2vocab), workers.count(), workers.count_on_host())
         for text in settings.prime_texts:
             reading.check_prime(text, encode(text, ix2vocab, settings.clean_text), ix2vocab)
-        with files.whole_file(os.path.join(settings.temp_dir, 'text.ids')) as file:
+        with whole_file(os.path.join(settings.temp_dir, 'text.ids')) as file:
             counts, crc = encode_text(path, settings.clean_text, ix2vocab, file, seen)
             split = held_out_begin(counts.sum(), settings.held_out)
             reading.check_text(path, counts, split, settings, seen)

@@ -214,7 +214,7 @@ def make_folder(folder):
     (copy('damaged_vocabulary') / 'vocabulary.json').write_text('[1, 2]')
     vocabulary = json.loads((folder / 'trained' / 'vocabulary.json').read_text())
     (copy('doubled_vocabulary') / 'vocabulary.json').write_text(json.dumps(2 * vocabulary))
-    (copy('damaged_history') / 'history.json').write_text('{"losses": []}')
+    (copy('damaged_history') / 'history.csv').write_text('{"losses": []}')
     for path in copy('no_model').rglob('model-*'):
         path.unlink()
     for path in copy('damaged_model').rglob('model-*.data-*'):

@@ -204,7 +204,7 @@ def expected(run, tmp_path_factory):
 
 
 FILES = (
-    'checkpoint', 'history.json', 'settings.json', 'vocabulary.json', 'model-20.index',
+    'checkpoint', 'history.csv', 'settings.json', 'vocabulary.json', 'model-20.index',
     'model-20.data-00000-of-00001', 'model-10.index', 'model-10.data-00000-of-00001', 'text.ids',
     'lock',
 )  # fmt: skip

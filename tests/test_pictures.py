@@ -153,7 +153,7 @@ def test_a_matplotlib_that_cannot_be_used_is_told_in_one_line(tmp_path, name, co
 
 def test_a_tool_whose_picture_cannot_be_drawn_ends_in_one_sentence(tmp_path):
     (tmp_path / 'PIL.py').write_text('raise ImportError("libpng is missing\\nand so on")')
-    (tmp_path / 'history.json').write_text('{"losses": [1], "held_out_losses": []}')
+    (tmp_path / 'history.csv').write_text('iteration,loss,held_out_loss\n1,1.0,\n')
     more = {'PYTHONPATH': f'{tmp_path}:{ROOT}'}
     status, output, errors = run_tool('plot', '--temp_dir=.', cwd=tmp_path, **more)
     assert (status, output) == (2, '')

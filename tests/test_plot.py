@@ -61,17 +61,14 @@ def test_each_of_several_runs_has_its_name_its_held_out_losses_and_a_colour_of_i
 @pytest.mark.parametrize(
     'history, words',
     [
-        ('{"losses": [1]}', 'the history in temp is damaged'),
-        ('{"losses": [1], "held_out_losses": [1]}', 'the history in temp is damaged'),
-        ('{"losses": ["low"], "held_out_losses": []}', 'the history in temp is damaged'),
-        ('{"losses": [], "held_out_losses": []}', 'the history in temp is damaged'),
-        ('{"losses": [1], "held_out_losses": [[Infinity, 1]]}', 'the history in temp is damaged'),
-        ('[1]', 'temp/history.json cannot be read: it is damaged'),
-        ('{"losses": [1', 'temp/history.json cannot be read: it is damaged'),
+        ('', 'the history in temp has no losses. Give another folder'),
+        ('iteration,loss,held_out_loss\n', 'the history in temp has no losses'),
+        ('1,low,\n-1,2.0,\n9,2.0,\n1.0,2.0,\n', 'the history in temp has no losses'),
+        ('\0' * 100, 'the history in temp has no losses'),
     ],
 )
-def test_a_damaged_history_is_told(copy, use, history, words):
-    (copy.temp / 'history.json').write_text(history)
+def test_a_history_of_which_nothing_can_be_read_is_told(copy, use, history, words):
+    (copy.temp / 'history.csv').write_text(history)
     status, output, errors = use(plot, copy)
     assert (status, output, errors.count('\n')) == (2, '', 1)
     assert words in errors
