@@ -62,11 +62,11 @@ def find_tensorflow():
 try:
     if importlib.util.find_spec('tf_keras'):  # Keras 2, beside the Keras 3 of today's TensorFlow
         os.environ['TF_USE_LEGACY_KERAS'] = '1'
-    with no_log_of_import():
-        tf = find_tensorflow()
     for package in ('numpy', 'matplotlib', 'requests', 'tqdm', 'tensorboard'):
         if not importlib.util.find_spec(package):  # some are imported much later
             raise ImportError(f'No module named {package!r}')
+    with no_log_of_import():
+        tf = find_tensorflow()
 except Exception as problem:  # not only ImportError: a wrong protobuf raises TypeError
     reason = str(problem).strip().split('\n')[0]
     wanted = 'requirements.txt' if sys.version_info < (3, 9) else 'requirements-tf2.txt'

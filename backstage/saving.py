@@ -160,7 +160,7 @@ class Run:
                 self._checkpoint(session, 'best', keep=1)
                 self.best = iteration, loss
             self._checkpoint(session, '', keep=2)
-        except (OSError, tf.errors.OpError) as error:
+        except (OSError, ValueError, tf.errors.OpError) as error:  # ValueError: `best` is a file
             problem = f'not saved at iteration {iteration}: {one_line(error)}'
             if is_end:
                 raise UserError(f'{problem}. Mend that, and run the same command again')

@@ -9,6 +9,7 @@ import sys
 
 import pytest
 import requests
+import tensorflow
 from conftest import ROOT, SCRIPT
 
 # In one process only, so that the commands are run once.
@@ -17,7 +18,11 @@ pytestmark = pytest.mark.xdist_group('readme')
 README = (ROOT / 'README.md').read_text(encoding='utf-8')
 PROGRAMS = 'python|python3.7|make|pip|head|horovodrun|tensorflow_model_server|\\.'
 COMMANDS = re.findall(rf'^    ((?:{PROGRAMS}) .*)', README, re.MULTILINE)
-PYTHON_LINES = re.findall(r'^    >>> (.*)', README, re.MULTILINE)
+# The Python of README, for TensorFlow 1.15, and what takes the place of its last lines in a 2.x
+LINES, TODAYS_LINES = (
+    re.findall(r'^    (?:>>>|\.\.\.) (.*)', part, re.MULTILINE)
+    for part in README.split("With today's TensorFlow, from the fourth line on:")
+)
 
 # What has to be at hand already where a test runs; `make` makes it so.
 SETTING_UP = {
@@ -88,7 +93,7 @@ def test_the_files_that_readme_names_are_there(after_all_commands):
 
 def test_the_python_of_readme_writes_text_from_the_export(after_all_commands):
     folder, _ = after_all_commands
-    *lines, last = PYTHON_LINES
+    *lines, last = LINES if hasattr(tensorflow, 'contrib') else LINES[:3] + TODAYS_LINES
     code = '\n'.join([*lines, f'print({last})'])
     result = run(sys.executable, '-W', 'ignore', '-c', code, cwd=folder)
     assert result.returncode == 0, result.stderr
@@ -119,10 +124,9 @@ def test_make_has_each_target_that_readme_names(target):
 
 
 def test_make_sets_up_as_readme_says_by_hand():
-    makefile = (ROOT / 'Makefile').read_text()
     assert set(COMMANDS) >= SETTING_UP
-    assert 'python3.7 -m venv .venv' in makefile
-    assert '.venv/installed: requirements.txt' in makefile
+    set_up = (ROOT / 'backstage' / 'set_up.sh').read_text()
+    assert '3.7) tensorflow=1 requirements=requirements.txt' in set_up
 
 
 def test_readme_shows_only_pictures_and_links_only_files_that_are_there():

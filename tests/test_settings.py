@@ -363,8 +363,10 @@ def test_importing_the_programs_does_nothing(tmp_path):
 @pytest.mark.parametrize(
     'tensorflow, words',
     [
-        (None, ['requirements.txt', 'Python 3.7', "No module named 'tensorflow'"]),
-        ("__version__ = '2.15.0'", ['TensorFlow 2.15.0 instead of 1.15']),
+        (None, ['lacks the packages of requirements', "No module named 'numpy'"]),
+        ("__version__ = '2.14.1'", ['TensorFlow 2.14.1 instead of 1.15, or 2.15 to 2.21']),
+        ("__version__ = '1.14.0'", ['TensorFlow 1.14.0 instead of 1.15, or 2.15 to 2.21']),
+        ("__version__ = '3.0.0'", ['TensorFlow 3.0.0 instead of 1.15, or 2.15 to 2.21']),
         ("raise TypeError('Descriptors cannot not be created directly.\\nSee')", ['Descriptors']),
     ],
 )

@@ -8,6 +8,7 @@ nothing else, beginning as those of the training.
 
 import contextlib
 import itertools
+import os
 import sys
 
 from backstage import reading, running
@@ -60,7 +61,9 @@ def main(arguments):
                 print(decode(piece, ix2vocab), end='', flush=True)
             print()
 
-        if settings.prime_text or not (sys.stdin.isatty() and sys.stdout.isatty()):
+        # A notebook runs programs in a terminal of its own, and nobody types there.
+        is_asked = sys.stdin.isatty() and sys.stdout.isatty() and 'JPY_PARENT_PID' not in os.environ
+        if settings.prime_text or not is_asked:
             prime = read_prime(settings.prime_text or run.prime_texts[0], file=sys.stderr)
             for number in range(settings.num_samples):
                 print_sample(prime, number)

@@ -1,0 +1,119 @@
+"""In a notebook: a real kernel, asked as Jupyter asks it."""
+
+import re
+import sys
+import time
+
+import jupyter_client
+import pytest
+from conftest import ROOT, SCRIPT, SMALL
+
+ARGUMENTS = [*SMALL, '--text_file=short.txt', '--save_every=50']
+
+pytestmark = pytest.mark.xdist_group('notebook')
+
+
+class Notebook:
+    """A kernel in a folder; `run` gives the text that a cell shows, and what it raised."""
+
+    def __init__(self, folder):
+        self.manager = jupyter_client.KernelManager(kernel_name='python3')
+        self.manager.start_kernel(cwd=str(folder))
+        self.client = self.manager.client()
+        self.client.start_channels()
+        self.client.wait_for_ready(timeout=120)
+
+    def run(self, code, interrupt_at=None):
+        """Interrupt the kernel once a text is shown, as the button does, if one is given."""
+        asked = self.client.execute(code)
+        shown, error = '', ''
+        while True:
+            message = self.client.get_iopub_msg(timeout=240)
+            if message['parent_header'].get('msg_id') != asked:
+                continue
+            content = message['content']
+            if message['msg_type'] == 'stream':
+                shown += content['text']
+            elif message['msg_type'] in ('execute_result', 'display_data'):
+                shown += content['data'].get('text/plain', '')
+            elif message['msg_type'] == 'error':
+                error = f'{content["ename"]}: {content["evalue"]}'
+            elif message['msg_type'] == 'status' and content['execution_state'] == 'idle':
+                return shown, error
+            if interrupt_at and interrupt_at in shown:
+                interrupt_at = None
+                self.manager.interrupt_kernel()
+
+    def close(self):
+        self.client.stop_channels()
+        self.manager.shutdown_kernel(now=True)
+
+
+@pytest.fixture(scope='module')
+def notebook(tmp_path_factory, works):
+    folder = tmp_path_factory.mktemp('notebook')
+    (folder / 'short.txt').write_bytes(works[2_000_000:2_020_000])
+    notebook = Notebook(folder)
+    assert notebook.run(f'import sys; sys.path.insert(0, {str(ROOT)!r})') == ('', '')
+    notebook.folder = folder
+    yield notebook
+    notebook.close()
+
+
+def test_run_trains_and_the_notebook_goes_on(notebook):
+    words = ' '.join([*ARGUMENTS, '--max_iterations=60'])
+    shown, error = notebook.run(f'%run {SCRIPT} {words}')
+    assert 'Iteration: 60,' in shown and 'The plot is temp/loss.png' in shown
+    assert error == ''
+    assert notebook.run('1 + 1') == ('2', '')
+
+
+def test_imported_its_main_trains(notebook):
+    code = f'import stacked_lstm_shakespeare as script\nscript.main({ARGUMENTS} + [%s])'
+    shown, error = notebook.run(code % "'--max_iterations=5', '--temp_dir=imported'")
+    assert error == ''
+    assert 'Held-out loss' in shown and shown.endswith('0')
+    assert (notebook.folder / 'imported' / 'loss.png').exists()
+
+
+def test_interrupting_the_kernel_saves_and_the_next_cell_goes_on(notebook):
+    code = f'script.main({[*ARGUMENTS, "--temp_dir=stopped"]})'
+    shown, error = notebook.run(code, interrupt_at='Iteration: 20,')
+    assert error == ''
+    assert 'stopping, once the run is saved' in shown
+    stopped = re.search(r'Stopped after iteration (\d+)', shown).group(1)
+    assert shown.endswith('130')
+    code = f'script.main({[*ARGUMENTS, "--temp_dir=stopped", "--max_iterations=100"]})'
+    assert f'Continuing after iteration {stopped}' in notebook.run(code)[0]
+    began = time.monotonic()  # and the kernel can be interrupted as before
+    code = 'import time\nprint("waiting", flush=True)\ntime.sleep(60)'
+    _, error = notebook.run(code, interrupt_at='waiting')
+    assert error.startswith('KeyboardInterrupt')
+    assert time.monotonic() - began < 30
+
+
+def test_a_thread_that_is_not_the_main_one_trains(notebook):
+    arguments = [*ARGUMENTS, '--max_iterations=5', '--temp_dir=thread']
+    shown, error = notebook.run(
+        f'import threading\nstatus = []\n'
+        f'thread = threading.Thread(target=lambda: status.append(script.main({arguments})))\n'
+        f'thread.start(); thread.join(); print(status)'
+    )
+    assert error == ''
+    assert shown.endswith('[0]\n')
+
+
+def test_a_command_in_a_cell_samples_and_asks_for_nothing(notebook):
+    command = f'!PYTHONPATH={ROOT} {sys.executable} -m tools.sample --temp_dir=temp'
+    shown, error = notebook.run(command)
+    assert error == ''
+    assert shown.startswith('thou art more')
+
+
+def test_a_mistake_is_one_sentence_there_too(notebook):
+    shown, error = notebook.run(f'%run {SCRIPT} --text_file=nowhere.txt --temp_dir=new')
+    assert shown.splitlines()[-1].startswith('stacked_lstm_shakespeare.py: nowhere.txt cannot be')
+    assert error in ('', 'SystemExit: 2')
+    shown, error = notebook.run(f'%run {SCRIPT} --epochs=many')
+    assert 'epochs' in shown.splitlines()[0]
+    assert error in ('', 'SystemExit: 2')
