@@ -2,6 +2,7 @@
 # make test    sets up .venv and runs the checks and the tests
 # make train TF=2        the same with today's TensorFlow; TF=1 with 1.15. Without it: 1.15 where it can
 #                        be had. What .venv has, once it is there, all other commands use
+# make test-both         tests with 1.15, with a 2.x, and the one with what the other made
 # make benchmark-quick   measures the speed: two minutes; writes docs/benchmark-quick.md
 # make benchmark         also trains the recipe to its end: an hour; writes docs/benchmark.md
 # make tensorflows       trains with 1.15 and with 2.x, in turns; writes docs/tensorflows.md
@@ -24,7 +25,7 @@ VENV := .venv
 PYTHON := $(VENV)/bin/python
 PIP := $(PYTHON) -m pip install --disable-pip-version-check --quiet
 
-.PHONY: train test lint benchmark benchmark-quick tensorflows smoke torture fuzz bad-input mistakes \
+.PHONY: train test test-both lint benchmark benchmark-quick tensorflows smoke torture fuzz bad-input mistakes \
     horovod workers large-text scaling witness board lock
 .DELETE_ON_ERROR:
 
@@ -40,9 +41,15 @@ benchmark-quick: $(VENV)/installed
 benchmark: $(VENV)/installed
 	$(PYTHON) benchmarks/benchmark.py long
 
+# What the one has learned, saved and exported is good for the other, and all tests pass on both.
+test-both:
+	$(MAKE) test TF=1 VENV=.venv
+	$(MAKE) test TF=2 VENV=.venv-tf2
+	ONE=.venv/bin/python TWO=.venv-tf2/bin/python .venv/bin/python -m pytest tests/tensorflows.py
+
 tensorflows:
-	@$(MAKE) --silent VENV=.venv TF=1 .venv/installed
-	@$(MAKE) --silent VENV=.venv-tf2 TF=2 .venv-tf2/installed
+	@$(MAKE) --silent TF=1 VENV=.venv .venv/installed
+	@$(MAKE) --silent TF=2 VENV=.venv-tf2 .venv-tf2/installed
 	.venv/bin/python benchmarks/tensorflows.py .venv .venv-tf2
 
 smoke:

@@ -46,11 +46,14 @@ def describe_loss(nats):
 
 def print_end(run):
     """Print how a run ended, and what can be done with its model."""
-    last = run.losses[-100:]
-    print(f'Final loss, mean of the last {len(last)} iterations: {describe_loss(np.mean(last))}')
+    last = [loss for loss in run.losses[-100:] if not math.isnan(loss)]  # as one that was lost is
+    if last:
+        mean = describe_loss(np.mean(last))
+        print(f'Final loss, mean of the last {len(last)} iterations: {mean}')
     if run.held_out_losses:
         print(f'Final held-out loss: {describe_loss(run.held_out_losses[-1][1])}')
-        iteration, loss = min(run.held_out_losses, key=lambda pair: pair[1])
+    if run.best:
+        iteration, loss = run.best
         print(f'Best held-out loss, at iteration {iteration}: {describe_loss(loss)}')
     if os.path.exists(run.plot):  # otherwise a message has said why not
         print(f'The plot is {run.plot}')

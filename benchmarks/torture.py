@@ -1,17 +1,23 @@
-"""Kill runs with SIGKILL at random moments, let them go on, and compare how they end.
+"""Disturb runs at random moments, let them go on, and compare how they end.
 
     python benchmarks/torture.py [runs]        100 runs, two at a time
 
-Half of the kills come at a random iteration. The other half waits there for the next save to begin
-and comes some thousandths of a second later. What is compared, bit for bit: the losses of all
-iterations, the held-out losses, every variable in the newest and in the best checkpoint, and the
-samples at the end.
+What is done to them: SIGKILL at a random iteration; SIGKILL some thousandths of a second after a
+save began; SIGTERM twice, as `timeout` and make deliver it; SIGHUP; a reader of the output that
+goes away, and then Ctrl-C; a disk that is full for a while, for the log too; and a history that is
+lost after a kill.
+
+What is compared, bit for bit: the losses of all iterations (but those that were lost), the held-out
+losses, every variable in the newest and in the best checkpoint, and the samples at the end. And a
+run that was stopped, not killed, must have saved all that it had learned.
 """
 
+import collections
 import concurrent.futures
-import json
 import pathlib
 import random
+import re
+import resource
 import signal
 import sys
 import tempfile
@@ -19,60 +25,146 @@ import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / 'tests'))
 
+import numpy as np
 from conftest import content, run_script, sources, start_script, tf
 from runs import ARGUMENTS, ITERATIONS, samples
+
+SAVE_EVERY = 50  # in ARGUMENTS
 
 
 def is_inside_a_save(temp):
     """Return whether the files show a save that was begun and did not end."""
     if list(temp.rglob('*.part')) or list(temp.rglob('*.tempstate*')):
         return True
-    if not (temp / 'history.json').exists():
+    if not (temp / 'history.csv').exists():
         return False
-    saved = len(json.loads((temp / 'history.json').read_text())['losses'])
+    saved = (temp / 'history.csv').read_bytes().count(b'\n') - 1
     named = tf.train.latest_checkpoint(str(temp))
     return named is None or not named.endswith(f'model-{saved}')
 
 
-def kill_once(folder, moments):
-    """Start or continue the run in a folder and kill it; return (killed, inside a save)."""
+def newest(temp):
+    """Return the iteration of the newest checkpoint that is whole, 0 if there is none."""
+    found = [re.search(r'model-(\d+)\.index', path.name) for path in temp.glob('model-*.index')]
+    return max((int(match.group(1)) for match in found), default=0)
+
+
+def size_of_history(temp):
+    """Return what grows when a save begins."""
+    return sum(path.stat().st_size for path in temp.glob('history.csv'))
+
+
+def kill(process, temp, moments):
+    process.send_signal(signal.SIGKILL)
+
+
+def kill_in_a_save(process, temp, moments):
+    before = size_of_history(temp)
+    while size_of_history(temp) == before and process.poll() is None:
+        time.sleep(0.0005)
+    time.sleep(moments.uniform(0, 0.06))
+    process.send_signal(signal.SIGKILL)
+
+
+def terminate_twice(process, temp, moments):
+    process.send_signal(signal.SIGTERM)
+    time.sleep(moments.uniform(0, 0.5))
+    process.send_signal(signal.SIGTERM)
+
+
+def hang_up(process, temp, moments):
+    process.send_signal(signal.SIGHUP)
+
+
+def close_pipe(process, temp, moments):
+    process.stdout.close()
+    time.sleep(moments.uniform(0, 0.5))
+    process.send_signal(signal.SIGINT)
+
+
+def fill_disk(process, temp, moments):
+    """Let files grow no longer than a random size, for a while; then kill."""
+    _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (moments.randint(0, 40_000), hard))
+    time.sleep(moments.uniform(0, 2))
+    if process.poll() is None:
+        resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (hard, hard))
+        time.sleep(moments.uniform(0, 1))
+        process.send_signal(signal.SIGKILL)
+
+
+def lose_history(process, temp, moments):
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    if newest(temp):
+        (temp / 'history.csv').unlink()
+
+
+KILLS = kill, kill_in_a_save, fill_disk, lose_history
+STOPS = terminate_twice, hang_up, close_pipe
+
+
+def disturb(folder, moments):
+    """Start or continue the run in a folder and disturb it; return what happened, a Counter."""
     temp = folder / 'temp'
     process = start_script(*ARGUMENTS, '--log_every=1', cwd=folder)
-    target = moments.randint(1, ITERATIONS)
+    target, seen = moments.randint(1, ITERATIONS), 0
     for line in process.stdout:
         # A run that goes on begins later, and so it may be past its target.
-        if line.startswith('Iteration: ') and int(line.split()[1].strip(',')) >= target:
-            break
-    if moments.random() < 0.5:
-        before = stamp(temp)
-        while stamp(temp) == before and process.poll() is None:
-            time.sleep(0.0005)
-        time.sleep(moments.uniform(0, 0.06))
-    process.send_signal(signal.SIGKILL)
-    process.communicate()
-    killed = process.returncode == -signal.SIGKILL
-    return killed, killed and is_inside_a_save(temp)
+        if line.startswith('Iteration: '):
+            seen = int(line.split()[1].strip(','))
+            if seen >= target:
+                break
+    how = moments.choice(KILLS + STOPS)
+    was_lost = (temp / 'history.csv').exists()
+    how(process, temp, moments)
+    if not process.stdout.closed:
+        process.stdout.read()
+    process.stderr.read()
+    process.wait()
+    happened = collections.Counter({how.__name__: 1})
+    if process.returncode == -signal.SIGKILL:
+        happened['inside a save'] += is_inside_a_save(temp)
+        # At most what was learned since the last save is lost.
+        happened['lost more'] += newest(temp) < (seen - 1) // SAVE_EVERY * SAVE_EVERY and (
+            how is not fill_disk
+        )
+    elif how in STOPS and process.returncode:
+        happened['lost more'] += newest(temp) < seen
+    if how is lose_history and was_lost:
+        happened['lost histories'] += 1
+    return happened
 
 
-def stamp(temp):
-    """Return what changes when a save begins."""
-    parts = list(temp.glob('history.json.*.part'))
-    return parts, [path.stat().st_mtime_ns for path in temp.glob('history.json')]
+def is_alike(ended, expected):
+    """Return whether two runs ended alike, but for losses that were lost with a history."""
+    (ours, values), (theirs, expected_values) = ended, expected
+    losses, known = np.array(ours['losses']), ~np.isnan(ours['losses'])
+    held_out = [one for one in theirs['held_out_losses'] if known[one[0] - 1]]
+    return (
+        values == expected_values
+        and len(losses) == len(theirs['losses'])
+        and (losses[known] == np.array(theirs['losses'])[known]).all()
+        and [one for one in ours['held_out_losses'] if known[one[0] - 1]] == held_out
+    )
 
 
 def torture(number, text, expected):
-    """Kill one run once to three times; return (kills, inside a save, whether it ended alike)."""
+    """Disturb one run once to three times; return what happened, and whether it ended alike."""
     moments = random.Random(number)
     with tempfile.TemporaryDirectory() as name:
         folder = pathlib.Path(name)
         (folder / 'short.txt').write_bytes(text)
-        kills = [kill_once(folder, moments) for _ in range(moments.randint(1, 3))]
+        happened = sum(
+            (disturb(folder, moments) for _ in range(moments.randint(1, 3))), collections.Counter()
+        )
         status, output, errors = run_script(*ARGUMENTS, cwd=folder)
-        ended = content(folder / 'temp') if status == 0 else errors
-        is_alike = (status, errors, ended) == (0, '', expected[0])
         drawn = samples(output)
-        is_alike = is_alike and drawn == expected[1][len(expected[1]) - len(drawn) :]
-    return sum(killed for killed, _ in kills), sum(inside for _, inside in kills), is_alike
+        alike = (status, errors) == (0, '') and is_alike(content(folder / 'temp'), expected[0])
+        alike = alike and drawn == expected[1][len(expected[1]) - len(drawn) :]
+        alike = alike and (happened['lost histories'] or not np.isnan(
+            content(folder / 'temp')[0]['losses']).any())  # fmt: skip
+    return happened, alike
 
 
 def main(runs):
@@ -84,19 +176,16 @@ def main(runs):
         assert status == 0
         expected = content(folder / 'temp'), samples(output)
         assert len(expected[0][0]['losses']) == ITERATIONS
-    kills = inside = differing = 0
+    happened, differing = collections.Counter(), 0
     with concurrent.futures.ThreadPoolExecutor(2) as pool:
-        for number, result in enumerate(
+        for number, (more, alike) in enumerate(
             pool.map(lambda n: torture(n, text, expected), range(runs)), start=1
         ):
-            kills, inside = kills + result[0], inside + result[1]
-            differing += not result[2]
-            print(
-                f'{number} runs, {kills} kills, {inside} of them inside a save; '
-                f'{differing} runs ended differently',
-                flush=True,
-            )
-    return 1 if differing or kills < runs // 2 else 0
+            happened += more
+            differing += not alike
+            counts = ', '.join(f'{count} {name}' for name, count in sorted(happened.items()))
+            print(f'{number} runs: {counts}; {differing} runs ended differently', flush=True)
+    return 1 if differing or happened['lost more'] else 0
 
 
 if __name__ == '__main__':
