@@ -69,6 +69,11 @@ KEPT = {
         WORK.format('A') + '*** END OF THE PROJECT GUTENBERG EBOOK A ***\n' + NOTES,
         WORK.format('A') + NOTES,
     ),
+    'a mark alone, and notes that come to speak of Gutenberg': (
+        WORK.format('A') + '*** END OF THE PROJECT GUTENBERG EBOOK A ***\n' + NOTES[:9000]
+        + '\nI have it from Project Gutenberg.\n\n' + NOTES,
+        WORK.format('A') + NOTES[:9000] + '\nI have it from Project Gutenberg.\n\n' + NOTES,
+    ),
     'a mark alone in one long line': (
         'word ' * 9000 + '\n*** END OF THE PROJECT GUTENBERG EBOOK A ***' + ' word' * 9000,
         'word ' * 9000 + '\n' + 'word ' * 8999 + 'word',
