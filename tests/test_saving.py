@@ -4,6 +4,7 @@ import glob
 import os
 import random
 import resource
+import shutil
 import signal
 
 from backstage import tf
@@ -120,3 +121,59 @@ def test_with_dropout_too_a_run_that_was_stopped_ends_as_one_that_was_not(folder
     assert losses[0] == losses[1]
     newest = [{name: value for (_, name), value in values.items()} for _, values in ends.values()]
     assert newest[0] == newest[1]
+
+
+def test_an_older_checkpoint_goes_only_when_the_newer_one_is_on_the_disk(folder, monkeypatch):
+    fsync, remove = os.fsync, tf.train.remove_checkpoint
+    on_disk, removed = set(), []
+
+    def note_fsync(descriptor):
+        fsync(descriptor)
+        on_disk.add(os.path.relpath(os.readlink(f'/proc/self/fd/{descriptor}'), str(folder)))
+
+    def note_remove(path):
+        removed.append(path)
+        where = os.path.dirname(path)
+        newest = tf.train.latest_checkpoint(where)
+        assert newest != path
+        assert {f'{newest}.index', f'{newest}.data-00000-of-00001', where} <= on_disk
+        assert 'temp/history.csv' in on_disk
+        remove(path)
+
+    monkeypatch.setattr(os, 'fsync', note_fsync)
+    monkeypatch.setattr(tf.train, 'remove_checkpoint', note_remove)
+    more = ('--max_iterations=40', '--save_every=10')
+    assert run_here(*ARGUMENTS, *more, cwd=folder)[0] == 0
+    assert removed.count('temp/model-10') == removed.count('temp/model-20') == 1
+    assert removed.count('temp/best/model-10') == 1
+    assert {'temp', 'temp/best'} <= on_disk
+
+
+def test_the_best_model_is_the_best_of_those_that_could_be_saved(begun, undisturbed):
+    shutil.rmtree(str(begun / 'temp' / 'best'))
+    (begun / 'temp' / 'best').write_text('in the way')
+    process = start_script(*ARGUMENTS, '--log_every=1', cwd=begun)
+    wait_for(process, 'not saved at iteration 100: ')
+    (begun / 'temp' / 'best').unlink()
+    output, errors = process.communicate()
+    assert (process.returncode, errors) == (0, '')
+    best = tf.train.latest_checkpoint(str(begun / 'temp' / 'best'))
+    reader = tf.train.load_checkpoint(best)
+    iteration, loss = (
+        reader.get_tensor('lstm_model/global_step'),
+        reader.get_tensor('held_out_loss'),
+    )
+    assert best.endswith(f'model-{iteration}')
+    assert f'Best held-out loss, at iteration {iteration}: {loss:.4f} nats' in output
+    assert content(begun / 'temp')[1] == content(undisturbed[0] / 'temp')[1]
+
+
+def test_a_better_model_is_known_as_such_also_where_the_history_is_lost(begun):
+    (begun / 'temp' / 'history.csv').unlink()
+    before = sorted(path.name for path in (begun / 'temp' / 'best').iterdir())
+    loss = tf.train.load_variable(str(begun / 'temp' / 'best' / 'model-60'), 'held_out_loss')
+    more = ('--max_iterations=80', '--learning_rate=1', '--warmup_iterations=0')
+    status, output, errors = run_here(*ARGUMENTS, *more, cwd=begun)
+    assert (status, errors) == (0, '')
+    assert f'Best held-out loss, at iteration 60: {loss:.4f} nats' in output
+    assert sorted(path.name for path in (begun / 'temp' / 'best').iterdir()) == before
