@@ -29,7 +29,8 @@ def read(folder, num_iterations=None):
         with open(path, encoding='utf-8', errors='replace') as file:
             lines = file.read().splitlines()
     except OSError as error:
-        raise UserError(f'there is no history of a run in {folder}: {error.strerror}')
+        reason = '' if isinstance(error, FileNotFoundError) else f' ({error.strerror})'
+        raise UserError(f'there is no history of a run in {folder}{reason}. Give another folder')
     found, held_out = {}, {}
     for line in lines:
         try:

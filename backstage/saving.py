@@ -105,8 +105,8 @@ class Run:
             try:
                 self.losses, self.held_out_losses = history.read(self.folder, iteration)
                 lost = np.count_nonzero(np.isnan(self.losses))
-            except UserError as error:
-                print(f'{error}. The run goes on; its losses so far are unknown')
+            except UserError:
+                print(f'There is no {history.NAME} to be read. The losses so far are unknown')
                 self.losses, lost = array.array('d', [math.nan] * iteration), 0
             if lost:
                 print(f'{lost:,} of the losses so far cannot be read, and are unknown')

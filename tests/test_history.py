@@ -99,7 +99,7 @@ def test_of_a_damaged_file_all_is_read_that_can_be(folder_of_four, damage):
 
 
 def test_a_folder_without_a_history_is_told(tmp_path):
-    with pytest.raises(UserError, match=r'there is no history of a run in .*: No such file'):
+    with pytest.raises(UserError, match=r'there is no history of a run in .*\. Give '):
         history.read(str(tmp_path))
 
 
@@ -107,7 +107,7 @@ def test_a_run_goes_on_without_its_history_and_with_its_losses_unknown(begun, un
     (begun / 'temp' / 'history.csv').unlink()
     status, output, errors = run_here(*ARGUMENTS, cwd=begun)
     assert (status, errors) == (0, '')
-    assert 'there is no history of a run in temp: No such file or directory. The run goes' in output
+    assert 'There is no history.csv to be read. The losses so far are unknown\n' in output
     assert 'Continuing after iteration 60' in output
     ended, whole = kept(begun / 'temp'), kept(undisturbed[0] / 'temp')
     assert np.isnan(ended['losses'][:60]).all()

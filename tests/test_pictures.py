@@ -10,9 +10,9 @@ import matplotlib.figure
 import matplotlib.image
 import numpy as np
 import pytest
-from conftest import ROOT, SMALL, content, end, run_script, run_tool, start
+from conftest import ROOT, SMALL, content, end, run_script, run_tool, script, start
 from matplotlib import pyplot
-from runs import ARGUMENTS, BEGUN, run_here
+from runs import ARGUMENTS, run_here
 
 pytest_plugins = 'runs'
 
@@ -49,12 +49,13 @@ def test_where_a_picture_cannot_be_written_that_is_told_and_no_more(tmp_path, ca
     assert 'The plot was not drawn: ' in capsys.readouterr().out
 
 
-def test_a_run_comes_to_the_same_end_without_its_plot(folder, begun_once):
-    (folder / 'temp' / 'loss.png').mkdir(parents=True)
-    status, output, errors = run_here(*ARGUMENTS, f'--max_iterations={BEGUN}', cwd=folder)
+def test_a_run_comes_to_the_same_end_without_its_plot(begun, undisturbed):
+    (begun / 'temp' / 'loss.png').unlink()
+    (begun / 'temp' / 'loss.png').mkdir()
+    status, output, errors = run_here(*ARGUMENTS, cwd=begun)
     assert (status, errors) == (0, '')
-    assert output.count('The plot was not drawn') == 2
-    assert content(folder / 'temp') == content(begun_once / 'temp')
+    assert output.count('The plot was not drawn') == 7
+    assert content(begun / 'temp')[1] == content(undisturbed[0] / 'temp')[1]
 
 
 def test_only_the_first_worker_draws(tmp_path, monkeypatch):
@@ -84,11 +85,35 @@ def test_a_smoothed_curve_has_the_mean_of_a_window_at_its_middle():
     np.testing.assert_allclose(means, [losses[i : i + 31].mean() for i in range(270)])
 
 
-@pytest.mark.parametrize('number, width', [(1, 1), (9, 1), (10, 2), (2000, 100)])
+@pytest.mark.parametrize('number, width', [(1, 1), (9, 1), (10, 2), (400, 41)])
 def test_the_window_is_a_tenth_of_a_run_and_a_hundred_iterations_at_most(number, width):
     means, middles, found = pictures.smoothed([2.0] * number)
     assert found == width
     assert len(means) == len(middles) == number - width + 1
+
+
+@pytest.mark.parametrize('number', [5_000, 1_000_003])
+def test_of_a_long_run_a_line_is_drawn_that_looks_the_same(number):
+    losses = np.random.RandomState(0).normal(size=number)
+    losses[[70, number - 1]] = 9.0, -9.0  # no peak is lost
+    iterations, values = pictures.thinned(losses)
+    assert len(iterations) == len(values) <= 2 * pictures.POINTS
+    assert (iterations[0], iterations[-1]) == (1, number)
+    assert (np.diff(iterations) >= 0).all()
+    assert (values.max(), values.min()) == (9.0, -9.0)
+    means, middles, width = pictures.smoothed(losses)
+    assert (width, middles[0], middles[-1]) == (100, 50.5, number - 49.5)
+    begins = (middles - 50.5).astype(int)
+    np.testing.assert_allclose(means, [losses[i : i + 100].mean() for i in begins])
+
+
+def test_losses_that_are_unknown_leave_a_gap_and_no_warning(tmp_path):
+    losses = np.full(5000, np.nan)
+    for known in 0, 50, 4000:
+        losses[5000 - known :] = 2.0
+        pictures.save(str(tmp_path / 'loss.png'), script.draw_losses, losses, [])
+    _, values = pictures.thinned(losses)
+    assert np.isnan(values).any() and (values[np.isfinite(values)] == 2.0).all()
 
 
 @pytest.mark.parametrize('number', [100, 101])

@@ -14,13 +14,13 @@ from conftest import ROOT, SMALL, end, run_tool, start, start_script
 pytest_plugins = 'trained_model'
 pytestmark = pytest.mark.xdist_group('tools')
 
-LIKELIEST = ('--prime_text=the king', '--temperature=0', '--sample_length=40')
+LIKELIEST = ('--prime_text=to be or', '--temperature=0', '--sample_length=40')
 
 
 @pytest.mark.parametrize('ending', ['', '.index', '.data-00000-of-00001'])
 def test_another_checkpoint_can_be_chosen(trained, use, ending):
-    expected = trained.likeliest(trained.older, 'the king', 40) + '\n'
-    assert expected != trained.likeliest(trained.best, 'the king', 40) + '\n'
+    expected = trained.likeliest(trained.older, 'to be or', 40) + '\n'
+    assert expected != trained.likeliest(trained.best, 'to be or', 40) + '\n'
     chosen = f'--checkpoint={trained.older}{ending}'
     assert use(sample, trained, *LIKELIEST, chosen) == (0, expected, '')
 
@@ -28,7 +28,7 @@ def test_another_checkpoint_can_be_chosen(trained, use, ending):
 def test_where_the_best_model_is_damaged_the_newest_is_used_and_that_is_told(copy, use):
     os.truncate(str(copy.folder / f'{copy.best}.data-00000-of-00001'), 10)
     status, output, errors = use(sample, copy, *LIKELIEST)
-    assert (status, output) == (0, copy.likeliest(copy.newest, 'the king', 40) + '\n')
+    assert (status, output) == (0, copy.likeliest(copy.newest, 'to be or', 40) + '\n')
     assert errors.count('\n') == 1
     assert f'{copy.best} cannot be used' in errors and f'Using {copy.newest}' in errors
 
@@ -131,7 +131,7 @@ def test_where_a_link_to_the_best_model_leads_nowhere_the_newest_is_used(copy, u
     path.unlink()
     path.symlink_to('nowhere')
     status, output, errors = use(sample, copy, *LIKELIEST)
-    assert (status, output) == (0, copy.likeliest(copy.newest, 'the king', 40) + '\n')
+    assert (status, output) == (0, copy.likeliest(copy.newest, 'to be or', 40) + '\n')
     assert f'{copy.best} cannot be used' in errors and f'Using {copy.newest}' in errors
 
 

@@ -44,9 +44,10 @@ def main(arguments):
     """Draw the picture, save it, and show it where there is a display."""
     settings = read_settings(globals(), arguments)
     folders = settings.folders or [settings.temp_dir]
-    runs = {folder: history.read(folder) for folder in folders}
-    for folder, (losses, _) in runs.items():
-        if not losses:
+    runs = {}
+    for folder in folders:
+        runs[folder] = history.read(folder)
+        if not runs[folder][0]:
             raise UserError(f'the history in {folder} has no losses. Give another folder')
     files.make_folder(settings.temp_dir, 'temp_dir')
     path = os.path.join(settings.temp_dir, 'runs.png' if settings.folders else 'loss.png')
