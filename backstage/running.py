@@ -125,10 +125,15 @@ def unbroken_output():
     finally:
         sys.stdout, sys.stderr = streams
         for stream in streams:
-            try:
-                stream.flush()
-            except OSError:  # Python would try it again at its end, and fail
-                os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+            let_go(stream)
+
+
+def let_go(stream):
+    """Flush a stream. If that cannot be, drop what is left: at its end Python would fail."""
+    try:
+        stream.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def progress_bar(done, num_iterations, settings):
@@ -188,4 +193,6 @@ def run(main, arguments):
     program = os.path.basename(main.__code__.co_filename)
     with contextlib.suppress(OSError):  # where standard error is full or gone, the status is left
         print(f'{program}: {" ".join(problem.split())}.', file=sys.stderr)
+    for stream in sys.stdout, sys.stderr:
+        let_go(stream)
     return status

@@ -88,6 +88,6 @@ esac
 pip() { "$python" -m pip --disable-pip-version-check --quiet "$@"; }
 # pip before 20.3 does not know the packages of TensorFlow (and before 19.3 not those of 1.15).
 "$python" -c 'import pip, sys; sys.exit(tuple(map(int, pip.__version__.split(".")[:2])) < (20, 3))' ||
-    pip install --upgrade pip
+    pip install pip==24.0 || fail "pip in $venv is too old, and could not be renewed."
 echo "Installing TensorFlow $tensorflow and what it needs into $venv: about a minute."
 pip install --requirement $requirements

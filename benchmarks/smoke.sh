@@ -18,7 +18,8 @@ smoke() {
             return 0
         }
     fi
-    "$python" -m pip install --disable-pip-version-check --quiet --upgrade pip
+    # 21.3.1 is the last for Python 3.6, which comes with one that is too old.
+    [ "$version" != 3.6 ] || "$python" -m pip install --quiet pip==21.3.1
     "$python" -m pip install --disable-pip-version-check --quiet "$@"
     name=$("$python" -c 'from backstage import tf; print("TensorFlow", tf.__version__)')
     rm -rf "$venv/temp"

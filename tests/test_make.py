@@ -138,7 +138,7 @@ def test_an_old_pip_is_renewed_first(folder):
     add_python(folder, '3.7', pip='18.1')
     assert make(folder)[0] == 0
     upgrade, packages = installed(folder)
-    assert upgrade.endswith('install --upgrade pip')
+    assert upgrade.endswith('install pip==24.0')
     assert packages.endswith('requirements.txt')
 
 
