@@ -51,9 +51,10 @@ def finish_loss_axes(axes, losses):
     # The first iterations start from chance, and would leave little room for all that follows.
     if len(losses) > 100:
         known = np.compress(np.isfinite(losses), losses)
-        some = known[:: len(known) // 10_000 + 1]
-        low, high = axes.get_ylim()
-        axes.set_ylim(low, min([high, *(1.2 * np.percentile(some, [97] * (len(some) > 0)))]))
+        if len(known):
+            some = known[:: len(known) // 10_000 + 1]
+            low, high = axes.get_ylim()
+            axes.set_ylim(low, min(high, 1.2 * np.percentile(some, 97)))
     axes.grid(alpha=0.3)
     axes.legend()
 

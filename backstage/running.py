@@ -4,6 +4,7 @@ import contextlib
 import errno
 import math
 import os
+import re
 import signal
 import socket
 import sys
@@ -162,6 +163,7 @@ def check_finite(iteration, loss, norm=0.0):
 def one_line(error):
     """Return what an error says, without the graph that TensorFlow adds."""
     text = str(getattr(error, 'message', error)).split('Original error:')[-1]
+    text = re.split(r"^Node: '.*\n", text, flags=re.MULTILINE)[-1]  # before it: where it is made
     return text.strip().split('\n')[0]
 
 

@@ -170,7 +170,8 @@ def ancestors(tensors_and_operations):
 def has_gpu_kernel(operation):
     """Return whether TensorFlow has a GPU kernel for an operation and the types it works on."""
     for kernel in kernels.get_registered_kernels_for_op(operation.type).kernel:
-        if kernel.device_type == 'GPU' and all(
+        # In a 2.x what only moves memory has one kernel for all kinds of devices.
+        if kernel.device_type in ('GPU', 'DEFAULT') and all(
             operation.get_attr(constraint.name)
             in [tf.as_dtype(number) for number in constraint.allowed_values.list.type]
             for constraint in kernel.constraint

@@ -8,6 +8,7 @@ import jupyter_client
 import pytest
 from conftest import ROOT, SCRIPT, SMALL
 
+IMPORT = 'import stacked_lstm_shakespeare as script\n'
 ARGUMENTS = [*SMALL, '--text_file=short.txt', '--save_every=50']
 
 pytestmark = pytest.mark.xdist_group('notebook')
@@ -69,15 +70,15 @@ def test_run_trains_and_the_notebook_goes_on(notebook):
 
 
 def test_imported_its_main_trains(notebook):
-    code = f'import stacked_lstm_shakespeare as script\nscript.main({ARGUMENTS} + [%s])'
-    shown, error = notebook.run(code % "'--max_iterations=5', '--temp_dir=imported'")
+    arguments = [*ARGUMENTS, '--max_iterations=5', '--temp_dir=imported']
+    shown, error = notebook.run(f'{IMPORT}script.main({arguments})')
     assert error == ''
     assert 'Held-out loss' in shown and shown.endswith('0')
     assert (notebook.folder / 'imported' / 'loss.png').exists()
 
 
 def test_interrupting_the_kernel_saves_and_the_next_cell_goes_on(notebook):
-    code = f'script.main({[*ARGUMENTS, "--temp_dir=stopped"]})'
+    code = f'{IMPORT}script.main({[*ARGUMENTS, "--temp_dir=stopped"]})'
     shown, error = notebook.run(code, interrupt_at='Iteration: 20,')
     assert error == ''
     assert 'stopping, once the run is saved' in shown
@@ -95,7 +96,7 @@ def test_interrupting_the_kernel_saves_and_the_next_cell_goes_on(notebook):
 def test_a_thread_that_is_not_the_main_one_trains(notebook):
     arguments = [*ARGUMENTS, '--max_iterations=5', '--temp_dir=thread']
     shown, error = notebook.run(
-        f'import threading\nstatus = []\n'
+        f'{IMPORT}import threading\nstatus = []\n'
         f'thread = threading.Thread(target=lambda: status.append(script.main({arguments})))\n'
         f'thread.start(); thread.join(); print(status)'
     )
@@ -104,7 +105,9 @@ def test_a_thread_that_is_not_the_main_one_trains(notebook):
 
 
 def test_a_command_in_a_cell_samples_and_asks_for_nothing(notebook):
-    command = f'!PYTHONPATH={ROOT} {sys.executable} -m tools.sample --temp_dir=temp'
+    words = ' '.join([*ARGUMENTS, '--max_iterations=5', '--temp_dir=sampled'])
+    notebook.run(f'%run {SCRIPT} {words}')
+    command = f'!PYTHONPATH={ROOT} {sys.executable} -m tools.sample --temp_dir=sampled'
     shown, error = notebook.run(command)
     assert error == ''
     assert shown.startswith('thou art more')

@@ -322,6 +322,12 @@ def test_what_a_tool_writes_to_a_reader_that_has_gone_ends_it_quietly(trained):
             tf.errors.InvalidArgumentError(None, None, 'node X\nOriginal error: no size\n at Y'),
             *(2, 'TensorFlow failed: no size.'),
         ),
+        (
+            tf.errors.InternalError(
+                None, None, "Graph execution error:\n\nDetected at\n f\nNode: 'a/b'\nno room\n at"
+            ),
+            *(2, 'TensorFlow failed: no room.'),
+        ),
         (KeyboardInterrupt(), 130, 'stopped.'),
     ],
 )
