@@ -74,7 +74,10 @@ def _in_time(fetch):
     Time-outs of sockets are no limit for a server that sends a byte now and then.
     """
     try:
-        return ThreadPool(1).apply_async(fetch).get(DOWNLOAD_SECONDS)
+        pool = ThreadPool(1)
+        result = pool.apply_async(fetch)
+        pool.close()  # else it may complain at the end of the program
+        return result.get(DOWNLOAD_SECONDS)
     except multiprocessing.TimeoutError:
         raise SourceError(f'it took more than {DOWNLOAD_SECONDS} s')
 
