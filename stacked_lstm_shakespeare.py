@@ -36,7 +36,7 @@ from backstage import fast, folder, machine, pictures, reading, running, saving,
 from backstage.board import Board
 from backstage.files import whole_file
 from backstage.pipes import text_at_hand
-from backstage.report import describe_length, describe_loss, describe_size, print_end
+from backstage.report import describe_length, describe_loss, describe_size, how_to_go_on, print_end
 from backstage.settings import UserError, read_settings
 
 import numpy as np
@@ -569,8 +569,10 @@ def train(settings, stop):
                 break
         bar.close()
         board.close()
-        if workers.any_of(bool(stop.signal)):
-            print(f'Stopped after iteration {iteration}. {stop.how_to_go_on(settings)}')
+        if workers.any_of(bool(stop.signal)) and (
+            iteration < num_iterations or run.is_unmeasured()
+        ):
+            print(f'Stopped after iteration {iteration}. {how_to_go_on(settings)}')
             return run, stop.status
         texts = sample_texts(session, sampler, ix2vocab, iteration, settings, stop, times=4)
         print('\n'.join(texts))

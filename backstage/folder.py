@@ -19,7 +19,7 @@ OF_A_RUN = [
     'loss.png', 'runs.png', 'heatmap.png',
 ]  # fmt: skip
 # What may be there before a run is: of one that did not come to its first save, of tools.plot.
-HARMLESS = ['lock', 'text.*', 'runs.png', 'earlier-*']
+HARMLESS = ['lock', 'text.ids', 'text.*.part', 'runs.png', 'earlier-*']
 
 
 @contextlib.contextmanager
@@ -68,6 +68,8 @@ def check_is_ours(folder):
     if records.is_run(folder):
         return
     allowed = [path for name in HARMLESS for path in glob.glob(os.path.join(folder, name))]
+    if os.path.join(folder, 'text.ids') in allowed:
+        allowed.append(os.path.join(folder, 'text.txt'))  # the copy of a piped text
     for name in sorted(os.listdir(folder)):
         path = os.path.join(folder, name)
         is_of_another_run = os.path.isdir(path) and name not in OF_A_RUN

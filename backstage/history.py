@@ -60,10 +60,13 @@ class Writer:
     def __init__(self, folder, losses, held_out_losses):
         self.path = os.path.join(folder, NAME)
         self.losses, self.held_out_losses = losses, held_out_losses
+        self._begin()
+        self.append()
+
+    def _begin(self):
         self.done, self.measured = 0, 0  # how many of each are in the file
         self.last_line = len(HEAD)  # where it begins
         files.write(self.path, HEAD.encode())
-        self.append()
 
     def append(self):
         """Add what is new to the file. The last line comes again, if it was measured since.
@@ -71,6 +74,8 @@ class Writer:
         Raises:
           OSError: it could not be written. It is tried again at the next call.
         """
+        if not os.path.exists(self.path) or os.path.getsize(self.path) < self.last_line:
+            self._begin()  # somebody removed it, or a part of it
         held_out = dict(self.held_out_losses[self.measured :])
         first = max(1, self.done)
         lines = [

@@ -44,6 +44,12 @@ def describe_loss(nats):
     return f'{nats:.4f} nats, {bits:.4f} bits per character, perplexity {perplexity:.3f}'
 
 
+def how_to_go_on(settings):
+    """Return in words what goes on from where a run was stopped."""
+    without = ', with --restart=False,' if settings.restart else ''
+    return f'The same command{without} goes on from there'
+
+
 def print_end(run):
     """Print how a run ended, and what can be done with its model."""
     last = [loss for loss in run.losses[-100:] if not math.isnan(loss)]  # as one that was lost is

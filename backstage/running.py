@@ -5,6 +5,7 @@ import errno
 import math
 import os
 import re
+import select
 import signal
 import socket
 import sys
@@ -16,9 +17,8 @@ from backstage.settings import UserError
 
 from tqdm import tqdm
 
-# The signals that ask to stop, and how many seconds later one of them counts as the second. Make
-# and `timeout` pass a stop on to those below them, who have had it already; that their terminal
-# was closed programs are told by the system and by the shell.
+# The signals that ask to stop, and how many seconds later one counts as the second. Make, `timeout`
+# and a shell whose terminal was closed pass it on to programs that have had it already.
 SIGNALS = {signal.SIGINT: 0.3, signal.SIGTERM: 3, getattr(signal, 'SIGHUP', signal.SIGTERM): 3}
 
 
@@ -79,14 +79,14 @@ class Stop:
 
     def say(self, what):
         if workers.is_first():
+            try:  # Nobody may be reading, and then this would never hear the next signal.
+                if not select.select([], [sys.stderr.fileno()], [], 0)[1]:
+                    return
+            except (OSError, ValueError):  # not known of a notebook, and on Windows
+                pass
             with contextlib.suppress(OSError, ValueError):  # the terminal may be gone
-                tqdm.write(f'{os.path.basename(sys.argv[0])}: {what}.', file=sys.stderr)
-                sys.stderr.flush()
-
-    def how_to_go_on(self, settings):
-        """Return in words what goes on from where a run was stopped."""
-        without = ', with --restart=False,' if settings.restart else ''
-        return f'The same command{without} goes on from there'
+                # Not by tqdm, whose lock another thread may hold while it waits for a reader.
+                print(f'{os.path.basename(sys.argv[0])}: {what}.', file=sys.stderr, flush=True)
 
     def __exit__(self, *error):
         if self.earlier:

@@ -13,6 +13,12 @@ from backstage.settings import UserError
 import numpy as np
 from tqdm import tqdm
 
+# What a killed run may leave: TensorFlow's part of a checkpoint, and ours of other files.
+HALF_WRITTEN = [
+    'model-*.tempstate*', 'checkpoint.tmp*', 'text.ids.*.part', 'text.txt.*.part',
+    '*.json.*.part', '*.csv.*.part', '*.png.*.part',
+]  # fmt: skip
+
 
 class Run:
     """A run. To be made while the graph is built, when all its variables are there.
@@ -56,8 +62,7 @@ class Run:
         self.num_iterations = num_iterations
         session.run(self.initialize)
         if workers.is_first():
-            # What a killed run may leave: TensorFlow's part of a checkpoint, ours of other files.
-            for name in 'model-*.tempstate*', 'checkpoint.tmp*', '*.*.part':
+            for name in HALF_WRITTEN:
                 for path in glob.glob(f'{self.folder}/{name}') + glob.glob(
                     f'{self.folder}/best/{name}'
                 ):
@@ -129,9 +134,8 @@ class Run:
 
     def is_due(self):
         """Return whether what was learned by now is to be saved and measured."""
-        return len(self.losses) in (0, self.num_iterations) or (
-            len(self.losses) % self.settings.save_every == 0
-        )
+        done = len(self.losses)
+        return done == self.num_iterations or done % self.settings.save_every == 0
 
     def is_unmeasured(self):
         """Return whether a stop came while the held-out loss was measured."""
@@ -156,6 +160,9 @@ class Run:
             self.history.append()
             self.carried_state.load(state, session)
             self.held_out_loss.load(loss, session)
+            best = records.checkpoints(os.path.join(self.folder, 'best'))
+            if self.best and not any(path.endswith(f'-{self.best[0]}') for path in best):
+                self.best = None  # somebody removed it
             if not math.isnan(loss) and (not self.best or loss < self.best[1]):
                 self._checkpoint(session, 'best', keep=1)
                 self.best = iteration, loss

@@ -85,6 +85,8 @@ esac
     fail "$venv is for TensorFlow $tensorflow. Remove it (rm -r $venv), or give another folder:" \
         "make train TF=$wanted VENV=$venv-tf$wanted"
 
+[ ! "$venv/installed" -nt $requirements ] || exit 0
+
 pip() { "$python" -m pip --disable-pip-version-check --quiet "$@"; }
 # pip before 20.3 does not know the packages of TensorFlow (and before 19.3 not those of 1.15).
 "$python" -c 'import pip, sys; sys.exit(tuple(map(int, pip.__version__.split(".")[:2])) < (20, 3))' ||

@@ -52,6 +52,8 @@ def test_where_there_are_no_locks_a_line_says_so_and_the_run_goes_on(folder, mon
         ('board/map.txt', 'a text'),
         ('loss.png', 'a picture'),
         ('thesis.tex', 'years of work'),
+        ('text.txt', 'a text'),
+        ('text.tex', 'years of work'),
     ],
 )
 @pytest.mark.parametrize('restart', [False, True])

@@ -59,6 +59,21 @@ def test_only_what_is_new_is_written(tmp_path):
     assert path.read_bytes().endswith(b'\n5002,3.0,2.5\n5003,4.0,\n')
 
 
+@pytest.mark.parametrize('left', [None, 0, 40])
+def test_what_somebody_removed_from_it_is_written_again(tmp_path, left):
+    losses, held_out_losses = [1.0, 2.0, 3.0], [(2, 2.5)]
+    writer = history.Writer(str(tmp_path), losses, held_out_losses)
+    path = tmp_path / 'history.csv'
+    if left is None:
+        path.unlink()
+    else:
+        os.truncate(str(path), left)
+    losses.append(4.0)
+    writer.append()
+    expected = {'losses': [1.0, 2.0, 3.0, 4.0], 'held_out_losses': [[2, 2.5]]}
+    assert kept(tmp_path) == expected
+
+
 def test_what_could_not_be_written_whole_is_written_again(tmp_path, monkeypatch):
     losses = [1.0]
     writer = history.Writer(str(tmp_path), losses, [])

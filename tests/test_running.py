@@ -1,5 +1,6 @@
 """Running a program: how it is stopped, and the one line that it says when something is wrong."""
 
+import fcntl
 import io
 import os
 import pty
@@ -7,6 +8,7 @@ import resource
 import signal
 import subprocess
 import sys
+import termios
 import time
 
 from backstage import running, tf, workers
@@ -115,6 +117,30 @@ def test_a_stop_that_is_repeated_later_ends_the_process_at_once(number):
     status, _, errors = end(process)
     assert (status, errors.count('\n')) == (128 + number, 2)
     assert errors.endswith(': stopped, unsaved.\n')
+
+
+def test_a_second_ctrl_c_ends_a_run_whose_output_nobody_reads(folder):
+    """As where a pager waits: the pipe is full, and the run waits in the middle of a line."""
+    process = subprocess.Popen(
+        [sys.executable, str(SCRIPT), *ARGUMENTS, '--log_every=1', '--epochs=1000'],
+        cwd=str(folder),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
+    fcntl.fcntl(process.stdout, 1031, 4096)  # F_SETPIPE_SZ
+    waiting, before = b'', None
+    while waiting != before or not any(waiting):
+        before = waiting
+        time.sleep(5)
+        waiting = fcntl.ioctl(process.stdout, termios.FIONREAD, bytes(4))
+    for _ in range(2):
+        process.send_signal(signal.SIGINT)
+        time.sleep(0.5)
+    try:
+        assert process.wait(timeout=10) == 130
+    finally:
+        process.kill()
+        process.stdout.close()
 
 
 def test_the_two_signals_of_timeout_and_make_are_one(folder, undisturbed):

@@ -44,7 +44,7 @@ def test_what_a_killed_run_began_to_write_is_cleared_away(begun):
     temp = begun / 'temp'
     data = 'model-70.data-00000-of-00001.tempstate123'
     left = [temp / data, temp / 'best' / data, temp / 'checkpoint.tmp0123456789abcdef']
-    left += [temp / 'history.csv.host.123.part', temp / 'text.ids.host.1.part', temp / 'my.part']
+    left += [temp / 'history.csv.host.123.part', temp / 'text.ids.host.1.part', temp / 'my.1.part']
     for path in left:
         path.write_text('{"lo')
     assert run_here(*ARGUMENTS, '--max_iterations=61', cwd=begun)[0] == 0
@@ -177,3 +177,31 @@ def test_a_better_model_is_known_as_such_also_where_the_history_is_lost(begun, m
     assert (status, errors) == (0, '')
     assert f'Best held-out loss, at iteration 60: {loss:.4f} nats' in output
     assert sorted(path.name for path in (begun / 'temp' / 'best').iterdir()) == before
+
+
+def test_a_best_model_that_somebody_removed_is_followed_by_the_best_after_it(folder):
+    process = start_script(*ARGUMENTS, '--log_every=1', cwd=folder)
+    wait_for(process, 'Iteration: 301,')
+    shutil.rmtree(str(folder / 'temp' / 'best'))
+    (folder / 'temp' / 'history.csv').unlink()
+    output, errors = process.communicate()
+    assert (process.returncode, errors) == (0, '')
+    best = tf.train.latest_checkpoint(str(folder / 'temp' / 'best'))
+    assert f'Best held-out loss, at iteration {best.rpartition("-")[2]}:' in output
+    assert len(content(folder / 'temp')[0]['losses']) == 376
+
+
+def test_a_best_model_that_somebody_removed_is_not_what_later_ones_are_compared_with(
+    begun, monkeypatch
+):
+    losses = iter([1.0, 2.0, 3.0])
+
+    def measure(*_):
+        shutil.rmtree(str(begun / 'temp' / 'best'))
+        return [next(losses)]
+
+    monkeypatch.setattr(script, 'measure', measure)
+    more = ('--max_iterations=63', '--save_every=1')
+    status, output, errors = run_here(*ARGUMENTS, *more, cwd=begun)
+    assert (status, errors) == (0, '')
+    assert 'Best held-out loss, at iteration 63: 3.0000 nats' in output
