@@ -56,6 +56,7 @@ num_layers = 3  # LSTM layers, one on top of the other
 rnn_size = 128  # units in each layer
 embedding_size = 32  # numbers that stand for a character at the input of the first layer
 residual = True  # each layer adds to what comes from below; False: it replaces it
+init_from = ''  # the temp_dir of another run, whose best weights this one begins with
 
 # The training
 epochs = 10  # passes through the text
@@ -199,7 +200,7 @@ def prepare_text(settings):
             counts, crc = encode_text(path, settings.clean_text, ix2vocab, file, seen)
             split = held_out_begin(counts.sum(), settings.held_out)
             reading.check_text(path, counts, split, settings, seen)
-            folder.check_continues(settings, crc)
+            folder.make_way(settings, crc)
     print(f'{split:,} characters to learn, {counts.sum() - split:,} held out')
     reading.tell_rare(counts[0])
     return ix2vocab, split, crc

@@ -5,7 +5,7 @@ import glob
 import os
 import time
 
-from backstage import files, history, records, workers
+from backstage import files, history, records, warm_start, workers
 from backstage.settings import UserError
 
 try:
@@ -16,7 +16,7 @@ except ImportError:  # Windows
 # What restart moves aside.
 OF_A_RUN = [
     'model-*', 'checkpoint', 'best', 'board', 'vocabulary.json', 'settings.json', history.NAME,
-    'loss.png', 'runs.png', 'heatmap.png',
+    'loss.png', 'runs.png', 'heatmap.png', 'text.txt',
 ]  # fmt: skip
 # What may be there before a run is: of one that did not come to its first save, of tools.plot.
 HARMLESS = ['lock', 'text.ids', 'text.*.part', 'runs.png', 'earlier-*']
@@ -60,6 +60,7 @@ def only_run_in(settings):
         lock.write(str(os.getpid()))
         lock.flush()
         check_continues(settings)
+        warm_start.check(settings)
         yield
 
 
@@ -84,7 +85,7 @@ def check_continues(settings, text_crc=None):
 
     `text_crc` is None while the text has not been read.
     """
-    if not workers.is_first() or settings.restart or not records.checkpoints(settings.temp_dir):
+    if not workers.is_first() or not records.continues(settings):
         return
     then = records.read_record(settings.temp_dir)
     others = [name for name in records.FIXED if then[name] != getattr(settings, name)]
@@ -101,9 +102,20 @@ def check_continues(settings, text_crc=None):
         )
 
 
-def move_aside(folder):
-    """Move what an earlier run left into a folder of its own."""
+def make_way(settings, text_crc):
+    """Move what an earlier run left into a folder of its own, if the one to come begins anew.
+
+    Raises:
+      UserError: the run goes on, and has learned another text.
+    """
+    folder, own_text = settings.temp_dir, os.path.realpath(settings.text_file)
+    check_continues(settings, text_crc)
+    # A best model without a run is what is left of one; it is not that of the run to come.
+    is_rest = records.checkpoints(os.path.join(folder, 'best')) and not records.continues(settings)
+    if not workers.is_first() or not (settings.restart or is_rest):
+        return
     paths = [path for name in OF_A_RUN for path in glob.glob(os.path.join(folder, name))]
+    paths = [path for path in paths if os.path.realpath(path) != own_text]
     if paths:
         aside = os.path.join(folder, time.strftime('earlier-%Y%m%d-%H%M%S'))
         os.makedirs(aside)

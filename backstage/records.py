@@ -25,6 +25,11 @@ def checkpoints(folder):
     return sorted(numbered, key=lambda path: int(path.rpartition('-')[2]))
 
 
+def continues(settings):
+    """Return whether there is a run in `temp_dir`, and it is to go on."""
+    return bool(checkpoints(settings.temp_dir)) and not settings.restart
+
+
 def is_run(folder):
     """Return whether what is in a folder was left by a run, damaged perhaps."""
     if checkpoints(folder) and os.path.exists(os.path.join(folder, 'vocabulary.json')):

@@ -6,7 +6,7 @@ import glob
 import math
 import os
 
-from backstage import files, folder, history, records, tf, workers
+from backstage import files, history, records, tf, warm_start, workers
 from backstage.running import one_line
 from backstage.settings import UserError
 
@@ -35,7 +35,7 @@ class Run:
         self.settings, self.folder = settings, settings.temp_dir
         self.plot = os.path.join(self.folder, 'loss.png')
         self.losses, self.held_out_losses, self.best = array.array('d'), [], None
-        self.iteration = model.iteration
+        self.model, self.iteration = model, model.iteration
         # The memory of all streams, of all workers, so that a checkpoint holds it.
         layers, two, _, rnn_size = model.initial_state.shape
         shape, zeros = [layers, two, settings.batch_size, rnn_size], tf.zeros_initializer()
@@ -69,12 +69,11 @@ class Run:
                     os.remove(path)
             there = records.checkpoints(self.folder)
             best = records.checkpoints(os.path.join(self.folder, 'best'))
-            # A best model without a run is what is left of one; it is not that of the run to come.
-            if self.settings.restart or (not there and best):
-                folder.move_aside(self.folder)
-            elif there:
+            if there:
                 self._restore(session, there)
                 self._find_best(best)
+            elif self.settings.init_from:
+                warm_start.load(session, self.model, self.settings, ix2vocab)
         self.losses, self.held_out_losses = workers.broadcast((self.losses, self.held_out_losses))
         done = len(self.losses)
         if done > num_iterations or (done == num_iterations and not self.is_unmeasured()):

@@ -38,13 +38,13 @@ KINDS = {
     **dict.fromkeys(['clean_text', 'residual', 'restart', 'show_plot'], bool),
     **dict.fromkeys(['prime_texts', 'folders'], list),
     **dict.fromkeys(['text_file', 'data_dir', 'temp_dir', 'checkpoint', 'gutenberg_url'], str),
-    **dict.fromkeys(['prime_text', 'text', 'folder'], str),
+    **dict.fromkeys(['prime_text', 'text', 'folder', 'init_from'], str),
     'device': ('auto', 'cpu', 'gpu'),
 }
 
 FORMER_FLAGS = ('sample', 'evaluate', 'heatmap', 'export', 'plot')  # tools that were once flags
 NEVER_EMPTY = ('data_dir', 'temp_dir', 'folder')
-PATHS = ('text_file', 'data_dir', 'temp_dir', 'checkpoint', 'folder', 'folders')
+PATHS = ('text_file', 'data_dir', 'temp_dir', 'init_from', 'checkpoint', 'folder', 'folders')
 BOOLEANS = {'true': True, 'yes': True, '1': True, 'false': False, 'no': False, '0': False}
 
 

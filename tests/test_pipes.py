@@ -107,6 +107,21 @@ def test_another_text_from_a_pipe_is_refused_and_leaves_the_copy_as_it_is(tmp_pa
     assert not list((tmp_path / 'temp').glob('*.part'))
 
 
+def test_with_restart_the_earlier_text_goes_aside_with_its_run(tmp_path, short_text):
+    first, other = short_text.read_bytes(), short_text.read_bytes()[:-100]
+    for data in first, other:
+        with fifo(tmp_path / 'pipe', data):
+            how = (*RUN, '--max_iterations=2', '--text_file=pipe', '--restart')
+            assert run_here(*how, cwd=tmp_path)[::2] == (0, '')
+    assert (tmp_path / 'temp' / 'text.txt').read_bytes() == other
+    (earlier,) = (tmp_path / 'temp').glob('earlier-*/text.txt')
+    assert earlier.read_bytes() == first
+    # The copy itself may be learned anew: then it stays where it is.
+    how = (*RUN, '--max_iterations=3', '--text_file=temp/text.txt', '--restart')
+    assert run_here(*how, cwd=tmp_path)[::2] == (0, '')
+    assert (tmp_path / 'temp' / 'text.txt').read_bytes() == other
+
+
 def test_a_mistake_in_a_text_from_a_pipe_names_the_pipe(tmp_path):
     with fifo(tmp_path / 'pipe', b'too short'):
         status, _, errors = run_here(*RUN, '--text_file=pipe', cwd=tmp_path)

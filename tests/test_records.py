@@ -129,7 +129,7 @@ def test_all_other_settings_may_change_from_one_part_of_a_run_to_the_next(begun)
     (begun / 'temp').rename(begun / 'moved')
     more = ('--temp_dir=moved', '--max_iterations=61')
     changed = {argument.split('=')[0][2:] for argument in (*changes, *more)}
-    assert changed == set(vars(parse())) - set(records.FIXED) - {'restart'}
+    assert changed == set(vars(parse())) - set(records.FIXED) - {'restart', 'init_from'}
     status, output, errors = run_here(*ARGUMENTS, *changes, *more, cwd=begun)
     assert (status, errors) == (0, '')
     assert 'Continuing after iteration 60' in output
