@@ -64,3 +64,4 @@ def print_end(run):
     if os.path.exists(run.plot):  # otherwise a message has said why not
         print(f'The plot is {run.plot}')
     print(f'To let it write: python -m tools.sample --temp_dir={shlex.quote(run.folder)}')
+    print('What else can be done with it: python -m tools')

@@ -35,7 +35,7 @@ SMALL = ('--rnn_size=16', '--embedding_size=8', '--batch_size=8', '--training_se
 TOOLS = [
     importlib.import_module(f'tools.{path.stem}')
     for path in sorted((ROOT / 'tools').glob('*.py'))
-    if path.stem not in ('__init__', 'trained', 'backstage')
+    if path.stem not in ('__init__', '__main__', 'trained', 'backstage')
 ]
 IX2VOCAB = [script.UNKNOWN, *script.CHARACTERS]
 

@@ -31,6 +31,7 @@ with tf.Graph().as_default(), tf.Session() as session:
         state = answer['final_state']
     inputs = {'prime': prime, 'num': num, 'temperature': 1e-3, 'seed': [1, 2]}
     drawn = call('generate', inputs)['ids']
+    assert call('serving_default', inputs)['ids'].tolist() == drawn.tolist()
 print(json.dumps([answer['probabilities'].tolist(), drawn.tolist()]))
 """
 

@@ -64,17 +64,17 @@ def end_of(capsys, **changes):
 
 
 def test_the_best_is_the_best_of_the_models_on_the_disk(capsys):
-    _, final, best, _ = end_of(capsys, held_out_losses=[(50, 1.0), (60, 2.0)], best=(40, 1.5))
+    _, final, best, *_ = end_of(capsys, held_out_losses=[(50, 1.0), (60, 2.0)], best=(40, 1.5))
     assert final.startswith('Final held-out loss: 2.0000 nats')
     assert best.startswith('Best held-out loss, at iteration 40: 1.5000 nats')
 
 
 def test_losses_that_were_lost_do_not_count(capsys):
-    final, _ = end_of(capsys, losses=[9.0] * 50 + [math.nan] * 98 + [1.0, 2.0])
+    final, *_ = end_of(capsys, losses=[9.0] * 50 + [math.nan] * 98 + [1.0, 2.0])
     assert final.startswith('Final loss, mean of the last 2 iterations: 1.5000 nats')
-    assert len(end_of(capsys, losses=[math.nan] * 5)) == 1
+    assert 'loss' not in ''.join(end_of(capsys, losses=[math.nan] * 5))
 
 
 def test_the_command_that_is_named_can_be_pasted_whatever_the_folder_is_called(capsys):
-    command = end_of(capsys, folder="temp/a b's")[-1].split(': ', 1)[1]
+    command = end_of(capsys, folder="temp/a b's")[-2].split(': ', 1)[1]
     assert shlex.split(command) == ['python', '-m', 'tools.sample', "--temp_dir=temp/a b's"]

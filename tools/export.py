@@ -2,8 +2,8 @@
 
     python -m tools.export --folder=serving/shakespeare/1
 
-Its signatures are `probabilities` and `generate`. The vocabulary, a JSON list in which each symbol
-stands at its id, is its asset.
+Its signatures are `probabilities` and `generate`, which is `serving_default` too. The vocabulary, a
+JSON list in which each symbol stands at its id, is its asset.
 """
 
 import os
@@ -25,21 +25,17 @@ device = 'auto'  # 'cpu', 'gpu', or 'auto': a GPU where TensorFlow finds one
 def signatures_of(sampler):
     """Return the signatures of a SavedModel: a dict from names to SignatureDef."""
     signature = tf.saved_model.predict_signature_def
+    probabilities = signature(
+        {'ids': sampler.x_data, 'initial_state': sampler.initial_state},
+        {'probabilities': sampler.probabilities, 'final_state': sampler.final_state},
+    )
+    names = ['prime', 'num', 'temperature', 'seed']
+    inputs = {name: getattr(sampler, name) for name in names}
+    generate = signature(inputs, {'ids': sampler.sampled})
     return {
-        'probabilities': signature(
-            {'ids': sampler.x_data, 'initial_state': sampler.initial_state},
-            {'probabilities': sampler.probabilities, 'final_state': sampler.final_state},
-        ),
-        'generate': signature(
-            {
-                'prime': sampler.prime,
-                'num': sampler.num,
-                'temperature': sampler.temperature,
-                'seed': sampler.seed,
-            },
-            {'ids': sampler.sampled},
-        ),
-    }
+        'probabilities': probabilities, 'generate': generate,
+        tf.saved_model.DEFAULT_SERVING_SIGNATURE_DEF_KEY: generate,
+    }  # fmt: skip
 
 
 def main(arguments):

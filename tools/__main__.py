@@ -1,0 +1,40 @@
+"""List the tools: what `python -m tools` does."""
+
+import ast
+import os
+import sys
+
+FOLDER = os.path.dirname(os.path.abspath(__file__))
+NO_PROGRAMS = ('trained', 'backstage')  # what others import
+
+
+def first_lines():
+    """Return the first line that each tool says of itself: a dict from names."""
+    lines = {}
+    for name, ending in map(os.path.splitext, sorted(os.listdir(FOLDER))):
+        if ending == '.py' and not name.startswith('_') and name not in NO_PROGRAMS:
+            with open(os.path.join(FOLDER, name + ending), encoding='utf-8') as source:
+                lines[name] = ast.get_docstring(ast.parse(source.read())).split('\n')[0]
+    return lines
+
+
+def main(arguments):
+    """Print the list; return the exit status."""
+    tools = first_lines()
+    wrong = [word for word in arguments if word not in ('-h', '--help')]
+    if wrong:
+        name = wrong[0] if wrong[0] in tools else 'NAME'
+        print(
+            f'tools: a tool is started as python -m tools.{name}, and python -m tools lists them.',
+            file=sys.stderr,
+        )
+        return 2
+    print('What can be done with a trained model, by python -m tools.NAME; --help says more:\n')
+    width = max(map(len, tools))
+    for name, line in tools.items():
+        print(f'    {name:{width}}  {line}')
+    return 0
+
+
+if __name__ == '__main__':
+    sys.exit(main(sys.argv[1:]))
