@@ -8,6 +8,7 @@
 # make tensorflows       trains with 1.15 and with 2.x, in turns; writes docs/tensorflows.md
 # make smoke   trains on the oldest and newest Pythons: those of TensorFlow 1.15 and 2.x
 # make torture kills a hundred runs at random moments and compares how they end: ten minutes
+# make trace   shows the system calls of a save (with strace); writes docs/saving.md
 # make fuzz    tries ten thousand mutated texts and settings
 # make mistakes          trains with each classic mistake: twenty minutes; writes docs/mistakes.md
 # make bad-input         writes docs/bad-input.md, the table of what bad input gets
@@ -25,7 +26,7 @@ VENV := .venv
 PYTHON := $(VENV)/bin/python
 PIP := $(PYTHON) -m pip install --disable-pip-version-check --quiet
 
-.PHONY: train test test-both lint benchmark benchmark-quick tensorflows smoke torture fuzz bad-input mistakes \
+.PHONY: train test test-both lint benchmark benchmark-quick tensorflows smoke torture trace fuzz bad-input mistakes \
     horovod workers large-text scaling witness board lock
 .DELETE_ON_ERROR:
 
@@ -57,6 +58,10 @@ smoke:
 
 torture: $(VENV)/installed-dev
 	$(PYTHON) benchmarks/torture.py
+
+trace: $(VENV)/installed
+	@command -v strace >/dev/null || { echo 'Install strace, and run make again.' >&2; exit 1; }
+	$(PYTHON) benchmarks/trace.py
 
 fuzz: $(VENV)/installed-dev
 	FUZZ_EXAMPLES=6000 $(PYTHON) -m pytest tests/test_fuzz.py
