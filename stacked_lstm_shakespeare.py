@@ -262,6 +262,7 @@ class LSTM_Model:
         num_layers, rnn_size = settings.num_layers, settings.rnn_size
         # Each layer needs a cell object of its own: [cell] * num_layers would share one kernel.
         cells = [tf.contrib.rnn.BasicLSTMCell(rnn_size) for _ in range(num_layers)]
+        fast.in_one_operation(cells)
         if settings.keep_prob < 1 and not infer_sample:
             cells = seeded.drop_out(cells, settings)
         if settings.residual:
