@@ -6,6 +6,7 @@
 # make benchmark-quick   measures the speed: two minutes; writes docs/benchmark-quick.md
 # make benchmark         also trains the recipe to its end: an hour; writes docs/benchmark.md
 # make tensorflows       trains with 1.15 and with 2.x, in turns; writes docs/tensorflows.md
+# make browser tests the page of tools.cells in Chromium, which has to be there
 # make smoke   trains on the oldest and newest Pythons: those of TensorFlow 1.15 and 2.x
 # make torture kills a hundred runs at random moments and compares how they end: ten minutes
 # make trace   shows the system calls of a save (with strace); writes docs/saving.md
@@ -26,8 +27,8 @@ VENV := .venv
 PYTHON := $(VENV)/bin/python
 PIP := $(PYTHON) -m pip install --disable-pip-version-check --quiet
 
-.PHONY: train test test-both lint benchmark benchmark-quick tensorflows smoke torture trace fuzz bad-input mistakes \
-    horovod workers large-text scaling witness board lock
+.PHONY: train test test-both lint benchmark benchmark-quick tensorflows browser smoke torture trace fuzz \
+    bad-input mistakes horovod workers large-text scaling witness board lock
 .DELETE_ON_ERROR:
 
 train: $(VENV)/installed
@@ -52,6 +53,16 @@ tensorflows:
 	@$(MAKE) --silent TF=1 VENV=.venv .venv/installed
 	@$(MAKE) --silent TF=2 VENV=.venv-tf2 .venv-tf2/installed
 	.venv/bin/python benchmarks/tensorflows.py .venv .venv-tf2
+
+browser: $(VENV)/installed-dev
+	@for tool in chromium chromedriver; do \
+	    command -v $$tool >/dev/null || { \
+	        echo "The page is tested in a browser, and needs $$tool. On Debian:" \
+	            'apt-get install chromium chromium-driver' >&2; \
+	        exit 1; \
+	    }; \
+	done
+	$(PYTHON) -m pytest tests/browser.py
 
 smoke:
 	sh benchmarks/smoke.sh

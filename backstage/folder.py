@@ -16,7 +16,7 @@ except ImportError:  # Windows
 # What restart moves aside.
 OF_A_RUN = [
     'model-*', 'checkpoint', 'best', 'board', 'vocabulary.json', 'settings.json', history.NAME,
-    'loss.png', 'runs.png', 'heatmap.png', 'text.txt',
+    'loss.png', 'runs.png', 'heatmap.png', 'cells.html', 'text.txt',
 ]  # fmt: skip
 # What may be there before a run is: of one that did not come to its first save, of tools.plot.
 HARMLESS = ['lock', 'text.ids', 'text.*.part', 'runs.png', 'earlier-*']

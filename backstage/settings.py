@@ -18,7 +18,7 @@ RANGES = {  # lowest and highest; whole numbers where these are
     **dict.fromkeys(['min_word_freq', 'epochs'], (1, MANY)),
     **dict.fromkeys(['max_iterations', 'warmup_iterations', 'top_k'], (0, MANY)),
     **dict.fromkeys(['rnn_size', 'embedding_size'], (1, 100_000)),
-    **dict.fromkeys(['batch_size', 'sample_length'], (1, 1_000_000)),
+    **dict.fromkeys(['batch_size', 'sample_length', 'characters'], (1, 1_000_000)),
     **dict.fromkeys(['num_layers', 'training_seq_len'], (1, 1000)),  # each makes the graph longer
     'streams': (0, 1_000_000),
     'max_gradient_norm': (TINY, 1e9),
