@@ -97,8 +97,7 @@ def read(session, sampler, ids):
       shows where its output gate is open. And the ids of the characters that are the likeliest to
       follow, int32 [characters, AT_MOST], with their probabilities, float32.
     """
-    vocab_size = sampler.probabilities.shape[2].value
-    likeliest = tf.nn.top_k(sampler.probabilities[0, 0], min(AT_MOST, vocab_size))
+    likeliest = tf.nn.top_k(sampler.probabilities[0, 0], min(AT_MOST, sampler.W.shape[1].value))
     state, rows = sampler.zero_state(1), []
     options = tf.RunOptions(inter_op_thread_pool=-1)  # each waits for the one before it
     for ix in ids:
@@ -125,10 +124,7 @@ def features_of(text):
 
 
 def correlations(values, activations):
-    """Return Pearson's r of values, [characters], with each unit: float32 [layers, units].
-
-    It is 0 for a unit that does nothing.
-    """
+    """Return Pearson's r of values, [characters], with each unit, or 0: float [layers, units]."""
     centred = activations - activations.mean(axis=0)
     sums = np.tensordot(values - values.mean(), centred, 1)
     scale = np.sqrt(np.square(centred).sum(axis=0) * values.var() * len(values))

@@ -1,0 +1,208 @@
+"""tools.cells: what each unit does while it reads. (tests/browser.py looks at the page itself.)"""
+
+import base64
+import json
+import re
+
+from tools import cells
+
+import numpy as np
+import pytest
+from conftest import IX2VOCAB, encode, log_softmax, lstm_logits, run_tool, script
+
+pytest_plugins = 'trained_model'
+pytestmark = pytest.mark.xdist_group('tools')
+
+NAMES = [*cells.INSIDE, *cells.POSITION]
+
+
+def content(html):
+    """Return what a page shows: the JSON in it, as a browser would find it."""
+    (found,) = re.findall(r'<script type="application/json" id="content">(.*?)</script>', html)
+    return json.loads(found)
+
+
+@pytest.fixture
+def read(use):
+    """Let a Trained read a text, or its own, and get what the page shows, and what was printed."""
+
+    def read(where, *arguments):
+        status, output, errors = use(cells, where, *arguments)
+        assert (status, errors) == (0, '')
+        path = where.temp / 'cells.html'
+        html = path.read_text(encoding='utf-8')
+        path.unlink()
+        return content(html), output
+
+    return read
+
+
+def in_numpy(lstm, ids):
+    """Return tanh(c) after each character, [layers, units, characters], and probabilities."""
+    state, activations, logits = np.zeros((3, 2, 1, 16)), [], []
+    for ix in ids:
+        one, state = lstm_logits(lstm, np.array([[ix]]), state)
+        activations.append(np.tanh(state[:, 0, 0]))
+        logits.append(one[0, 0])
+    return np.stack(activations, axis=2), np.exp(log_softmax(np.array(logits)))
+
+
+def test_the_page_shows_activations_and_likeliest_characters_as_numpy_has_them(
+    trained, tmp_path, works, read
+):
+    (tmp_path / 'other.txt').write_bytes(works[3_000_000:3_001_000])
+    shown, _ = read(trained, f'--text_file={tmp_path}/other.txt', '--characters=300')
+    ids = encode(tmp_path / 'other.txt', True, IX2VOCAB)[:300]
+    assert ''.join(shown['text']) == script.decode(ids, IX2VOCAB)
+    activations, probabilities = in_numpy(trained.lstm(trained.best), ids)
+    assert (shown['layers'], shown['units']) == (3, 16)
+    shades = np.frombuffer(base64.b64decode(shown['activations']), np.int8).reshape(3, 16, 300)
+    np.testing.assert_allclose(shades / 127, activations, atol=0.6 / 127)
+    assert np.abs(shades).max() > 60
+    for i, symbols in enumerate(shown['following']):
+        own = [probabilities[i, IX2VOCAB.index(symbol)] for symbol in symbols]
+        np.testing.assert_allclose(own, np.sort(probabilities[i])[::-1][:5], atol=1e-5)
+        np.testing.assert_allclose(np.array(shown['probabilities'][i]) / 1000, own, atol=6e-4)
+
+
+def test_without_a_text_it_reads_what_was_held_out_and_says_what_it_found(trained):
+    status, output, errors = run_tool('cells', cwd=trained.folder)
+    assert (status, errors) == (0, '')
+    path = trained.temp / 'cells.html'
+    shown = content(path.read_text(encoding='utf-8'))
+    path.unlink()
+    ids = encode(trained.folder / 'moved.txt', True, IX2VOCAB)
+    held_out = script.decode(ids[int(len(ids) * 0.95) :], IX2VOCAB)
+    assert ''.join(shown['text']) == held_out
+    lines = output.splitlines()
+    assert lines[:2] == [
+        f'Model: {trained.best}',
+        f'Text: {len(held_out)} characters of the held-out part of short.txt',
+    ]
+    assert lines[-1] == 'The page is temp/cells.html'
+    told = [f'Layer {layer + 1}, unit {unit + 1}: {what} (r = {r:.2f})'
+            for what, layer, unit, r in shown['named']]  # fmt: skip
+    assert lines[2:-1] == told and told
+
+
+PASSAGES = [
+    ("it's a-b", 'inside a word', '11110111'),
+    ("it's a-b", 'the first letter of a word', '10000100'),
+    ("it's a-b", 'in the word, after an apostrophe', '00010000'),
+    ("it's a-b", 'position in the word', '12340123'),
+    ('Oh, é 12.', 'a vowel', '100000000'),
+    ('Oh, É 12.', 'a capital letter', '100010000'),
+    ('Oh, é 12.', 'a digit', '000000110'),
+    ('Oh, é 12.', 'punctuation', '001000001'),
+    ('a "b" c', 'inside quotes', '0011100'),
+    ('a “b” c', 'inside quotes', '0011100'),
+    ('a "b\n\nc', 'inside quotes', '0011000'),  # never closed
+    ('a (b (c) d) e', 'inside brackets', '0011111111100'),
+    ('a [b] (c\n\nd', 'inside brackets', '00111011000'),
+    ('a\n  b  c', 'the indentation of a line', '00110000'),
+    ('a\n\nbc\nd', 'the first line after an empty one', '0001100'),
+    ('ab\ncde', 'position in the line', '120123'),
+    ('A b. C', 'position in the sentence', '123012'),
+]
+
+
+@pytest.mark.parametrize('text, name, expected', PASSAGES)
+def test_each_passage_is_found_where_a_reader_would_find_it(monkeypatch, text, name, expected):
+    monkeypatch.setattr(cells, 'PASSAGES', 1)
+    found = cells.features_of(text)[name]
+    assert ''.join(str(int(value)) for value in found) == expected
+
+
+def test_all_that_can_be_named_is_tested_above():
+    assert {name for _, name, _ in PASSAGES} == set(NAMES)
+
+
+def test_what_a_text_has_too_seldom_is_not_looked_for():
+    assert 'a digit' not in cells.features_of('no 1 ' * 19)
+    assert 'a digit' in cells.features_of('no 1 ' * 20)
+    assert 'position in the line' not in cells.features_of('no end ' * 100)
+    assert cells.features_of('a' * 100) == {}  # the same throughout
+
+
+def test_the_correlation_is_pearsons():
+    random = np.random.RandomState(0)
+    values, activations = random.normal(size=500), random.normal(size=(500, 2, 3))
+    activations[:, 1] += values[:, None]
+    activations[:, 0, 2] = 0.3  # does nothing
+    r = cells.correlations(values, activations)
+    for layer, unit in np.ndindex(2, 3):
+        expected = np.corrcoef(values, activations[:, layer, unit])[0, 1]
+        assert r[layer, unit] == pytest.approx(0 if (layer, unit) == (0, 2) else expected)
+
+
+def test_a_unit_that_follows_something_is_named_for_it_and_noise_is_not():
+    text = 'Some words, and "a few quoted" ones (and others).\n' * 60
+    features = cells.features_of(text)
+    random = np.random.RandomState(0)
+    activations = np.tanh(random.normal(size=(len(text), 2, 64)).cumsum(axis=0) / 9)  # slow noise
+    assert cells.named_units(features, activations) == []
+    assert cells.named_units({}, activations) == []
+    noise = 0.1 * random.normal(size=(4, len(text)))
+    activations[:, 1, 7] = features['inside quotes'] + noise[0]
+    activations[:, 0, 5] = 4 * noise[1] - features['inside quotes']
+    activations[:, 1, 3] = features['position in the line'] / 100 + noise[2] / 50
+    named = cells.named_units(features, activations)
+    assert [(what, layer, unit) for what, layer, unit, _ in named] == [
+        ('position in the line', 1, 3), ('inside quotes', 1, 7), ('inside quotes', 0, 5),
+    ]  # fmt: skip
+    assert named[0][3] > 0.99 and named[1][3] > 0.9 and -0.9 < named[2][3] < -0.5
+    activations[:, 0] = features['inside quotes'][:, None] + 0.1 * random.normal(size=(1, 64))
+    quotes = [one for one in cells.named_units(features, activations) if one[0] == 'inside quotes']
+    assert len(quotes) == cells.AT_MOST
+
+
+def test_no_text_breaks_out_of_the_page_and_the_page_asks_for_nothing_from_elsewhere():
+    text = '</script><!-- <script> \u2028 CONTENT é \ufffd'
+    html = cells.page({'text': list(text)})
+    assert ''.join(content(html)['text']) == text
+    assert html.count('</script>') == 2 and html.count('<!--') == cells.page({}).count('<!--')
+    assert not re.search(r'https?:|//\w|src=|@import|url\(', html)
+    assert re.findall(r'href="([^"]*)"', html) == ['data:,']
+    assert "default-src 'none'" in html
+
+
+@pytest.mark.parametrize(
+    'text, arguments, sentence',
+    [
+        ('\u2603' * 50, [], 'other.txt has no character that the model knows. Give another text_f'),
+        ('', [], 'other.txt has no character that the model knows. Give another text_file'),
+        ('to be ' * 20, ['--characters=0'], 'characters is 0, and has to be from 1 to 1000000'),
+    ],
+)
+def test_a_text_that_the_model_cannot_read_gets_a_sentence(
+    trained, tmp_path, text, arguments, sentence
+):
+    (tmp_path / 'other.txt').write_text(text, encoding='utf-8')
+    result = run_tool('cells', f'--text_file={tmp_path}/other.txt', *arguments, cwd=trained.folder)
+    assert (result[0], result[2].count('\n')) == (2, 1)
+    assert sentence in result[2]
+    assert not (trained.temp / 'cells.html').exists()
+
+
+def test_a_page_that_no_browser_could_show_is_refused_with_what_fits(trained, use, monkeypatch):
+    monkeypatch.setattr(cells, 'MOST', 48 * 100)
+    status, _, errors = use(cells, trained)
+    assert (status, errors.count('\n')) == (2, 1)
+    assert 'activations is too large. --characters=100 fit' in errors
+    assert use(cells, trained, '--characters=100')[0] == 0
+    (trained.temp / 'cells.html').unlink()
+
+
+@pytest.mark.parametrize('damage', ['gone', 'empty', 'other', 'folder'])
+def test_where_the_text_of_the_run_is_gone_it_asks_for_one(copy, use, damage):
+    path = copy.temp / 'text.ids'
+    data = path.read_bytes()
+    path.unlink()
+    if damage == 'folder':
+        path.mkdir()
+    elif damage != 'gone':
+        path.write_bytes(data[:-1] if damage == 'other' else b'')
+    status, _, errors = use(cells, copy)
+    assert (status, errors.count('\n')) == (2, 1)
+    assert 'text.ids is not what the model has learned. Give a text with --text_file' in errors
+    assert use(cells, copy, '--text_file=moved.txt', '--characters=50')[::2] == (0, '')
