@@ -143,6 +143,7 @@ def test_a_unit_that_follows_something_is_named_for_it_and_noise_is_not():
     assert cells.named_units(features, activations) == []
     assert cells.named_units({}, activations) == []
     noise = 0.1 * random.normal(size=(4, len(text)))
+    activations[:, 0, 9] = features['inside quotes'] + 10 * noise[3]  # r is 0.4 or so
     activations[:, 1, 7] = features['inside quotes'] + noise[0]
     activations[:, 0, 5] = 4 * noise[1] - features['inside quotes']
     activations[:, 1, 3] = features['position in the line'] / 100 + noise[2] / 50
@@ -158,8 +159,8 @@ def test_a_unit_that_follows_something_is_named_for_it_and_noise_is_not():
 
 def test_no_text_breaks_out_of_the_page_and_the_page_asks_for_nothing_from_elsewhere():
     text = '</script><!-- <script> \u2028 CONTENT é \ufffd'
-    html = cells.page({'text': list(text)})
-    assert ''.join(content(html)['text']) == text
+    html = cells.page({'name': text})
+    assert content(html)['name'] == text
     assert html.count('</script>') == 2 and html.count('<!--') == cells.page({}).count('<!--')
     assert not re.search(r'https?:|//\w|src=|@import|url\(', html)
     assert re.findall(r'href="([^"]*)"', html) == ['data:,']
