@@ -35,8 +35,8 @@ RANGES = {  # lowest and highest; whole numbers where these are
 # Kinds of other settings, and the values that one may have. What is neither here nor above has the
 # kind of its constant. (These stay what they are, whatever somebody edits the constant to.)
 KINDS = {
-    **dict.fromkeys(['clean_text', 'residual', 'restart', 'show_plot'], bool),
-    **dict.fromkeys(['prime_texts', 'folders'], list),
+    **dict.fromkeys(['clean_text', 'residual', 'restart', 'show_plot', 'lines', 'csv'], bool),
+    **dict.fromkeys(['prime_texts', 'folders', 'text_files'], list),
     **dict.fromkeys(['text_file', 'data_dir', 'temp_dir', 'checkpoint', 'gutenberg_url'], str),
     **dict.fromkeys(['prime_text', 'text', 'folder', 'init_from'], str),
     'device': ('auto', 'cpu', 'gpu'),
@@ -44,7 +44,10 @@ KINDS = {
 
 FORMER_FLAGS = ('sample', 'evaluate', 'heatmap', 'export', 'plot')  # tools that were once flags
 NEVER_EMPTY = ('data_dir', 'temp_dir', 'folder')
-PATHS = ('text_file', 'data_dir', 'temp_dir', 'init_from', 'checkpoint', 'folder', 'folders')
+PATHS = (
+    'text_file', 'text_files', 'data_dir', 'temp_dir', 'init_from', 'checkpoint', 'folder',
+    'folders',
+)  # fmt: skip
 BOOLEANS = {'true': True, 'yes': True, '1': True, 'false': False, 'no': False, '0': False}
 
 
@@ -150,7 +153,7 @@ def find_fault(name, value, default=''):
         wanted = f'from {low} to {high}' if is_number else f'a {"whole " * (kind is int)}number'
     elif kind is list:
         fits = isinstance(value, list) and all(isinstance(t, str) and t for t in value)
-        fits = fits and (value or name == 'folders')
+        fits = fits and (value or name in ('folders', 'text_files'))
         wanted = 'a list of texts, none empty'
     elif isinstance(kind, tuple):
         fits, wanted = value in kind, f'one of {", ".join(kind)}'

@@ -1,14 +1,17 @@
 """tools.evaluate: how well a trained model predicts a text."""
 
+import csv
+import io
 import json
 import re
 import zlib
 
+from backstage import lines, overlap
 from tools import evaluate
 
 import numpy as np
 import pytest
-from conftest import IX2VOCAB, encode, history, lstm_logits, lstm_losses, parse, run_tool
+from conftest import IX2VOCAB, encode, history, lstm_logits, lstm_losses, parse, run_tool, script
 
 pytest_plugins = 'trained_model'
 pytestmark = pytest.mark.xdist_group('tools')
@@ -168,9 +171,9 @@ def test_of_the_works_no_play_is_taken_for_a_copy_of_the_others(tmp_path, works)
     ids.tofile(str(tmp_path / 'text.ids'))
     run.text_crc = zlib.crc32(ids)
     for begin in range(len(ids) // 2 + 1, len(ids) - 200_000, 200_000):
-        share = evaluate.learned_share(ids[begin : begin + 200_000], run, 40)
-        assert share <= evaluate.COPIED / 2
-    assert evaluate.learned_share(ids[7:], run, 40) > 0.45
+        share = overlap.learned_share(ids[begin : begin + 200_000], run, script.held_out_begin)
+        assert share <= overlap.COPIED / 2
+    assert overlap.learned_share(ids[7:], run, script.held_out_begin) > 0.45
 
 
 @pytest.mark.parametrize('damage', ['gone', 'empty', 'other', 'folder', 'large', 'unknown'])
@@ -178,7 +181,7 @@ def test_where_the_learned_text_cannot_be_searched_nothing_is_said(copy, use, mo
     text = (copy.folder / 'moved.txt').read_text() + 'and more'
     path = copy.temp / 'text.ids'
     if damage == 'large':
-        monkeypatch.setattr(evaluate, 'SEARCHED', 1000)
+        monkeypatch.setattr(overlap, 'SEARCHED', 1000)
     elif damage == 'other':
         path.write_bytes(path.read_bytes()[:-1])
     elif damage != 'unknown':
@@ -194,3 +197,81 @@ def test_where_the_learned_text_cannot_be_searched_nothing_is_said(copy, use, mo
     (copy.folder / 'edited.txt').write_text(text, encoding='utf-8')
     status, output, errors = use(evaluate, copy, '--text_file=edited.txt')
     assert (status, errors, learned(output)) == (0, '', None)
+
+
+ODD_LINES = [
+    '',
+    'a',
+    'to',
+    'the',
+    'x' * 99,
+    'what light ' * 10,
+    '-',
+    'and ' * 1200,
+    'so it is',
+    '...',
+]
+
+
+def test_by_lines_each_has_the_loss_that_it_has_alone(trained, tmp_path, use):
+    text = '\r\n'.join(ODD_LINES)  # the last line has no end
+    (tmp_path / 'lines.txt').write_bytes(text.encode())
+    arguments = ('--lines', '--csv', f'--text_file={tmp_path}/lines.txt')
+    status, output, errors = use(evaluate, trained, *arguments)
+    assert (status, 'Model: ' in errors) == (0, True)
+    rows = list(csv.DictReader(io.StringIO(output)))
+    assert [row['content'] for row in rows] == ODD_LINES
+    assert [int(row['line']) for row in rows] == list(range(1, 11))
+    lstm = trained.lstm(trained.best)
+    for line, row in zip(ODD_LINES, rows):
+        ids = script.encode(line.strip(), IX2VOCAB, True)[0]
+        ids = ids if ids.any() and line != '...' else ids[:0]
+        assert int(row['characters']) == len(script.clean(line).strip())
+        if not row['nats']:
+            assert line in ('', '...')
+            continue
+        losses, _ = in_numpy(lstm, np.append(1, ids))  # a blank comes before it
+        assert abs(float(row['nats']) - losses.mean()) < 1e-4
+        assert abs(float(row['bits']) - losses.mean() / np.log(2)) < 2e-4
+        assert abs(float(row['perplexity']) / np.exp(losses.mean()) - 1) < 1e-3
+    output = use(evaluate, trained, '--lines', f'--text_file={tmp_path}/lines.txt')[1]
+    for line, row, printed in zip(ODD_LINES, rows, output.splitlines()):
+        assert printed == f'{float(row["nats"]):.4f} {line}' if row['nats'] else f'       {line}'
+
+
+def test_many_lines_come_in_their_order_however_they_are_read(
+    trained, tmp_path, works, use, monkeypatch
+):
+    verses = works[3_000_000:3_020_000].decode('ascii', 'replace').splitlines()
+    (tmp_path / 'lines.txt').write_text('\n'.join(verses))
+    arguments = ('--lines', '--csv', f'--text_file={tmp_path}/lines.txt')
+    expected = use(evaluate, trained, *arguments)[1]
+    monkeypatch.setattr(evaluate, 'LINES', 7)
+    monkeypatch.setattr(lines, 'STREAMS', 2)
+    monkeypatch.setattr(lines, 'PIECE', 5)
+    rows = [
+        list(csv.DictReader(io.StringIO(o)))
+        for o in (expected, use(evaluate, trained, *arguments)[1])
+    ]
+    assert [row['content'] for row in rows[0]] == verses == [row['content'] for row in rows[1]]
+    for one, other in zip(*rows):
+        assert (one['nats'] == '') == (other['nats'] == '')
+        assert abs(float(one['nats'] or 0) - float(other['nats'] or 0)) < 1e-5
+
+
+def test_several_texts_are_measured_one_after_the_other_and_as_a_table(
+    trained, tmp_path, works, use
+):
+    paths = [str(tmp_path / name) for name in ('one.txt', 'other, two.txt')]
+    for k, path in enumerate(paths):
+        with open(path, 'wb') as file:
+            file.write(works[3_000_000 + k * 1000 : 3_001_000 + k * 1000])
+    status, output, errors = use(evaluate, trained, '--text_files', *paths)
+    assert (status, errors) == (0, '')
+    losses = re.findall(r'Loss: ([\d.]+) nats', output)
+    singles = [figures(use(evaluate, trained, f'--text_file={path}')[1])[0] for path in paths]
+    assert [float(loss) for loss in losses] == singles and singles[0] != singles[1]
+    table = use(evaluate, trained, '--csv', '--text_files', *paths)[1]
+    rows = list(csv.DictReader(io.StringIO(table)))
+    assert [row['text'] for row in rows] == paths
+    assert [round(float(row['nats']), 4) for row in rows] == singles

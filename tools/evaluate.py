@@ -1,22 +1,26 @@
-"""Measure how well a trained model predicts a text, or the part held out of its own.
+"""Measure how well a trained model predicts a text, several, each line of one, or its own.
 
     python -m tools.evaluate
-    python -m tools.evaluate --text_file=other.txt
+    python -m tools.evaluate --text_file=other.txt --lines
 
-It prints the loss, and how often the likeliest character was the right one.
+It prints the loss, and how often the likeliest character was the right one. By lines it prints the
+loss of each, in nats per character, and the line: `| sort -n` ranks them.
 """
 
 import contextlib
-import os
+import itertools
+import math
 import sys
 import tempfile
-import zlib
+from csv import DictWriter
 
-from backstage import reading, running, tf
+from backstage import lines as lines_of
+from backstage import overlap, reading, running, tf
 from backstage.pipes import text_at_hand
 from backstage.settings import UserError, read_settings
 from stacked_lstm_shakespeare import (
     describe_loss,
+    encode,
     encode_text,
     held_out_begin,
     id_type,
@@ -31,12 +35,13 @@ import numpy as np
 temp_dir = 'temp'  # folder of the run
 checkpoint = ''  # the model to take, such as temp/model-9070; empty: the best so far
 text_file = ''  # a UTF-8 text, to be measured whole; empty: the part held out of the run's own
+text_files = []  # several, one after the other, instead
+lines = False  # a figure for each line, alone, instead of one for the whole
+csv = False  # print a table in CSV, which spreadsheets read, and nothing else
 streams = 0  # pieces of the text that are read side by side, at most; 0: as many as are fast
 device = 'auto'  # 'cpu', 'gpu', or 'auto': a GPU where TensorFlow finds one
 
-BLOCK = 40  # characters: so many in a row, the same in two texts, are no chance
-SEARCHED = 2e9  # bytes of ids, at most, in which a text is looked for
-COPIED = 0.05  # share of a text that was learned, above which that is told; others have 0
+LINES = 10_000  # so many are read before the first of them is printed
 
 
 def read_ids(run, ix2vocab):
@@ -74,61 +79,114 @@ def streams_and_warm_up(num_ids, start, most, run):
     return max(1, min(most, (num_ids - start) // warm_up)), warm_up
 
 
-def learned_share(ids, run, vocab_size):
-    """Return what share of a text, integers [characters], stands word for word in what was learned.
+def measure_text(session, sampler, hits, ix2vocab, run, path, is_own, most):
+    """Return the figures of the text of a run, or of its held-out part: a dict.
 
-    Of some 200 places in it, of 80 characters each, those count of which 40 or more are found in
-    the training part of `text.ids`. It is 0 where that is not there any more, or is of another
-    text, or too large to be searched in some seconds.
+    Args:
+      hits: bool [batch, time], whether the likeliest character was the right one.
+      path: str, the checkpoint.
+      is_own: bool, whether it has to be the text that was learned.
+      most: int, streams at most; 0: as many as are fast.
     """
-    try:
-        learned = np.memmap(os.path.join(run.temp_dir, 'text.ids'), id_type(range(vocab_size)), 'r')
-    except (OSError, ValueError):
-        return 0
-    if learned.nbytes > SEARCHED or len(ids) < 2 * BLOCK:
-        return 0
-    begins = np.linspace(0, len(ids) - 2 * BLOCK, 200).astype(int)
-    places = [ids[begin : begin + 2 * BLOCK].astype(learned.dtype) for begin in begins]
-    # Rows of dashes, and of what is unknown, are the same everywhere.
-    places = [place for place in places if place.all() and len(set(place)) > 9]
-    parts = [{place[i : i + BLOCK].tobytes() for i in range(BLOCK + 1)} for place in places]
-    wanted, found, crc = set().union(*parts), set(), 0
-    split, size = held_out_begin(len(learned), run.held_out), BLOCK * learned.itemsize
-    for begin in range(0, len(learned), BLOCK << 15):
-        piece = learned[begin : begin + (BLOCK << 15)]
-        crc = zlib.crc32(piece, crc)
-        data = piece[: max(0, split - begin)].tobytes()
-        found.update(wanted.intersection(data[i : i + size] for i in range(0, len(data), size)))
-    if crc != run.text_crc or not parts:
-        return 0
-    return np.mean([not part.isdisjoint(found) for part in parts])
+    ids, counts, crc, text_path = read_ids(run, ix2vocab)
+    copied = overlap.learned_share(ids, run, held_out_begin) if crc != run.text_crc else 0
+    part, start = 'all', 1  # nothing comes before the first character to predict it from
+    if crc == run.text_crc:
+        part, start = 'the held-out part', held_out_begin(len(ids), run.held_out)
+    elif is_own:
+        raise UserError(
+            f'{text_path} is not the text that the model in {path} has learned. Bring that '
+            f'back, or measure the whole of this one, with --text_file={text_path}'
+        )
+    shape = streams_and_warm_up(len(ids), start, most, run)
+    loss, accuracy = measure(session, sampler, [sampler.losses, hits], ids, start, *shape)
+    return {
+        'text': text_path, 'part': part, 'characters': len(ids) - start, 'unknown': counts[0],
+        **in_units(loss), 'accuracy': accuracy, 'learned': copied,
+    }  # fmt: skip
+
+
+def in_units(nats):
+    """Return a loss, which is for each character, in nats, bits, and as perplexity: a dict."""
+    perplexity = math.exp(min(nats, 700))  # no float exceeds exp(709)
+    return {'nats': nats, 'bits': nats / math.log(2), 'perplexity': perplexity}
+
+
+def print_text(row):
+    """Print what `measure_text` has found."""
+    print(
+        f'Characters: {row["characters"]:,}, {row["part"]} of {row["text"]}; '
+        f'{row["unknown"]:,} unknown in it'
+    )
+    if row['learned'] > overlap.COPIED:
+        copied = f'{row["learned"]:.0%} of it stand in what was trained on'
+        print(f'Learned: {copied}, so the loss is too low')
+    print(f'Loss: {describe_loss(row["nats"])}')
+    print(f'Accuracy: {row["accuracy"]:.2%} of the characters were the likeliest one')
+
+
+def measure_lines(session, sampler, ix2vocab, run):
+    """Yield the figures of each line of the text of a run: a dict. An empty line has none."""
+    before = next((ix2vocab.index(symbol) for symbol in '\n ' if symbol in ix2vocab), 0)
+    with tempfile.TemporaryDirectory() as folder, text_at_hand(run, folder) as path:
+        numbered = enumerate(lines_of.read(path), 1)
+        for some in iter(lambda: list(itertools.islice(numbered, LINES)), []):
+            texts = [encode(line, ix2vocab, run.clean_text)[0] for _, line in some]
+            if run.clean_text:  # blanks at its ends stand for what is not there
+                blank = ix2vocab.index(' ')
+                texts = [text[lines_of.without_ends(text == blank)] for text in texts]
+            for (number, line), text, total in zip(
+                some, texts, lines_of.sum_losses(session, sampler, texts, before)
+            ):
+                row = {'text': run.text_file or path, 'line': number, 'characters': len(text)}
+                units = in_units(total / max(1, len(text)))
+                units = units if len(text) else dict.fromkeys(units, '')
+                yield {**row, 'unknown': np.count_nonzero(text == 0), **units, 'content': line}
+
+
+def print_table(rows, file):
+    """Write dicts to a file as CSV, the names of their values first."""
+    table = None
+    for row in rows:
+        if not table:
+            table = DictWriter(file, row, lineterminator='\n')
+            table.writeheader()
+        table.writerow(row)
+
+
+def print_figures(rows, file):
+    """Write dicts to a file for people: of a text some lines, of a line one."""
+    for row in rows:
+        if 'line' in row:
+            print(f'{row["nats"]:.4f}' if row['characters'] else ' ' * 6, row['content'], file=file)
+        else:
+            print_text(row)
 
 
 def main(arguments):
-    """Print the loss, and how often the likeliest character was the right one."""
+    """Print the figures of each text, or of each of its lines."""
     settings = read_settings(globals(), arguments)
-    with trained.opened(settings) as (session, sampler, ix2vocab, run, path):
-        run.text_file = settings.text_file or run.text_file
-        ids, counts, crc, text_path = read_ids(run, ix2vocab)
-        copied = learned_share(ids, run, len(ix2vocab)) if crc != run.text_crc else 0
-        part, start = 'all', 1  # nothing comes before the first character to predict it from
-        if crc == run.text_crc:
-            part, start = 'the held-out part', held_out_begin(len(ids), run.held_out)
-        elif not settings.text_file:
-            raise UserError(
-                f'{text_path} is not the text that the model in {path} has learned. Bring that '
-                f'back, or measure the whole of this one, with --text_file={text_path}'
-            )
-        shape = streams_and_warm_up(len(ids), start, settings.streams, run)
+    with contextlib.ExitStack() as stack:
+        file = sys.stdout
+        if settings.lines or settings.csv:  # figures alone; what else there is to say goes aside
+            stack.enter_context(contextlib.redirect_stdout(sys.stderr))
+        session, sampler, ix2vocab, run, path = stack.enter_context(trained.opened(settings))
         likeliest = tf.argmax(sampler.logits, axis=2, output_type=tf.int32)
-        what = [sampler.losses, tf.equal(likeliest, sampler.y_output)]
-        loss, accuracy = measure(session, sampler, what, ids, start, *shape)
-    print(f'Model: {path}')
-    print(f'Characters: {len(ids) - start:,}, {part} of {text_path}; {counts[0]:,} unknown in it')
-    if copied > COPIED:
-        print(f'Learned: {copied:.0%} of it stand in what was trained on, so the loss is too low')
-    print(f'Loss: {describe_loss(loss)}')
-    print(f'Accuracy: {accuracy:.2%} of the characters were the likeliest one')
+        hits = tf.equal(likeliest, sampler.y_output)
+        texts = settings.text_files or [settings.text_file or run.text_file]
+        is_own = not (settings.text_files or settings.text_file)
+
+        def rows():
+            for run.text_file in texts:
+                if settings.lines:
+                    yield from measure_lines(session, sampler, ix2vocab, run)
+                else:
+                    yield measure_text(
+                        session, sampler, hits, ix2vocab, run, path, is_own, settings.streams
+                    )
+
+        print(f'Model: {path}')
+        (print_table if settings.csv else print_figures)(rows(), file)
 
 
 if __name__ == '__main__':
