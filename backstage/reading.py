@@ -166,6 +166,8 @@ def tell_rare(count):
 def check_prime(text, ids, ix2vocab, file=None):
     """Warn, in standard output or a file, of characters in a prime text that a model does not know.
 
+    Those are read as 'unknown', or, where the model has learned a clean text, were left out.
+
     Raises:
       UserError: nothing is left of the text: it has no ids, integers [1, characters].
     """
@@ -174,3 +176,7 @@ def check_prime(text, ids, ix2vocab, file=None):
     if not ids.all():
         unknown = ''.join(sorted(set(composed(text)) - set(ix2vocab)))
         print(f"The text {text!r} has {unknown}, read as 'unknown': too rare", file=file)
+        return
+    read = ''.join(ix2vocab[ix] for ix in ids[0])
+    if sum(map(str.isalnum, read)) < sum(map(str.isalnum, composed(text))):
+        print(f'The text {text!r} is read as {read!r}: the model has no other letters', file=file)

@@ -38,7 +38,7 @@ KINDS = {
     **dict.fromkeys(['clean_text', 'residual', 'restart', 'show_plot', 'lines', 'csv'], bool),
     **dict.fromkeys(['prime_texts', 'folders', 'text_files'], list),
     **dict.fromkeys(['text_file', 'data_dir', 'temp_dir', 'checkpoint', 'gutenberg_url'], str),
-    **dict.fromkeys(['prime_text', 'text', 'folder', 'init_from'], str),
+    **dict.fromkeys(['prime_text', 'stop_at', 'text', 'folder', 'init_from'], str),
     'device': ('auto', 'cpu', 'gpu'),
 }
 

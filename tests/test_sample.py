@@ -76,6 +76,92 @@ def test_in_a_terminal_one_prime_text_after_the_other_is_asked_for(trained):
     assert b'has no character to begin with' in output
 
 
+def piped(trained, data, *arguments):
+    """Run the tool with these bytes at its standard input; (exit status, output, errors)."""
+    process = subprocess.run(
+        [sys.executable, '-m', 'tools.sample', '--temperature=0', *arguments], check=False,
+        cwd=str(trained.folder), env={**os.environ, 'PYTHONPATH': str(ROOT)}, input=data,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+    return process.returncode, process.stdout.decode(), process.stderr.decode()
+
+
+def test_each_line_of_a_pipe_gets_its_samples_in_the_order_of_the_lines(trained):
+    data = 'The king\r\n\n  \nto\na lady\nto be or not\nto'.encode()
+    status, output, errors = piped(trained, data, '--sample_length=30', '--num_samples=2')
+    assert (status, errors) == (0, '')
+    texts = ['the king', 'to', 'a lady', 'to be or not', 'to']
+    expected = [trained.likeliest(trained.best, text, 30) for text in texts]
+    assert output.splitlines() == [line for line in expected for _ in range(2)]
+
+
+def test_a_file_is_read_as_a_pipe_is_and_not_where_a_prime_text_is_given(trained, tmp_path):
+    (tmp_path / 'primes.txt').write_text('a lady\n')
+    for more, prime in [(), 'a lady'], (('--prime_text=the king',), 'the king'):
+        with open(str(tmp_path / 'primes.txt')) as file:
+            process = subprocess.run(
+                [sys.executable, '-m', 'tools.sample', '--temperature=0', *more], check=True,
+                cwd=str(trained.folder), env={**os.environ, 'PYTHONPATH': str(ROOT)}, stdin=file,
+                stdout=subprocess.PIPE, universal_newlines=True,
+            )  # fmt: skip
+        assert process.stdout == trained.likeliest(trained.best, prime, 100) + '\n'
+
+
+def test_an_empty_pipe_is_as_none(trained):
+    status, output, errors = piped(trained, b'', '--sample_length=5')
+    assert (status, errors) == (0, '') and output.startswith('thou art more')
+
+
+def test_a_pipe_that_is_no_text_gets_a_sentence(trained):
+    status, output, errors = piped(trained, b'so\n\xff\xfe\n')
+    assert (status, output, errors.count('\n')) == (2, '', 1)
+    assert 'the standard input is not UTF-8: invalid start byte. Convert it first' in errors
+
+
+@pytest.mark.parametrize('num_samples', [1, 2])
+def test_a_sample_ends_before_the_text_at_which_it_is_to_stop(trained, use, num_samples):
+    whole = trained.likeliest(trained.best, 'the king', 60)
+    stop_at = whole[27:31]  # across two of the pieces that are drawn at a time
+    arguments = ('--prime_text=the king', '--sample_length=60', '--temperature=0')
+    how = (*arguments, f'--num_samples={num_samples}', f'--stop_at={stop_at}')
+    status, output, errors = use(sample, trained, *how)
+    end = whole.index(stop_at, len('the king'))
+    assert end <= 27
+    assert (status, output, errors) == (0, f'{whole[:end]}\n' * num_samples, '')
+
+
+def test_a_sample_that_does_not_stop_is_told_and_printed_all_the_same(trained, use):
+    how = ('--prime_text=the king', '--sample_length=30', '--temperature=0', '--num_samples=2')
+    status, output, errors = use(sample, trained, *how, '--stop_at=zzzz')
+    assert (status, output) == (0, f'{trained.likeliest(trained.best, "the king", 30)}\n' * 2)
+    told = "samples did not come to 'zzzz' in 30 characters. --sample_length draws more\n"
+    assert errors == f'2 {told}'
+    assert use(sample, trained, *how, '--num_samples=1', '--stop_at=zzzz')[2] == f'1 {told}'
+
+
+@pytest.mark.parametrize('stop_at, never', [(r'\n', r"'\n'"), ('Exit.', "'.E'"), (r'\t', r"'\t'")])
+def test_what_the_model_never_writes_is_nothing_to_stop_at(trained, use, stop_at, never):
+    status, output, errors = use(sample, trained, '--prime_text=so', f'--stop_at={stop_at}')
+    assert (status, output, errors.count('\n')) == (2, '', 1)
+    assert f'never writes {never}. Give another stop_at' in errors
+
+
+def test_samples_stay_the_same_however_many_follow_and_however_they_are_drawn(
+    trained, use, monkeypatch
+):
+    arguments = ('--prime_text=so', '--sample_length=25')
+    many = use(sample, trained, *arguments, '--num_samples=130')[1].splitlines()
+    few = use(sample, trained, *arguments, '--num_samples=7')[1].splitlines()
+    assert many[:7] == few and len(set(many)) == 130
+
+
+def test_letters_that_a_clean_model_does_not_have_are_told(trained, use):
+    status, _, errors = use(sample, trained, '--prime_text=\u043c\u043e\u0439 lord?')
+    text = '\u043c\u043e\u0439 lord?'
+    told = f"The text {text!r} is read as ' lord ': the model has no other letters"
+    assert (status, errors) == (0, f'{told}\n')
+
+
 def test_a_reader_that_goes_away_is_no_reason_for_a_traceback(trained):
     process = start_tool('sample', '--sample_length=100000', cwd=trained.folder)
     process.stdout.read(100)

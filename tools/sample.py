@@ -1,14 +1,18 @@
 """Let a trained model write: how a text goes on, as the model sees it.
 
     python -m tools.sample --prime_text="my lord" --sample_length=200
+    python -m tools.sample --stop_at=" exit " < prime_texts.txt
 
-Without a prime text it asks for one after the other in a terminal. Elsewhere it prints samples and
-nothing else, beginning as those of the training.
+Prime texts come from the command, or as lines from a pipe or a file at the standard input, or are
+asked for in a terminal. If there are none, samples begin as those of the training. They are printed
+to the standard output, and nothing else is.
 """
 
 import contextlib
 import itertools
 import os
+import re
+import stat
 import sys
 
 from backstage import reading, running
@@ -22,57 +26,167 @@ import numpy as np
 
 temp_dir = 'temp'  # folder of the run
 checkpoint = ''  # the model to take, such as temp/model-9070; empty: the best so far
-prime_text = ''  # how a sample begins; empty: asked for in a terminal, else as in training
-num_samples = 1  # samples to print
-sample_length = 100  # characters to draw for each
+prime_text = ''  # how a sample begins; empty: a line each of the input, else as in training
+num_samples = 1  # samples to print, of each prime text
+sample_length = 100  # characters to draw for each, at most
+stop_at = ''  # a sample ends before this text, such as \\n (a line end), where the model writes it
 temperature = 0.7  # 1 draws as the model believes, less is safer, 0 is the likeliest
 top_k = 0  # only the likeliest so many characters are drawn; 0: all of them
 seed = 1  # of the random numbers; another one gives other samples
 device = 'auto'  # 'cpu', 'gpu', or 'auto': a GPU where TensorFlow finds one
 
 PIECE = 20  # characters drawn at a time, so that one can read along
+STREAMS = 100  # samples that are drawn side by side
+BLOCK = 1000  # so many are drawn before the first of them is printed
 
 
-def sample_pieces(session, sampler, prime, settings, number):
-    """Yield how a text, int32 [1, characters], goes on, in pieces: int32 [characters]."""
-    random = np.random.RandomState([settings.seed, number])
+def draw(session, sampler, primes, settings, *numbers):
+    """Yield how texts, int32 [streams, characters], go on, in pieces: int32 [streams, num]."""
+    random = np.random.RandomState([settings.seed, *numbers])  # numbers tell which samples it is
     state = None
     for begin in range(0, settings.sample_length, PIECE):
         num = min(PIECE, settings.sample_length - begin)
         seed = random.randint(2**30, size=2)
-        sampled, state = sampler.sample(session, prime, num, settings.temperature, seed, state)
-        yield sampled[0]
-        prime = sampled[:, -1:]
+        sampled, state = sampler.sample(session, primes, num, settings.temperature, seed, state)
+        yield sampled
+        primes = sampled[:, -1:]
+
+
+def cut(text, stop_at):
+    """Return a text up to where it is to stop, and whether it stops there."""
+    place = text.find(stop_at) if stop_at else -1
+    return (text, False) if place < 0 else (text[:place], True)
+
+
+def draw_texts(session, sampler, primes, settings, ix2vocab, *numbers):
+    """Return how texts of the same length go on, list of (str, whether they came to stop_at)."""
+    texts = [''] * len(primes)
+    for piece in draw(session, sampler, np.concatenate(primes), settings, *numbers):
+        texts = [text + decode(ids, ix2vocab) for text, ids in zip(texts, piece)]
+        found = [cut(text, settings.stop_at) for text in texts]
+        if all(stopped for _, stopped in found):
+            break
+    return found
+
+
+def print_all(session, sampler, primes, settings, ix2vocab):
+    """Print samples that begin with `primes`, an iterable of int32 [1, characters], in its order.
+
+    Those of the same length are drawn side by side. However many come after a sample, it stays the
+    same.
+    """
+    missed, primes = 0, iter(primes)
+    for block in itertools.count():
+        some = list(itertools.islice(primes, max(1, min(BLOCK, 10**6 // settings.sample_length))))
+        if not some:
+            break
+        samples = {}
+        for length in sorted({prime.size for prime in some}):
+            alike = [k for k, prime in enumerate(some) if prime.size == length]
+            for first in range(0, len(alike), STREAMS):
+                batch = alike[first : first + STREAMS]
+                numbers = (block, length, first)
+                starts = [some[k] for k in batch]
+                found = draw_texts(session, sampler, starts, settings, ix2vocab, *numbers)
+                samples.update(zip(batch, found))
+        for k, prime in enumerate(some):
+            text, stopped = samples[k]
+            print(decode(prime[0], ix2vocab) + text)
+            missed += not stopped
+    tell_missed(missed, settings)
+
+
+def print_one(session, sampler, prime, settings, ix2vocab, number):
+    """Print a sample as it is drawn."""
+    print(decode(prime[0], ix2vocab), end='', flush=True)
+    text, printed = '', 0
+    for piece in draw(session, sampler, prime, settings, number):
+        text, stopped = cut(text + decode(piece[0], ix2vocab), settings.stop_at)
+        # What may be the begin of stop_at waits for the next piece.
+        end = len(text) if stopped else max(printed, len(text) - max(0, len(settings.stop_at) - 1))
+        print(text[printed:end], end='', flush=True)
+        printed = end
+        if stopped:
+            break
+    print(text[printed:])
+    tell_missed(not stopped, settings)
+
+
+def tell_missed(count, settings):
+    """Say how many samples did not come to where they are to stop, if any."""
+    if settings.stop_at and count:
+        print(
+            f'{count:,} samples did not come to {settings.stop_at!r} in {settings.sample_length} '
+            f'characters. --sample_length draws more',
+            file=sys.stderr,
+        )
+
+
+def read_input():
+    """Return the lines of the standard input, if it is a pipe or a file, without blank ones.
+
+    Raises:
+      UserError: it is not UTF-8.
+    """
+    try:
+        mode = os.fstat(sys.stdin.fileno()).st_mode
+    except (AttributeError, OSError, ValueError):  # there is none
+        return []
+    if not (stat.S_ISFIFO(mode) or stat.S_ISREG(mode) or stat.S_ISSOCK(mode)):
+        return []
+    try:
+        lines = [line.decode('utf-8-sig').strip('\r\n') for line in sys.stdin.buffer]
+    except UnicodeDecodeError as error:
+        raise UserError(f'the standard input is not UTF-8: {error.reason}. Convert it first')
+    return [line for line in lines if line.strip()]
+
+
+def read_stop_at(text, ix2vocab, clean_text):
+    r"""Return the text of a setting, in which \n and \t stand for a line end and a tab.
+
+    Raises:
+      UserError: the model never writes that.
+    """
+    escapes = {'\\n': '\n', '\\t': '\t', '\\\\': '\\'}
+    text = reading.composed(re.sub(r'\\[nt\\]', lambda match: escapes[match.group()], text))
+    never = ''.join(sorted(set(text) - set(ix2vocab[1:])))
+    if never:
+        kind = ', whose text was cleaned,' if clean_text else ''
+        raise UserError(f'this model{kind} never writes {never!r}. Give another stop_at')
+    return text
 
 
 def main(arguments):
-    """Print samples as they are made."""
+    """Print samples."""
     settings = read_settings(globals(), arguments)
+    # A notebook runs programs in a terminal of its own, and nobody types there.
+    is_asked = sys.stdin and sys.stdin.isatty() and sys.stdout.isatty()
+    is_asked = is_asked and 'JPY_PARENT_PID' not in os.environ
+    lines = [] if settings.prime_text or is_asked else read_input()
     with trained.opened(settings, settings.top_k) as (session, sampler, ix2vocab, run, _):
+        settings.stop_at = read_stop_at(settings.stop_at, ix2vocab, run.clean_text)
+        how = settings, ix2vocab
 
-        def read_prime(text, file=None):
+        def read_prime(text, file=sys.stderr):
             prime = encode(text, ix2vocab, run.clean_text)
             reading.check_prime(text, prime, ix2vocab, file)
             return prime
 
-        def print_sample(prime, number):
-            pieces = sample_pieces(session, sampler, prime, settings, number)
-            for piece in itertools.chain(prime, pieces):
-                print(decode(piece, ix2vocab), end='', flush=True)
-            print()
-
-        # A notebook runs programs in a terminal of its own, and nobody types there.
-        is_asked = sys.stdin.isatty() and sys.stdout.isatty() and 'JPY_PARENT_PID' not in os.environ
         if settings.prime_text or not is_asked:
-            prime = read_prime(settings.prime_text or run.prime_texts[0], file=sys.stderr)
-            for number in range(settings.num_samples):
-                print_sample(prime, number)
+            texts = lines or [settings.prime_text or run.prime_texts[0]]
+            primes = [read_prime(text) for text in texts]
+            if len(primes) * settings.num_samples == 1:
+                print_one(session, sampler, primes[0], *how, 0)
+            else:
+                repeated = (p for p in primes for _ in range(settings.num_samples))
+                print_all(session, sampler, repeated, *how)
             return 0
         with contextlib.suppress(ImportError):
             import readline  # noqa: F401  with it `input` has arrow keys and a history
         for number in itertools.count():
             try:
-                print_sample(read_prime(input('Prime text (Ctrl-D ends): ')), number)
+                prime = read_prime(input('Prime text (Ctrl-D ends): '), None)
+                print_one(session, sampler, prime, *how, number)
             except EOFError:
                 print()
                 return 0
