@@ -53,7 +53,7 @@ POSITION = {
 }
 PASSAGES = 20  # what has fewer in a text is not looked for: chance would find it
 # A unit is named for what it correlates with by more than this. Moved along the text, so that only
-# chance is left, the same values came to 0.21 at most, in 5,000 characters and three models.
+# chance is left, the same values stay far below that, in 5,000 characters.
 NAMED = 0.5
 AT_MOST = 5  # units that are named for the same; likeliest next characters that are shown
 MOST = 30e6  # activations in a page: more, and browsers are slow with it
