@@ -14,6 +14,7 @@ from selenium.webdriver.chrome.options import Options
 from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
+from selenium.webdriver.support.wait import WebDriverWait
 
 PICTURES = ROOT / 'temp' / 'browser'
 LINE = (
@@ -85,7 +86,8 @@ def unit(browser):
     (tab,) = find(browser, '[role=tab][aria-selected=true]')
     number = re.match(r'Unit (\d+) of 16', find(browser, '#unit')[0].text).group(1)
     assert find(browser, '#slider')[0].get_attribute('value') == number
-    assert browser.current_url.endswith(f'#{tab.text[-1]}.{number}')
+    address = f'#{tab.text[-1]}.{number}'
+    WebDriverWait(browser, 10).until(lambda _: browser.current_url.endswith(address))
     return int(tab.text[-1]), int(number)
 
 
@@ -113,6 +115,16 @@ def test_keys_change_the_unit_and_the_colours(browser):
     press(browser, '3')
     assert unit(browser) == (3, number)
     assert colours(browser) != before
+
+
+def test_a_key_can_be_held(browser):
+    press(browser, '1')
+    _, number = unit(browser)
+    browser.execute_script(
+        'for (let i = 0; i < 403; i++)'
+        ' document.dispatchEvent(new KeyboardEvent("keydown", {key: "ArrowRight"}))'
+    )
+    assert unit(browser) == (1, (number + 402) % 16 + 1)  # and the browser logs nothing
 
 
 def test_the_slider_and_the_tabs_do_the_same(browser):

@@ -88,7 +88,8 @@ def test_without_a_text_it_reads_what_was_held_out_and_says_what_it_found(traine
 PASSAGES = [
     ("it's a-b", 'inside a word', '11110111'),
     ("it's a-b", 'the first letter of a word', '10000100'),
-    ("it's a-b", 'in the word, after an apostrophe', '00010000'),
+    ("it's a-b", 'after a quote', '00010000'),
+    ('a “be c" d', 'after a quote', '0001100000'),
     ("it's a-b", 'position in the word', '12340123'),
     ('Oh, é 12.', 'a vowel', '100000000'),
     ('Oh, É 12.', 'a capital letter', '100010000'),
@@ -140,21 +141,36 @@ def test_a_unit_that_follows_something_is_named_for_it_and_noise_is_not():
     features = cells.features_of(text)
     random = np.random.RandomState(0)
     activations = np.tanh(random.normal(size=(len(text), 2, 64)).cumsum(axis=0) / 9)  # slow noise
-    assert cells.named_units(features, activations) == []
-    assert cells.named_units({}, activations) == []
+    before = activations[:, ::-1].copy()
+    assert cells.named_units(features, activations, before) == []
+    assert cells.named_units({}, activations, before) == []
     noise = 0.1 * random.normal(size=(4, len(text)))
     activations[:, 0, 9] = features['inside quotes'] + 10 * noise[3]  # r is 0.4 or so
     activations[:, 1, 7] = features['inside quotes'] + noise[0]
     activations[:, 0, 5] = 4 * noise[1] - features['inside quotes']
     activations[:, 1, 3] = features['position in the line'] / 100 + noise[2] / 50
-    named = cells.named_units(features, activations)
+    named = cells.named_units(features, activations, before)
     assert [(what, layer, unit) for what, layer, unit, _ in named] == [
         ('position in the line', 1, 3), ('inside quotes', 1, 7), ('inside quotes', 0, 5),
     ]  # fmt: skip
     assert named[0][3] > 0.99 and named[1][3] > 0.9 and -0.9 < named[2][3] < -0.5
     activations[:, 0] = features['inside quotes'][:, None] + 0.1 * random.normal(size=(1, 64))
-    quotes = [one for one in cells.named_units(features, activations) if one[0] == 'inside quotes']
-    assert len(quotes) == cells.AT_MOST
+    named = cells.named_units(features, activations, before)
+    assert [what for what, *_ in named].count('inside quotes') == cells.AT_MOST
+
+
+def test_what_a_unit_did_before_training_is_not_named_as_if_it_were_learned():
+    features = cells.features_of('Some words of a line.\n' * 60)
+    random = np.random.RandomState(0)
+    noise, values = random.normal(size=(2, 1320, 1, 2)), features['inside a word'][:, None]
+    before, activations = noise.copy()
+    before[:, 0] -= 3 * values  # r is -0.8 or so
+    activations[:, 0, 0] += 3.1 * values[:, 0]
+    activations[:, 0, 1] += 9 * values[:, 0]
+    (found,) = cells.named_units(features, activations, before)
+    assert found[:3] == ('inside a word', 0, 1)
+    both = cells.named_units(features, activations, noise[0])
+    assert [unit for what, _, unit, _ in both if what == 'inside a word'] == [1, 0]
 
 
 def test_no_text_breaks_out_of_the_page_and_the_page_asks_for_nothing_from_elsewhere():
@@ -205,5 +221,5 @@ def test_where_the_text_of_the_run_is_gone_it_asks_for_one(copy, use, damage):
         path.write_bytes(data[:-1] if damage == 'other' else b'')
     status, _, errors = use(cells, copy)
     assert (status, errors.count('\n')) == (2, 1)
-    assert 'text.ids is not what the model has learned. Give a text with --text_file' in errors
+    assert 'text.ids is not what the model has learned. Give a text_file' in errors
     assert use(cells, copy, '--text_file=moved.txt', '--characters=50')[::2] == (0, '')

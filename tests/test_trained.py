@@ -8,8 +8,9 @@ import tools.trained
 from backstage import tf
 from tools import plot, sample
 
+import numpy as np
 import pytest
-from conftest import ROOT, SMALL, end, run_tool, start, start_script
+from conftest import ROOT, SMALL, end, run_script, run_tool, start, start_script
 
 pytest_plugins = 'trained_model'
 pytestmark = pytest.mark.xdist_group('tools')
@@ -23,6 +24,19 @@ def test_another_checkpoint_can_be_chosen(trained, use, ending):
     assert expected != trained.likeliest(trained.best, 'to be or', 40) + '\n'
     chosen = f'--checkpoint={trained.older}{ending}'
     assert use(sample, trained, *LIKELIEST, chosen) == (0, expected, '')
+
+
+def test_the_untrained_model_is_the_one_that_training_begins_with(tmp_path, works):
+    (tmp_path / 'text.txt').write_bytes(works[:20_000])
+    more = ('--text_file=text.txt', '--max_iterations=1', '--learning_rate=1e-9', '--seed=5')
+    assert run_script(*SMALL, *more, cwd=tmp_path)[::2] == (0, '')
+    run, ix2vocab = tools.trained.read_run(str(tmp_path / 'temp'))
+    reader = tf.train.load_checkpoint(str(tmp_path / 'temp' / 'model-1'))
+    with tools.trained.untrained(run, len(ix2vocab), 'auto') as (session, sampler):
+        weights = {w.op.name: w for w in sampler.embedding_mat.graph.get_collection('variables')}
+        assert len(weights) == 9
+        for name, value in session.run(weights).items():
+            np.testing.assert_allclose(value, reader.get_tensor(name), 0, 1e-8, err_msg=name)
 
 
 def test_where_the_best_model_is_damaged_the_newest_is_used_and_that_is_told(copy, use):

@@ -8,7 +8,7 @@ import sys
 import time
 
 import stacked_lstm_shakespeare as script
-from backstage import fast, machine, records, tf, workers
+from backstage import fast, machine, records, seeded, tf, workers
 from backstage.running import one_line
 from backstage.settings import UserError, read_settings
 
@@ -60,6 +60,24 @@ def opened(settings, top_k=0):
         if sum(name.endswith('/ExponentialMovingAverage') for name in there) > len(weights):
             raise UserError(f'{path} has more layers than num_layers in {settings.temp_dir} says')
         yield session, sampler, ix2vocab, run_settings, path
+
+
+@contextlib.contextmanager
+def untrained(run_settings, vocab_size, device):
+    """Open the model of a run as it was before training, with the weights that its seed gives.
+
+    Yields:
+      The session and the sampler.
+    """
+    with fast.new_graph() as graph:
+        tf.set_random_seed(run_settings.seed)
+        with tf.variable_scope('lstm_model', custom_getter=seeded.by_name):
+            sampler = script.LSTM_Model(run_settings, vocab_size, infer_sample=True)
+        begin = tf.global_variables_initializer()
+    config = machine.session_config(run_settings.threads_per_operation, device)
+    with tf.Session(graph=graph, config=config) as session:
+        session.run(begin)
+        yield session, sampler
 
 
 def restore(session, saver, temp_dir, checkpoint=''):
