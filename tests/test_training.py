@@ -117,7 +117,10 @@ def short_run(tmp_path_factory, works):
 
 
 def test_a_finished_run_names_the_command_that_lets_its_model_write(short_run):
-    assert short_run[1].endswith('\nTo let it write: python -m tools.sample --temp_dir=temp\n')
+    assert short_run[1].endswith(
+        '\nTo let it write: python -m tools.sample --temp_dir=temp\n'
+        'What else can be done with it: python -m tools\n'
+    )
 
 
 def test_a_run_prints_the_lines_of_the_recipe(short_run):

@@ -55,7 +55,8 @@ PASSAGES = 20  # what has fewer in a text is not looked for: chance would find i
 # A unit is named for what it correlates with by more than the first. By chance alone, with the same
 # values moved along the text, it was 0.21 at most. And by the second more than any unit did before
 # training: a memory that fills up follows a position by itself, by 0.54 to 0.69 in five models.
-NAMED, LEARNED = 0.5, 0.1
+NAMED = 0.5
+LEARNED = 0.1
 AT_MOST = 5  # units that are named for the same; likeliest next characters that are shown
 MOST = 30e6  # activations in a page: more, and browsers are slow with it
 
