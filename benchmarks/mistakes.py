@@ -33,6 +33,7 @@ def share_one_cell():
         tf.get_variable_scope().reuse, of_size(size)
     )
     # A kernel that all layers share gets its gradient from all of them: TensorFlow's own way.
+    script.fast.in_one_operation = lambda cells: None
     script.fast.static_rnn, script.fast.gradients = tf.nn.static_rnn, tf.gradients
 
 

@@ -325,7 +325,8 @@ def test_a_log_on_a_full_disk_does_not_end_a_run(folder, undisturbed):
 
 
 def test_what_a_tool_writes_to_a_reader_that_has_gone_ends_it_quietly(trained):
-    process = start_tool('sample', '--prime_text=so', '--num_samples=500', cwd=trained.folder)
+    # More than a pipe holds, so that it still writes when nobody reads any more.
+    process = start_tool('sample', '--prime_text=so', '--num_samples=5000', cwd=trained.folder)
     process.stdout.read(10)
     process.stdout.close()
     assert process.stderr.read() == ''
