@@ -182,7 +182,10 @@ def held_out_begin(num_ids, held_out):
 
 
 def prepare_text(settings):
-    """Write the ids of the text into `temp_dir`; return `ix2vocab`, `split`, and the text's CRC-32.
+    """Write the ids of the text into `temp_dir`; return `ix2vocab`, `split`, and a dict.
+
+    The dict has `text_crc`, the CRC-32 of the ids, and `unseen`, those that do not occur before
+    `split`, and so are not learned.
 
     Raises:
       UserError: nothing can be learned from the text, or it is too short, or the run in `temp_dir`
@@ -200,10 +203,13 @@ def prepare_text(settings):
             counts, crc = encode_text(path, settings.clean_text, ix2vocab, file, seen)
             split = held_out_begin(counts.sum(), settings.held_out)
             reading.check_text(path, counts, split, settings, seen)
+            file.flush()
+            ids = np.memmap(file.name, id_type(ix2vocab), 'r')
+            unseen = reading.find_unseen(ids, split, counts)
             folder.make_way(settings, crc)
     print(f'{split:,} characters to learn, {counts.sum() - split:,} held out')
     reading.tell_rare(counts[0])
-    return ix2vocab, split, crc
+    return ix2vocab, split, {'text_crc': crc, 'unseen': unseen}
 
 
 # --- From ids to batches -------------------------------------------------------------------------
@@ -254,11 +260,11 @@ class LSTM_Model:
 
     The training instance is unrolled for batches of one shape. An instance with
     `infer_sample=True` takes any shape; it measures losses and draws text. `build_models` makes
-    both, the second with the averaged weights of the first. `top_k`, an int, limits what is drawn
-    to the likeliest so many characters.
+    both, the second with the averaged weights of the first. Of the ids in `unseen` none is ever
+    drawn; `top_k`, an int, limits what is drawn to the likeliest so many characters.
     """
 
-    def __init__(self, settings, vocab_size, infer_sample=False, top_k=0):
+    def __init__(self, settings, vocab_size, infer_sample=False, unseen=(), top_k=0):
         num_layers, rnn_size = settings.num_layers, settings.rnn_size
         # Each layer needs a cell object of its own: [cell] * num_layers would share one kernel.
         cells = [tf.contrib.rnn.BasicLSTMCell(rnn_size) for _ in range(num_layers)]
@@ -284,7 +290,7 @@ class LSTM_Model:
         self.initial_state = tf.placeholder(tf.float32, state_shape, 'initial_state')
         if infer_sample:
             self._build_reading()
-            self._build_sampling(top_k)
+            self._build_sampling(unseen, top_k)
         else:
             self._build_loss()
             self._build_training(settings)
@@ -350,7 +356,7 @@ class LSTM_Model:
         )  # [batch, time]
         self.probabilities = tf.nn.softmax(self.logits)
 
-    def _build_sampling(self, top_k):
+    def _build_sampling(self, unseen, top_k):
         """Whole texts drawn in one session call, by a loop inside the graph."""
         self.prime = tf.placeholder(tf.int32, [None, None], 'prime')  # [streams, characters]
         self.num = tf.placeholder(tf.int32, [], 'num')
@@ -367,13 +373,14 @@ class LSTM_Model:
         # At temperature 0, all but the likeliest are so far below that they are never drawn. (1e30
         # times a logit is still a float32.)
         scale = 1 / tf.maximum(self.temperature, 1e-30)
-        b = self.b + tf.one_hot(0, self.b.shape[0].value, -np.inf, 0.0)  # never draw 'unknown'
+        never = np.zeros(self.b.shape, np.float32)
+        never[[0, *unseen]] = -np.inf  # 0 is 'unknown'
 
         def step(position, seed, character, state, sampled):
             inputs = tf.nn.embedding_lookup(self.embedding_mat, character)  # [streams, embedding]
             with tf.variable_scope('rnn'):  # where dynamic_rnn has the weights of the cells
                 output, state = self.lstm_cell(inputs, state)
-            logits = (tf.matmul(output, self.W) + b) * scale  # [streams, vocab_size]
+            logits = (tf.matmul(output, self.W) + self.b + never) * scale  # [streams, vocab_size]
             if top_k:
                 lowest = tf.nn.top_k(logits, min(top_k, logits.shape[1].value))[0][:, -1:]
                 logits = tf.where(logits < lowest, tf.fill(tf.shape(logits), -np.inf), logits)
@@ -422,7 +429,7 @@ def pack_state(layers):
     return tf.stack([tf.stack(layer) for layer in layers], name='state')
 
 
-def build_models(settings, vocab_size):
+def build_models(settings, vocab_size, unseen=()):
     """Return the training model, and one with its averaged weights that measures and samples.
 
     At a high learning rate the weights jump about. Their mean over the last steps predicts better,
@@ -437,7 +444,7 @@ def build_models(settings, vocab_size):
         return model.averages.average(getter(name, *arguments, **more))
 
     with tf.variable_scope('lstm_model', reuse=True, custom_getter=averaged):
-        sampler = LSTM_Model(settings, vocab_size, infer_sample=True)
+        sampler = LSTM_Model(settings, vocab_size, infer_sample=True, unseen=unseen)
     return model, sampler
 
 
@@ -496,7 +503,7 @@ def train(settings, stop):
       The Run, with its losses, and the exit status: 0, or that of a stop.
     """
     machine.check_device(settings.device)
-    ix2vocab, split, text_crc = workers.once_per_host(prepare_text, settings)
+    ix2vocab, split, text = workers.once_per_host(prepare_text, settings)
     # Read from the disk as training goes, so a text may be larger than memory.
     ids = np.memmap(os.path.join(settings.temp_dir, 'text.ids'), id_type(ix2vocab), 'r')
     shape = settings.batch_size, settings.training_seq_len
@@ -506,13 +513,13 @@ def train(settings, stop):
     print(describe_length(settings, num_iterations))
     stop.listen()
     with fast.new_graph() as graph:
-        model, sampler = build_models(settings, len(ix2vocab))
+        model, sampler = build_models(settings, len(ix2vocab), text['unseen'])
         run = saving.Run(settings, model)
         graph.finalize()  # an operation added later, by mistake, would be an error
     config = machine.session_config(settings.threads_per_operation, settings.device)
     with tf.Session(graph=graph, config=config) as session:
         print(f'Training on {machine.device_in_use(session, settings.device)}')
-        state = run.begin_or_continue(session, num_iterations, ix2vocab, text_crc)
+        state = run.begin_or_continue(session, num_iterations, ix2vocab, text)
         if state is None:  # all its iterations were done before
             return run, 0
         iteration = done = len(run.losses)

@@ -157,6 +157,24 @@ def check_text(path, counts, split, settings, seen):
         )
 
 
+def find_unseen(ids, split, counts):
+    """Return which ids do not occur before position `split`, a list of int.
+
+    Args:
+      ids: integers [characters], a whole text.
+      counts: integers [vocab_size], how often each id occurs in it.
+
+    Raises:
+      UserError: 'unknown' alone occurs before it.
+    """
+    left = counts.copy()
+    for begin in range(split, len(ids), 1 << 20):  # what `bincount` needs is eight times as large
+        left -= np.bincount(ids[begin : begin + (1 << 20)], minlength=len(left))
+    if not left[1:].any():
+        raise UserError('all characters of the part to learn are rare ones. Lower min_word_freq')
+    return np.flatnonzero(left == 0).tolist()
+
+
 def tell_rare(count):
     """Say how many characters of a text are too rare to have a symbol, if any are."""
     if count:

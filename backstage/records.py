@@ -40,7 +40,7 @@ def is_run(folder):
 
 
 def read_record(folder):
-    """Return what is known of the run in a folder, dict: its settings, `text_crc` and `workers`.
+    """Return what is known of a run in a folder, dict: its settings, text_crc, unseen, workers.
 
     What it has besides, a setting of a later version perhaps, is left out.
 
@@ -50,11 +50,14 @@ def read_record(folder):
     record = _read(folder, 'settings.json', dict)
     besides = {'text_crc', 'workers'}  # no settings, but whole numbers
     known = {*RANGES, *KINDS, *besides}
+    unseen = record.get('unseen', [])  # earlier versions did not write it
     record = {name: value for name, value in record.items() if name in known}
     missing = {*FIXED, 'text_file', *besides} - set(record)
-    if missing or any(find_fault(name, value, default=0) for name, value in record.items()):
+    are_ids = isinstance(unseen, list) and all(type(ix) is int and ix >= 0 for ix in unseen)
+    faults = [find_fault(name, value, default=0) for name, value in record.items()]
+    if missing or any(faults) or not are_ids:
         raise UserError(f'the settings in {folder} are damaged. Train anew, with --restart')
-    return record
+    return {**record, 'unseen': unseen}
 
 
 def read_vocabulary(folder, unknown):
@@ -79,9 +82,9 @@ def _read(folder, name, kind):
         raise UserError(f'{error}. Train anew, with --restart')
 
 
-def keep_record(settings, ix2vocab, text_crc):
-    """Write what others need to know of a run: its vocabulary, its settings, its text."""
+def keep_record(settings, ix2vocab, text):
+    """Write what others need to know of a run: its vocabulary, its settings, its text (a dict)."""
     if workers.is_first():
-        record = {**vars(settings), 'text_crc': text_crc, 'workers': workers.count()}
+        record = {**vars(settings), **text, 'workers': workers.count()}
         files.write_json(os.path.join(settings.temp_dir, 'settings.json'), record)
         files.write_json(os.path.join(settings.temp_dir, 'vocabulary.json'), ix2vocab)

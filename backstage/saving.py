@@ -49,7 +49,7 @@ class Run:
         self.initialize = tf.global_variables_initializer()
         self.copy_of_first = workers.copy_of_first(tf.global_variables())
 
-    def begin_or_continue(self, session, num_iterations, ix2vocab, text_crc):
+    def begin_or_continue(self, session, num_iterations, ix2vocab, text):
         """Initialize all variables, or restore the newest checkpoint that can be read.
 
         Returns:
@@ -92,7 +92,7 @@ class Run:
                     f'Workers: {workers.count()} now, {before} before. The losses stay the same '
                     f'but for rounding'
                 )
-            records.keep_record(self.settings, ix2vocab, text_crc)
+            records.keep_record(self.settings, ix2vocab, text)
             self.history = history.Writer(self.folder, self.losses, self.held_out_losses)
         session.run(self.copy_of_first)
         state = session.run(self.carried_state)

@@ -197,7 +197,7 @@ BATCH, TIME, VOCAB, UNITS = 3, 5, 7, 4
 class Stack:
     """A small model in a session, with weights large enough for every gate to matter."""
 
-    def __init__(self, num_layers=3, training_seq_len=TIME, top_k=0, **more):
+    def __init__(self, num_layers=3, training_seq_len=TIME, top_k=0, unseen=(), **more):
         self.graph = tf.Graph()
         settings = parse(
             f'--rnn_size={UNITS}', f'--num_layers={num_layers}', f'--batch_size={BATCH}',
@@ -209,7 +209,7 @@ class Stack:
             with tf.variable_scope('lstm_model'):
                 self.model = script.LSTM_Model(settings, VOCAB)
             with tf.variable_scope('lstm_model', reuse=True):
-                self.reader = script.LSTM_Model(settings, VOCAB, infer_sample=True, top_k=top_k)
+                self.reader = script.LSTM_Model(settings, VOCAB, True, unseen, top_k)
             self.variables = tf.trainable_variables()
             self.gradients = self.model.gradients
             self.initialize = tf.global_variables_initializer()

@@ -6,6 +6,7 @@ The table of all that is tried here, with the sentence that each gets, is docs/b
 
 import contextlib
 import functools
+import importlib
 import io
 import json
 import os
@@ -31,6 +32,7 @@ TABLE = ROOT / 'docs' / 'bad-input.md'
 TEXT = 'Whether tis nobler in the mind to suffer the slings and arrows. ' * 40
 PROGRAMS = {
     'script': script,
+    'tools': importlib.import_module('tools.__main__'),
     **{tool.__name__: tool for tool in TOOLS},
 }
 
@@ -48,6 +50,7 @@ FILES = {
     'one.txt': b'a' * 5000,
     'blank.txt': b' \n\t' * 2000,
     'short.txt': b'to be or not to be',
+    'rare.txt': (''.join(map(chr, range(0x4E00, 0x5600))) + 'so it ends ' * 9).encode(),
     'marks.txt': b'*** START OF THE PROJECT GUTENBERG EBOOK X ***\n'
     b'*** END OF THE PROJECT GUTENBERG EBOOK X ***\n',
     'a_file': b'',
@@ -92,6 +95,7 @@ CASES = [
     *[('script', f'--text_file={name}', *SMALL) for name in TEXTS],
     ('script', '--text_file=one.txt', '--clean_text=False', *SMALL),
     ('script', '--text_file=good.txt', '--clean_text=False', '--min_word_freq=1000000', *SMALL),
+    ('script', '--text_file=rare.txt', '--clean_text=False', *SMALL),
     ('script', '--text_file=good.txt'),
     ('script', *RUN, '--prime_texts=\u0301'),
     ('script', *RUN, '--temp_dir=a_file'),
@@ -109,6 +113,11 @@ CASES = [
     ('script', *SMALL, '--temp_dir=trained', '--text_file=another.txt'),
     ('script', *RUN, '--temp_dir=damaged_settings'),
     ('script', *RUN, '--temp_dir=damaged_model'),
+    ('script', *RUN, '--temp_dir=new', '--init_from=nowhere'),
+    ('script', *RUN, '--temp_dir=new', '--init_from=folder'),
+    ('script', *RUN, '--temp_dir=new', '--init_from=trained', '--num_layers=2'),
+    ('script', *RUN, '--temp_dir=new', '--init_from=damaged_settings'),
+    ('script', *RUN, '--temp_dir=trained', '--init_from=trained', '--restart'),
     # What became programs of their own
     ('script', '--sample'),
     ('script', '--sample', '--prime_text=to be'),
@@ -138,6 +147,11 @@ CASES = [
     ('tools.sample', '--temp_dir=trained', '--checkpoint=trained'),
     ('tools.sample', '--temp_dir=trained', '--checkpoint=good.txt'),
     ('tools.sample', '--temp_dir=trained', '--prime_text=\u0301'),
+    ('tools.sample', '--temp_dir=trained', '--stop_at=Exit.'),
+    ('tools.sample', '--temp_dir=trained', r'--stop_at=\n'),
+    ('tools.sample', '--temp_dir=trained', '--stop_at'),
+    ('tools.sample', '--temp_dir=trained', '<', 'latin1.txt'),
+    ('tools.sample', '--temp_dir=trained', '<', 'utf16.txt'),
     ('tools.sample', '--prime_text'),
     ('tools.sample', '--prime_texts=to be'),
     ('tools.sample', '--rnn_size=64'),
@@ -148,6 +162,13 @@ CASES = [
     *[('tools.evaluate', '--temp_dir=trained', f'--text_file={name}') for name in TEXTS_TO_MEASURE],
     ('tools.evaluate', '--temp_dir=another_text'),
     ('tools.evaluate', '--batch_size=16'),
+    ('tools.evaluate', '--temp_dir=trained', '--text_files', 'good.txt', 'nowhere.txt'),
+    ('tools.evaluate', '--temp_dir=trained', '--text_files'),
+    ('tools.evaluate', '--temp_dir=trained', '--lines', '--text_file=nowhere.txt'),
+    ('tools.evaluate', '--temp_dir=trained', '--lines', '--text_file=latin1.txt'),
+    ('tools.evaluate', '--temp_dir=trained', '--lines', '--csv', '--text_file=folder'),
+    ('tools.evaluate', '--temp_dir=trained', '--lines=perhaps'),
+    ('tools.evaluate', '--temp_dir=trained', '--csv=table.csv'),
     ('tools.heatmap',),
     ('tools.heatmap', '--temp_dir=trained', '--text='),
     ('tools.heatmap', '--temp_dir=trained', '--text=x'),
@@ -169,24 +190,33 @@ CASES = [
     ('tools.plot', '--folders='),
     ('tools.plot', '--folders'),
     ('tools.plot', 'trained'),
+    ('tools', 'sample'),
+    ('tools', 'paint'),
 ]
 
 
 def call(program, arguments, folder):
     """Call a program in a folder; return its exit status, standard output and standard error.
 
-    In this process, since two hundred processes would take minutes.
+    In this process, since two hundred processes would take minutes. The last two arguments may be
+    `<` and a file, the standard input.
     """
     matplotlib.use('Agg')  # no window to be closed
     here, errors = os.getcwd(), io.StringIO()
     output = io.TextIOWrapper(io.BytesIO(), encoding='utf-8')
     os.chdir(str(folder))
+    *words, name = arguments if '<' in arguments else (*arguments, '<', os.devnull)
+    stdin = sys.stdin
     try:
-        with contextlib.redirect_stderr(errors), contextlib.redirect_stdout(output):
-            status = running.run(program.main, arguments)
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(contextlib.redirect_stderr(errors))
+            stack.enter_context(contextlib.redirect_stdout(output))
+            sys.stdin = stack.enter_context(open(name))
+            status = running.run(program.main, words[:-1])
     except SystemExit as end:  # so argparse ends
         status = end.code
     finally:
+        sys.stdin = stdin
         os.chdir(here)
     output.seek(0)
     return status, output.read(), errors.getvalue()
@@ -243,6 +273,8 @@ def sentence(case, folder):
     name, *arguments = case
     before = content(folder)
     status, _, said = call(PROGRAMS[name], arguments, folder)
+    if {'--lines', '--csv'} & set(arguments):  # then the standard output has figures alone
+        said = re.sub(r'^(Model|Text): .*\n', '', said, flags=re.MULTILINE)
     assert (status, said.count('\n')) == (2, 1), (case, said)
     after = content(folder)
     new = sorted(set(after) - set(before))

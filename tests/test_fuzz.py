@@ -269,7 +269,7 @@ junk = st.recursive(
 @hypothesis.given(
     tool=st.sampled_from(TOOLS),
     changes=st.dictionaries(
-        st.sampled_from([*vars(parse()), 'text_crc', 'workers', 'new']), junk, max_size=2
+        st.sampled_from([*vars(parse()), 'text_crc', 'unseen', 'workers', 'new']), junk, max_size=2
     ),
     symbols=st.dictionaries(st.integers(0, 45), junk, max_size=1),
     blocked=st.sampled_from(['', *FILES, 'best', 'runs.png', 'heatmap.png', 'loss.png']),

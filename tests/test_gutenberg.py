@@ -154,7 +154,7 @@ def test_how_much_was_cut_is_told_once_and_not_where_nothing_was(tmp_path, capsy
     for name, times in (('books', 1), ('works', 0)):
         settings = parse(*SMALL, f'--text_file={tmp_path}/{name}.txt', f'--temp_dir={tmp_path}')
         settings.clean_text, settings.prime_texts = clean_text, ['it']
-        _, split, crc = script.prepare_text(settings)
+        _, split, text = script.prepare_text(settings)
         assert capsys.readouterr().out.count(line) == times
-        results.add((split, crc))
+        results.add((split, text['text_crc']))
     assert len(results) == 1

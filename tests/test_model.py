@@ -171,6 +171,15 @@ def test_what_is_unknown_is_never_drawn_however_likely_it_is(top_k, temperature)
     assert len(set(sampled[:, 0])) == allowed
 
 
+@pytest.mark.parametrize('temperature', [0, 5])
+def test_what_was_not_learned_is_never_drawn_however_likely_it_is(temperature):
+    stack = Stack(unseen=[2, 4])
+    stack.model.b.load(np.array([50, 0, 50, 0, 50] + [0] * (VOCAB - 5)), stack.session)
+    sampled, _ = sample(stack, np.tile(stack.x[:1], (500, 1)), 20, temperature)
+    expected = set(range(1, VOCAB)) - {2, 4}
+    assert set(sampled.flat) == expected if temperature else set(sampled.flat) < expected
+
+
 def test_what_is_unknown_can_be_read_and_is_measured_all_the_same(stack):
     stack.x[:, -1] = 0
     logits, _ = lstm_logits(read_lstm(stack.values()), stack.x, stack.state)

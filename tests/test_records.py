@@ -24,7 +24,7 @@ def test_a_run_notes_its_settings_its_vocabulary_its_text_and_its_losses(begun):
     record = records.read_record(str(begun / 'temp'))
     settings = vars(parse(*ARGUMENTS, '--max_iterations=60'))
     assert {name: record[name] for name in settings} == settings
-    assert set(record) - set(settings) == {'text_crc', 'workers'}
+    assert set(record) - set(settings) == {'text_crc', 'unseen', 'workers'}
     assert json.loads((begun / 'temp' / 'vocabulary.json').read_text()) == IX2VOCAB
 
 
@@ -34,7 +34,8 @@ def test_a_run_notes_its_settings_its_vocabulary_its_text_and_its_losses(begun):
     + [{'seed': '1'}, {'held_out': 2.0}, {'residual': 1}, {'device': 'tpu'}, {'prime_texts': 'so'}]
     + [{'rnn_size': {'a': 1}}, {'held_out': float('nan')}, {'temperature': 10**400}, {'seed': []}]
     + [{'prime_texts': [['so']]}, {'device': ['cpu']}, {'text_file': 'a\0b'}, {'data_dir': 1}]
-    + [{'text_crc': '7'}, {'text_crc': [7]}, {'workers': 0.5}, {'workers': [2]}],
+    + [{'text_crc': '7'}, {'text_crc': [7]}, {'workers': 0.5}, {'workers': [2]}]
+    + [{'unseen': 'a'}, {'unseen': ['a']}, {'unseen': [-1]}, {'unseen': [True]}, {'unseen': {}}],
     ids=str,
 )
 def test_damaged_settings_of_a_run_are_told(begun_once, tmp_path, changes):
@@ -82,7 +83,7 @@ def test_what_a_later_version_has_noted_besides_is_no_matter(begun):
     path = begun / 'temp' / 'settings.json'
     change(path, new_one=[1, {'a': 2}], other=float('nan'), **{'no name': 1})
     run, _ = trained.read_run(str(begun / 'temp'))
-    assert set(vars(run)) == {*vars(parse()), 'text_crc', 'workers'}
+    assert set(vars(run)) == {*vars(parse()), 'text_crc', 'unseen', 'workers'}
     status, output, errors = run_here(*ARGUMENTS, '--max_iterations=61', cwd=begun)
     assert (status, errors) == (0, '')
     assert 'Continuing after iteration 60' in output

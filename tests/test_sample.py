@@ -10,7 +10,7 @@ import sys
 from tools import sample
 
 import pytest
-from conftest import ROOT, run_tool, start_tool
+from conftest import ROOT, run_tool, script, start_tool
 
 pytest_plugins = 'trained_model'
 pytestmark = pytest.mark.xdist_group('tools')
@@ -132,11 +132,20 @@ def test_a_sample_ends_before_the_text_at_which_it_is_to_stop(trained, use, num_
 
 def test_a_sample_that_does_not_stop_is_told_and_printed_all_the_same(trained, use):
     how = ('--prime_text=the king', '--sample_length=30', '--temperature=0', '--num_samples=2')
-    status, output, errors = use(sample, trained, *how, '--stop_at=zzzz')
+    status, output, errors = use(sample, trained, *how, '--stop_at=eeee')
     assert (status, output) == (0, f'{trained.likeliest(trained.best, "the king", 30)}\n' * 2)
-    told = "samples did not come to 'zzzz' in 30 characters. --sample_length draws more\n"
+    told = "samples did not come to 'eeee' in 30 characters. --sample_length draws more\n"
     assert errors == f'2 {told}'
-    assert use(sample, trained, *how, '--num_samples=1', '--stop_at=zzzz')[2] == f'1 {told}'
+    assert use(sample, trained, *how, '--num_samples=1', '--stop_at=eeee')[2] == f'1 {told}'
+
+
+def test_a_sample_holds_no_character_that_the_model_has_not_learned(trained, use):
+    text = (trained.folder / 'moved.txt').read_text()
+    learned = set(script.clean(text)[: int(len(script.clean(text)) * 0.95)])
+    how = ('--prime_text=so', '--temperature=1000', '--sample_length=2000')
+    status, output, errors = use(sample, trained, *how)
+    assert (status, errors) == (0, '')
+    assert set(output.strip('\n')) == learned
 
 
 @pytest.mark.parametrize('stop_at, never', [(r'\n', r"'\n'"), ('Exit.', "'.E'"), (r'\t', r"'\t'")])

@@ -152,10 +152,12 @@ def small(short_text, tmp_path):
 
 def test_preparing_a_text_leaves_its_ids_and_says_what_it_is(small, capsys):
     small.held_out = 0.25
-    ix2vocab, split, crc = script.prepare_text(small)
+    ix2vocab, split, text = script.prepare_text(small)
     ids = np.fromfile(f'{small.temp_dir}/text.ids', np.uint8)
+    unseen = sorted({*range(40)} - {*ids[:split]})
     np.testing.assert_array_equal(ids, encode(small.text_file, True, ix2vocab))
-    assert (ix2vocab, split, crc) == (IX2VOCAB, int(len(ids) * 0.75), zlib.crc32(ids))
+    assert (ix2vocab, split) == (IX2VOCAB, int(len(ids) * 0.75))
+    assert text == {'text_crc': zlib.crc32(ids), 'unseen': unseen}
     assert os.listdir(small.temp_dir) == ['text.ids']
     assert capsys.readouterr().out.split('\n') == [
         f'Text: {small.text_file}, as text_file says',
@@ -176,6 +178,23 @@ def test_how_many_characters_are_rare_is_told(small, tmp_path, capsys):
     assert told == "The text 'thou art more' has ahmru, read as 'unknown': too rare"
 
 
+def test_what_only_the_held_out_part_has_is_not_learned(small, tmp_path):
+    small.text_file, small.clean_text = str(tmp_path / 'two.txt'), False
+    (tmp_path / 'two.txt').write_text('so it begins ' * 1000 + 'and ends ' * 50, encoding='utf-8')
+    ix2vocab, _, text = script.prepare_text(small)
+    assert [ix2vocab[ix] for ix in text['unseen'][1:]] == ['a', 'd']
+    assert text['unseen'][0] == 0
+
+
+def test_a_text_of_which_only_rare_characters_could_be_learned_is_refused(small, tmp_path):
+    small.text_file, small.clean_text = str(tmp_path / 'rare.txt'), False
+    text = ''.join(map(chr, range(0x4E00, 0x4E00 + 4000))) + 'so it ends ' * 10
+    (tmp_path / 'rare.txt').write_text(text, encoding='utf-8')
+    with pytest.raises(UserError, match='all characters of the part to learn are rare ones'):
+        script.prepare_text(small)
+    assert os.listdir(small.temp_dir) == []
+
+
 @pytest.mark.parametrize('text', ['too short', 'a' * 10_000, ''])
 def test_a_text_that_is_refused_leaves_no_ids(small, tmp_path, text):
     small.text_file = str(tmp_path / 'other.txt')
@@ -191,7 +210,7 @@ def test_texts_that_differ_in_one_character_are_told_apart(small, tmp_path, shor
     for changed in text, text.replace(b'e', b'o', 1), text:
         (tmp_path / 'copy.txt').write_bytes(changed)
         small.text_file = str(tmp_path / 'copy.txt')
-        crcs.append(script.prepare_text(small)[2])
+        crcs.append(script.prepare_text(small)[2]['text_crc'])
     assert crcs[0] == crcs[2] != crcs[1]
 
 

@@ -106,7 +106,7 @@ def test_a_model_that_training_replaces_while_it_is_read_is_looked_for_again(tmp
         ('vocabulary', '["unknown", "a", ""]', 'the vocabulary in temp is damaged'),
         ('vocabulary', '["unknown", "a", "a"]', 'the vocabulary in temp is damaged'),
         ('vocabulary', '["unknown", "a", ["b"]]', 'the vocabulary in temp is damaged'),
-        ('vocabulary', '["unknown", "a", "b"]', 'cannot be used'),
+        ('vocabulary', '["unknown", "a", "b"]', 'do not go with its vocabulary'),
         ('vocabulary', '[' * 100_000, 'temp/vocabulary.json cannot be read: it is damaged'),
     ],
 )

@@ -141,7 +141,7 @@ def read_input():
     return [line for line in lines if line.strip()]
 
 
-def read_stop_at(text, ix2vocab, clean_text):
+def read_stop_at(text, ix2vocab, run):
     r"""Return the text of a setting, in which \n and \t stand for a line end and a tab.
 
     Raises:
@@ -149,9 +149,10 @@ def read_stop_at(text, ix2vocab, clean_text):
     """
     escapes = {'\\n': '\n', '\\t': '\t', '\\\\': '\\'}
     text = reading.composed(re.sub(r'\\[nt\\]', lambda match: escapes[match.group()], text))
-    never = ''.join(sorted(set(text) - set(ix2vocab[1:])))
+    written = {symbol for ix, symbol in enumerate(ix2vocab) if ix not in (0, *run.unseen)}
+    never = ''.join(sorted(set(text) - written))
     if never:
-        kind = ', whose text was cleaned,' if clean_text else ''
+        kind = ', whose text was cleaned,' if run.clean_text else ''
         raise UserError(f'this model{kind} never writes {never!r}. Give another stop_at')
     return text
 
@@ -164,7 +165,7 @@ def main(arguments):
     is_asked = is_asked and 'JPY_PARENT_PID' not in os.environ
     lines = [] if settings.prime_text or is_asked else read_input()
     with trained.opened(settings, settings.top_k) as (session, sampler, ix2vocab, run, _):
-        settings.stop_at = read_stop_at(settings.stop_at, ix2vocab, run.clean_text)
+        settings.stop_at = read_stop_at(settings.stop_at, ix2vocab, run)
         how = settings, ix2vocab
 
         def read_prime(text, file=sys.stderr):

@@ -14,7 +14,7 @@ from backstage.settings import UserError, read_settings
 
 
 def read_run(temp_dir):
-    """Return the settings of the run in a folder, with `text_crc`, and its vocabulary.
+    """Return the settings of a run in a folder, with `text_crc`, `unseen`, and its vocabulary.
 
     Raises:
       UserError: there is no run, or what is there is damaged.
@@ -23,6 +23,8 @@ def read_run(temp_dir):
         raise UserError(f'there is no model in {temp_dir}. Train one, or give its temp_dir')
     record = records.read_record(temp_dir)
     ix2vocab = records.read_vocabulary(temp_dir, script.UNKNOWN)
+    if any(ix >= len(ix2vocab) for ix in record['unseen']):
+        raise UserError(f'the settings in {temp_dir} do not go with its vocabulary. Train anew')
     defaults = vars(read_settings(vars(script), []))
     return argparse.Namespace(**{**defaults, **record, 'temp_dir': temp_dir}), ix2vocab
 
@@ -47,7 +49,8 @@ def opened(settings, top_k=0):
     machine.check_device(settings.device)
     with fast.new_graph() as graph:
         with tf.variable_scope('lstm_model'):
-            sampler = script.LSTM_Model(run_settings, len(ix2vocab), infer_sample=True, top_k=top_k)
+            how = {'infer_sample': True, 'unseen': run_settings.unseen, 'top_k': top_k}
+            sampler = script.LSTM_Model(run_settings, len(ix2vocab), **how)
         averages = tf.train.ExponentialMovingAverage(run_settings.average_decay)
         weights = averages.variables_to_restore()
         saver = tf.train.Saver({f'lstm_model/{name}': w for name, w in weights.items()})
