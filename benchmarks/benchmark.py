@@ -30,7 +30,7 @@ DATA_DIR = f'--data_dir={ROOT / "data"}'
 sys.path.insert(0, str(ROOT))
 
 import stacked_lstm_shakespeare as script  # noqa: E402
-from backstage import history, machine, pictures, saving, sources, tf  # noqa: E402
+from backstage import history, machine, pictures, running, saving, sources, tf  # noqa: E402
 from backstage.board import Board  # noqa: E402
 from backstage.settings import read_settings  # noqa: E402
 
@@ -444,7 +444,7 @@ def measure_intervals(step_seconds):
                     session, sampler, [sampler.losses], ids, split, *shape)),
                 'checkpoints': (saves, lambda: save_all(run, session, state)),
                 'samples': (rounds, lambda: script.sample_texts(
-                    session, sampler, IX2VOCAB, 1, settings)),
+                    session, sampler, IX2VOCAB, 1, settings, running.Stop())),
                 'scalars': (logs, lambda: board.add_step(iterations, 2.0, 1.0, 0.01)),
                 'texts': (rounds, lambda: board.add_texts(1, 'samples', texts)),
                 'histograms': (saves, lambda: board.add_held_out(1, 2.0, session)),

@@ -1,19 +1,23 @@
 """benchmarks/: the recipe that the script is measured against, and how it is measured."""
 
 import copy
+import re
 import sys
 
 from backstage import tf
 
 import numpy as np
 import pytest
-from conftest import ROOT, SMALL, script
+from conftest import ROOT, SMALL, parse, script
 
 sys.path.insert(0, str(ROOT / 'benchmarks'))
 
 import benchmark
+import lines
 import recipe
 import witness
+
+pytest_plugins = 'trained_model'
 
 
 def test_the_recipe_has_one_kernel_for_all_three_layers_and_an_embedding_as_wide_as_the_cells():
@@ -74,6 +78,29 @@ def test_every_process_takes_the_steps_that_it_is_asked_for(name, short_text):
     assert len(stepper.seconds) == 2
     assert 0 < min(stepper.seconds) <= stepper.median < 10
     assert 100 < stepper.memory < 10_000
+
+
+def test_what_a_run_shows_and_saves_is_done_and_measured(short_text, monkeypatch):
+    def parse_small(*arguments):
+        return parse(*SMALL, f'--text_file={short_text}', *arguments)
+
+    monkeypatch.setattr(benchmark, 'parse', parse_small)
+    rows = benchmark.measure_intervals(step_seconds=1e-3)
+    assert [row[2] for row in rows] == ['2, the training'] * 2
+    whole, board = (float(row[3].strip('%')) for row in rows)  # shares of the training
+    assert 0 < board < whole
+
+
+def test_ten_thousand_lines_in_batches_have_the_losses_of_one_after_the_other(
+    trained, monkeypatch, capsys
+):
+    monkeypatch.setattr(lines, 'NUM', 120)
+    monkeypatch.setattr(lines, 'SINGLE', 20)
+    lines.main(str(trained.temp))  # it compares them itself
+    output = capsys.readouterr().out
+    rates = re.findall(r'([\d,.]+) (?=lines|one|x)', output)
+    batched, single, ratio = (float(rate.replace(',', '')) for rate in rates)
+    assert ratio == pytest.approx(batched / single, abs=0.1)
 
 
 def test_the_learning_rows_name_the_first_time_that_the_recipes_last_loss_is_reached():
