@@ -6,6 +6,7 @@
 # make benchmark-quick   measures the speed: two minutes; writes docs/benchmark-quick.md
 # make benchmark         also trains the recipe to its end: an hour; writes docs/benchmark.md
 # make tensorflows       trains with 1.15 and with 2.x, in turns; writes docs/tensorflows.md
+# make peers   measures PyTorch and JAX beside the script: fifteen minutes; writes docs/peers-speed.md
 # make browser tests the page of tools.cells in Chromium, which has to be there
 # make smoke   trains on the oldest and newest Pythons: those of TensorFlow 1.15 and 2.x
 # make torture kills a hundred runs at random moments and compares how they end: ten minutes
@@ -27,7 +28,7 @@ VENV := .venv
 PYTHON := $(VENV)/bin/python
 PIP := $(PYTHON) -m pip install --disable-pip-version-check --quiet
 
-.PHONY: train test test-both lint benchmark benchmark-quick tensorflows browser smoke torture trace fuzz \
+.PHONY: train test test-both lint benchmark benchmark-quick tensorflows peers browser smoke torture trace fuzz \
     bad-input mistakes horovod workers large-text scaling witness board lock
 .DELETE_ON_ERROR:
 
@@ -53,6 +54,18 @@ tensorflows:
 	@$(MAKE) --silent TF=1 VENV=.venv .venv/installed
 	@$(MAKE) --silent TF=2 VENV=.venv-tf2 .venv-tf2/installed
 	.venv/bin/python benchmarks/tensorflows.py .venv .venv-tf2
+
+# PyTorch and JAX come into folders of their own: 6 GB.
+peers:
+	@$(MAKE) --silent TF=1 VENV=.venv .venv/installed
+	@$(MAKE) --silent TF=2 VENV=.venv-tf2 .venv-tf2/installed .venv-torch/installed .venv-jax/installed
+	.venv/bin/python benchmarks/peers.py .venv .venv-tf2 .venv-torch .venv-jax $(ARGS)
+
+.venv-%/installed: benchmarks/requirements-%.txt
+	@echo 'Installing into .venv-$*: some minutes.'
+	@.venv-tf2/bin/python -m venv .venv-$*
+	@.venv-$*/bin/python -m pip install --disable-pip-version-check --quiet --requirement $<
+	@touch $@
 
 browser: $(VENV)/installed-dev
 	@for tool in chromium chromedriver; do \

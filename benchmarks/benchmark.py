@@ -154,13 +154,13 @@ def serve_steps(name, *arguments):
 
 
 class Stepper:
-    """A process that runs `serve_steps`."""
+    """A process that runs `serve_steps`, or another program that does the same."""
 
-    def __init__(self, name, *arguments, python=sys.executable):
+    def __init__(self, name, *arguments, python=sys.executable, program=(__file__, 'steps')):
         # The script has TensorFlow keep freed memory; the recipe leaves its allocator alone.
         keeps_memory = str(not name.startswith('recipe')).lower()
         self.process = subprocess.Popen(
-            [python, __file__, 'steps', name, *arguments],
+            [python, *program, name, *arguments],
             env={**os.environ, 'TF_CPU_ALLOCATOR_USE_BFC': keeps_memory},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
