@@ -33,6 +33,7 @@ import sys
 import zlib
 
 from backstage import fast, folder, machine, pictures, reading, running, saving, seeded, tf, workers
+from backstage.bars import progress_bar
 from backstage.board import Board
 from backstage.files import whole_file
 from backstage.pipes import text_at_hand
@@ -511,6 +512,7 @@ def train(settings, stop):
     num_iterations = min(settings.epochs * num_batches, settings.max_iterations or sys.maxsize)
     print(describe_size(settings, len(ix2vocab), split))
     print(describe_length(settings, num_iterations))
+    print('Building the graph')
     stop.listen()
     with fast.new_graph() as graph:
         model, sampler = build_models(settings, len(ix2vocab), text['unseen'])
@@ -524,10 +526,11 @@ def train(settings, stop):
             return run, 0
         iteration = done = len(run.losses)
         board = Board(settings, graph, done)
-        bar = running.progress_bar(done, num_iterations, settings)
+        bar = progress_bar(done, num_iterations, settings)
 
         def look():
             """Measure the held-out loss, if nothing asks to stop."""
+            bar.set_postfix_str('measuring the held-out loss')
             means = measure(session, sampler, [sampler.losses], ids, split, *shape, stop)
             if means:
                 running.check_finite(iteration, *means)

@@ -6,7 +6,7 @@ import re
 import unicodedata
 from collections import Counter
 
-from backstage import encodings, gutenberg
+from backstage import bars, encodings, gutenberg
 from backstage.settings import UserError
 
 import numpy as np
@@ -72,11 +72,9 @@ def end_of_whole(text):
 
 
 def read_pieces(path, seen=None):
-    """Yield the text of a file as `file_pieces` does, without what Project Gutenberg added.
-
-    How many characters that was is added to 'cut' in `seen`, a Counter.
-    """
-    return gutenberg.cut_off(file_pieces(path), Counter() if seen is None else seen)
+    """Yield the text of a file, without what Project Gutenberg added: that is `seen['cut']` then."""
+    seen = Counter() if seen is None else seen
+    return gutenberg.cut_off(bars.shown(path, file_pieces(path)), seen)
 
 
 def visible(text):
@@ -168,7 +166,7 @@ def find_unseen(ids, split, counts):
       UserError: 'unknown' alone occurs before it.
     """
     left = counts.copy()
-    for begin in range(split, len(ids), 1 << 20):  # what `bincount` needs is eight times as large
+    for begin in range(split, len(ids), 1 << 20):  # bincount needs eight times as much memory
         left -= np.bincount(ids[begin : begin + (1 << 20)], minlength=len(left))
     if not left[1:].any():
         raise UserError('all characters of the part to learn are rare ones. Lower min_word_freq')

@@ -15,8 +15,6 @@ import time
 from backstage import tf, workers
 from backstage.settings import UserError
 
-from tqdm import tqdm
-
 # The signals that ask to stop, and how many seconds later one counts as the second. Make, `timeout`
 # and a shell whose terminal was closed pass it on to programs that have had it already.
 SIGNALS = {signal.SIGINT: 0.3, signal.SIGTERM: 3, getattr(signal, 'SIGHUP', signal.SIGTERM): 3}
@@ -135,19 +133,6 @@ def let_go(stream):
         stream.flush()
     except OSError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
-
-
-def progress_bar(done, num_iterations, settings):
-    """Return a tqdm bar of the characters read in so many iterations, where there is a terminal."""
-    characters = settings.batch_size * settings.training_seq_len
-    return tqdm(
-        initial=done * characters,
-        total=num_iterations * characters,
-        unit='char',
-        unit_scale=True,
-        dynamic_ncols=True,
-        disable=None if workers.is_first() else True,  # None: quiet but for a terminal
-    )
 
 
 def check_finite(iteration, loss, norm=0.0):

@@ -11,7 +11,7 @@ import sys
 import termios
 import time
 
-from backstage import running, tf, workers
+from backstage import running, tf
 from backstage.settings import UserError
 
 import pytest
@@ -21,7 +21,6 @@ from conftest import (
     SMALL,
     content,
     end,
-    parse,
     script,
     start,
     start_script,
@@ -445,26 +444,6 @@ def test_output_is_there_line_by_line_and_what_a_terminal_cannot_show_is_a_quest
         return 7
 
     assert running.run(main, []) == 7
-
-
-class Terminal(io.StringIO):
-    def isatty(self):
-        return True
-
-
-@pytest.mark.parametrize(
-    'errors, is_first, is_shown',
-    [(Terminal(), True, True), (io.StringIO(), True, False), (Terminal(), False, False)],
-    ids=['in a terminal', 'elsewhere', 'on another worker than the first'],
-)
-def test_a_progress_bar_counts_characters_in_a_terminal(errors, is_first, is_shown, monkeypatch):
-    monkeypatch.setattr(sys, 'stderr', errors)
-    monkeypatch.setattr(workers, 'is_first', lambda: is_first)
-    bar = running.progress_bar(20, 80, parse('--batch_size=10', '--training_seq_len=5'))
-    bar.update(1000)
-    bar.close()
-    assert ('2.00k/4.00k' in errors.getvalue()) == is_shown
-    assert bool(errors.getvalue()) == is_shown
 
 
 @pytest.mark.parametrize('number', [float('nan'), float('inf'), -float('inf')])

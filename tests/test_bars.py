@@ -1,0 +1,49 @@
+"""backstage/bars.py: what a terminal shows of work that takes long."""
+
+import io
+import sys
+
+from backstage import bars, workers
+
+import pytest
+from conftest import parse
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+@pytest.mark.parametrize(
+    'errors, is_first, is_shown',
+    [(Terminal(), True, True), (io.StringIO(), True, False), (Terminal(), False, False)],
+    ids=['in a terminal', 'elsewhere', 'on another worker than the first'],
+)
+def test_a_progress_bar_counts_characters_in_a_terminal(errors, is_first, is_shown, monkeypatch):
+    monkeypatch.setattr(sys, 'stderr', errors)
+    monkeypatch.setattr(workers, 'is_first', lambda: is_first)
+    bar = bars.progress_bar(20, 80, parse('--batch_size=10', '--training_seq_len=5'))
+    bar.update(1000)
+    bar.close()
+    assert ('2.00k/4.00k' in errors.getvalue()) == is_shown
+    assert bool(errors.getvalue()) == is_shown
+
+
+@pytest.mark.parametrize('delay, is_shown', [(0, True), (60, False)])
+def test_reading_a_file_shows_how_far_it_is_if_that_takes_some_seconds(
+    tmp_path, delay, is_shown, monkeypatch
+):
+    (tmp_path / 'my.txt').write_text('wörd' * 250, encoding='utf-8')  # 1,250 bytes
+    monkeypatch.setattr(bars, 'DELAY', delay)
+    monkeypatch.setattr(sys, 'stderr', Terminal())
+    pieces = ['wörd' * 125] * 2
+    assert list(bars.shown(str(tmp_path / 'my.txt'), pieces)) == pieces
+    assert ('my.txt: ' in sys.stderr.getvalue()) == is_shown
+    assert ('1.25k' in sys.stderr.getvalue()) == is_shown
+
+
+def test_without_a_terminal_there_is_no_bar(tmp_path, monkeypatch):
+    monkeypatch.setattr(bars, 'DELAY', 0)
+    monkeypatch.setattr(sys, 'stderr', io.StringIO())
+    assert list(bars.shown(str(tmp_path / 'none.txt'), ['a'])) == ['a']
+    assert sys.stderr.getvalue() == ''
