@@ -72,7 +72,7 @@ def end_of_whole(text):
 
 
 def read_pieces(path, seen=None):
-    """Yield the text of a file, without what Project Gutenberg added: that is `seen['cut']` then."""
+    """Yield the text of a file, without what Project Gutenberg added: `seen['cut']` characters."""
     seen = Counter() if seen is None else seen
     return gutenberg.cut_off(bars.shown(path, file_pieces(path)), seen)
 
