@@ -88,7 +88,7 @@ trace: $(VENV)/installed
 	$(PYTHON) benchmarks/trace.py
 
 fuzz: $(VENV)/installed-dev
-	FUZZ_EXAMPLES=6000 $(PYTHON) -m pytest --numprocesses 2 tests/test_fuzz.py
+	FUZZ_EXAMPLES=6000 $(PYTHON) -m pytest --numprocesses 2 --dist worksteal tests/test_fuzz.py
 
 mistakes: $(VENV)/installed
 	$(PYTHON) benchmarks/mistakes.py

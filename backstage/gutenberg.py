@@ -36,7 +36,8 @@ LICENCE_TALK = re.compile(
 LICENCE = 25_000  # characters, at most; it has had up to 20,000
 LICENCE_GAP = 4_000  # and at most so many between two such words
 LONGEST_MARK = 1_000
-NOTICE = re.compile(r'<<THIS ELECTRONIC VERSION[^>]{0,2000}>>')  # between works
+NOTICE_BEGIN = '<<THIS ELECTRONIC VERSION'
+NOTICE = re.compile(NOTICE_BEGIN + '[^<>]{0,2000}>>')  # between works
 
 
 def cut_off(pieces, seen):
@@ -96,8 +97,9 @@ def find_cuts(text, is_end):
             begin, done, after_start = mark.start(), end_of_licence(text, mark.end(), limit), False
         cuts.append((begin, done))
     if not is_end:  # no notice is parted
-        blank = text.rfind('\n\n', max(0, known - HEADER), known)
-        known = blank + 2 if blank >= 0 else known
+        length = len(NOTICE_BEGIN)
+        notice = text.rfind(NOTICE_BEGIN, max(0, known - 2000 - length), known + length - 1)
+        known = notice if notice >= 0 else known
     return cuts, max(done, known)
 
 

@@ -158,3 +158,15 @@ def test_how_much_was_cut_is_told_once_and_not_where_nothing_was(tmp_path, capsy
         assert capsys.readouterr().out.count(line) == times
         results.add((split, text['text_crc']))
     assert len(results) == 1
+
+
+@pytest.mark.parametrize('inside', ['', '\n\n', '<<THIS ELECTRONIC VERSION\nOF\n\n'])
+def test_a_notice_is_cut_out_wherever_the_text_is_parted(inside):
+    text = (
+        f'before\n<<THIS ELECTRONIC VERSION\n{inside}OF THE WORKS>>\n' + 'after, and so on\n' * 4000
+    )
+    whole = ''.join(gutenberg.cut_off([text], reading.Counter()))
+    assert len(text) - len(whole) >= len('<<THIS ELECTRONIC VERSION\nOF THE WORKS>>')
+    for size in 7, 1000:
+        pieces = [text[begin : begin + size] for begin in range(0, len(text), size)]
+        assert ''.join(gutenberg.cut_off(pieces, reading.Counter())) == whole
