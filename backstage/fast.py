@@ -2,16 +2,19 @@
 
 `in_one_operation` changes how a BasicLSTMCell computes; `static_rnn` stands for
 `tf.nn.static_rnn`, `gradients` for `tf.gradients`, and `new_graph` for `tf.Graph`. They compute the
-same. `static_rnn` and `gradients` go together: `tf.gradients` finds no gradient for a kernel that
-went through this `static_rnn`.
+same. `tf.gradients` finds no gradient for a kernel that went through this `static_rnn`.
 """
 
-import collections
 import contextlib
 
 from backstage import machine, tf
 
 from tensorflow.python.util import deprecation
+
+# A large matrix product is faster than several small ones and the sum of their results: from about
+# so many rows on it has the full speed of a core. But what it reads should be in the core's cache.
+ROWS = 500
+LARGE = 512  # units; with so many, that is worth some more operations in each step
 
 
 @contextlib.contextmanager
@@ -25,13 +28,15 @@ def new_graph():
 def in_one_operation(cells):
     """Let each BasicLSTMCell compute a step by TensorFlow's LSTMBlockCell, of the same weights.
 
-    It stands for some fifteen operations, and its gradient for thirty. So a graph of many steps is
-    built in half the time.
+    It stands for some fifteen, and its gradient for thirty: a graph is built in half the time.
     """
 
     def call_of(cell):
         @tf.autograph.experimental.do_not_convert  # which would take longer than the call
         def call(inputs, state):
+            block = tf.get_collection(f'block of {inputs.name}')
+            if block:
+                return step_of_block(cell, inputs, block, state)
             no_peephole = tf.zeros([cell.output_size])
             step = tf.raw_ops.LSTMBlockCell(
                 x=inputs, cs_prev=state.c, h_prev=state.h, w=cell._kernel, b=cell._bias,
@@ -46,65 +51,123 @@ def in_one_operation(cells):
         cell.call = call_of(cell)
 
 
+def step_of_block(cell, inputs, block, state):
+    """Compute a step of a large BasicLSTMCell: what the inputs add to its gates for a whole block.
+
+    `inputs` is one of the block, a list of float32 [batch, input], one for each time step of it.
+    """
+    of_inputs, of_state = parts_of(cell._kernel.value())
+
+    def split():
+        product = tf.matmul(tf.concat(block, axis=0), of_inputs)
+        return tf.split(tf.nn.bias_add(product, cell._bias), len(block))
+
+    place = [one.name for one in block].index(inputs.name)
+    gates = made_once(f'gates of {block[0].name}', split)[place] + tf.matmul(state.h, of_state)
+    i, j, f, o = tf.split(gates, 4, axis=1)
+    c = state.c * tf.sigmoid(f + cell._forget_bias) + tf.sigmoid(i) * tf.tanh(j)
+    h = tf.sigmoid(o) * tf.tanh(c)
+    return h, tf.contrib.rnn.LSTMStateTuple(c, h)
+
+
 def static_rnn(cell, inputs, state):
     """Run a cell over time, as `tf.nn.static_rnn` does, at a pace that keeps all cores busy.
 
     Layer 2 can read character 1 while layer 1 reads character 2, so the layers run side by side.
     TensorFlow, left to itself, lets the first layer run far ahead; at the end the last layer
     works alone, and all cores but one wait. Therefore a character is not begun before the one
-    `cores` places earlier is through all layers: as many are on their way as there are cores.
+    `cores` places earlier is through all layers: as many are on their way as there are cores. (A
+    large model reads blocks of characters so.)
 
     Args:
       cell: tf.contrib.rnn.MultiRNNCell, of cells that went through `in_one_operation`.
       inputs: list of float32 [batch, input], one for each time step.
       state: tuple of LSTMStateTuple.
 
-    Returns:
-      A list of float32 [batch, rnn_size], one for each time step, and the final state.
+    Returns a list of float32 [batch, rnn_size], one for each time step, and the final state.
     """
-    cores = machine.available_cores()
-    outputs = []
-    own_gradient = tf.get_default_graph().gradient_override_map({'LSTMBlockCell': 'OfOneStep'})
-    with tf.variable_scope('rnn', reuse=tf.AUTO_REUSE), own_gradient:
-        for step, x in enumerate(inputs):
-            with tf.control_dependencies([outputs[step - cores]] if step >= cores else []):
-                x = tf.identity(x)  # noqa: PLW2901
-            output, state = cell(x, state)
-            outputs.append(output)
-    return outputs, state
+    cores, graph = machine.available_cores(), tf.get_default_graph()
+    length = steps_at_once(inputs) if cell.output_size >= LARGE else 1
+    outputs, state = [], list(state)
+    own_gradients = {'LSTMBlockCell': 'OfStep', 'MatMul': 'OfProduct'}
+    scope = tf.variable_scope('rnn/multi_rnn_cell', reuse=tf.AUTO_REUSE)  # as MultiRNNCell has it
+    with scope, graph.gradient_override_map(own_gradients):
+        for begin in range(0, len(inputs), length):
+            before = begin - (cores - 1) * length - 1
+            with tf.control_dependencies(outputs[before : before + 1] if before >= 0 else []):
+                block = [tf.identity(x) for x in inputs[begin : begin + length]]
+            for layer, one in enumerate(cell._cells):
+                with tf.variable_scope(f'cell_{layer}'):
+                    above = []
+                    for x in block:
+                        if length > 1:
+                            graph.get_collection_ref(f'block of {x.name}')[:] = block
+                        output, state[layer] = one(x, state[layer])
+                        above.append(output)
+                    block = above
+            outputs += block
+    return outputs, tuple(state)
+
+
+def steps_at_once(steps):
+    """Return how many of a list of tensors [batch, ...] have about ROWS rows together."""
+    return max(1, round(ROWS / steps[0].shape[0].value))
 
 
 def grouped(steps):
-    """Return a list of tensors [batch, n], one for each time step, as fewer, taller ones.
+    """Return a list of tensors [batch, ...], one for each time step, as fewer, taller ones."""
+    number = steps_at_once(steps)
+    return [tf.concat(steps[i : i + number], axis=0) for i in range(0, len(steps), number)]
 
-    One large matrix product is faster than several small ones and the sum of their results, but
-    what it reads should still be in a core's cache: five time steps were the fastest.
+
+# --- Gradients -----------------------------------------------------------------------------------
+
+
+def made_once(name, make):
+    """Return a list of tensors that the graph has by a name; if there is none, make it."""
+    tensors = tf.get_collection_ref(name)
+    tensors[:] = tensors or make()
+    return tensors
+
+
+def parts_of(kernel):
+    """Return the rows of a kernel for the inputs and those for the state, from its tensor."""
+    rows, columns = kernel.shape.as_list()
+    sizes = [rows - columns // 4, columns // 4]
+    return made_once(f'parts of {kernel.name}', lambda: tf.split(kernel, sizes))
+
+
+def gradient_of_rows(rows, part, of_gates):
+    """Return the gradient of what was multiplied by a part of a kernel; `gradients` does the rest.
+
+    To read a kernel sideways takes twice as long as this: a copy is transposed, once for all steps.
     """
-    return [tf.concat(steps[i : i + 5], axis=0) for i in range(0, len(steps), 5)]
+    tf.add_to_collection(f'uses of {part.name}', (rows, of_gates))
+    (copy,) = made_once(f'transpose of {part.name}', lambda: [tf.transpose(part)])
+    return tf.matmul(of_gates, copy)
 
 
-@tf.RegisterGradient('OfOneStep')
+@tf.RegisterGradient('OfProduct')
+def gradient_of_product(product, of_gates):
+    """The gradient of a MatMul of rows and a part of a kernel, to the rows."""
+    return gradient_of_rows(*product.inputs, of_gates), None
+
+
+@tf.RegisterGradient('OfStep')
 def gradient_of_step(step, *gradients_of_outputs):
-    """The gradient of an LSTMBlockCell to its inputs and its state; `gradients` does the rest.
-
-    That of its gates is multiplied by the kernel. To read the kernel sideways takes twice as long
-    on a CPU as this: transposed copies are made first, of the part for the inputs and of that for
-    the state, once for all time steps.
-    """
+    """The gradient of an LSTMBlockCell to its inputs and its state."""
     x, c, h, kernel, *peepholes, bias = step.inputs
     names = ['i', 'cs', 'f', 'o', 'ci', 'co', 'h']  # of its outputs
-    outputs = dict(zip(names, step.outputs))
+    outputs = dict(zip(names[:-1], step.outputs))
     of_outputs = dict(zip(names, gradients_of_outputs))
-    del outputs['h']
     back = tf.raw_ops.LSTMBlockCellGrad(
         x=x, cs_prev=c, h_prev=h, w=kernel, b=bias, **dict(zip(['wci', 'wcf', 'wco'], peepholes)),
         **outputs, cs_grad=of_outputs['cs'], h_grad=of_outputs['h'], use_peephole=False,
     )  # fmt: skip
-    copies = f'transposed parts of {kernel.name}'
-    if not tf.get_collection(copies):
-        for part in tf.split(kernel, [x.shape[1].value, h.shape[1].value]):
-            tf.add_to_collection(copies, tf.transpose(part))
-    of_x, of_h = [tf.matmul(back.dicfo, part) for part in tf.get_collection(copies)]
+    tf.add_to_collection(f'uses of {bias.name}', back.dicfo)  # float32 [batch, 4 * rnn_size]
+    of_x, of_h = (
+        gradient_of_rows(rows, part, back.dicfo) for rows, part in zip((x, h), parts_of(kernel))
+    )
     return [of_x, back.cs_prev_grad, of_h] + [None] * 5
 
 
@@ -112,32 +175,26 @@ def gradients(loss, variables):
     """Return what `tf.gradients` would, sooner where a layer has gone through `static_rnn`.
 
     The kernel of a layer is used at each time step, so its gradient is a sum over time of products:
-    input and state of the step, transposed, times gradient of its gates. A few steps at once make
-    one of each.
+    what was multiplied by it, transposed, times the gradient of the gates. Some steps make one.
 
     Args:
       loss: float32 scalar.
       variables: list of tf.Variable. The kernels among them are used by `static_rnn` alone.
 
-    Returns:
-      A list as `tf.gradients` returns it.
+    Returns a list as `tf.gradients` returns it.
     """
     found = tf.gradients(loss, variables)  # None for those of the layers
-    steps = collections.defaultdict(list)  # by the names of their kernel and bias
-    for operation in loss.graph.get_operations():
-        if operation.type == 'LSTMBlockCellGrad':
-            x, _, h, kernel, *_ = operation.inputs
-            of_gates = operation.outputs[1]  # float32 [batch, 4 * rnn_size]
-            steps[kernel.name].append((x, h, of_gates))
-            steps[operation.inputs[7].name].append((x, h, of_gates))
+
+    def of_part(part):
+        xs, gates = map(grouped, zip(*tf.get_collection(f'uses of {part.name}')))
+        return tf.add_n([tf.matmul(x, g, transpose_a=True) for x, g in zip(xs, gates)])
 
     def of(variable):
-        xs, hs, gates = [grouped(tensors) for tensors in zip(*steps[variable.value().name])]
-        if variable.shape.ndims == 1:  # a bias
-            return tf.add_n([tf.reduce_sum(g, axis=0) for g in gates])
-        parts = [
-            [tf.matmul(x, g, transpose_a=True) for x, g in zip(rows, gates)] for rows in (xs, hs)
-        ]
-        return tf.concat([tf.add_n(products) for products in parts], axis=0)
+        name = variable.value().name
+        parts = tf.get_collection(f'parts of {name}')
+        if parts:
+            return tf.concat([of_part(part) for part in parts], axis=0)
+        gates = tf.get_collection(f'uses of {name}')
+        return tf.add_n([tf.reduce_sum(g, axis=0) for g in grouped(gates)]) if gates else None
 
-    return [of(v) if v.value().name in steps else g for v, g in zip(variables, found)]
+    return [gradient if gradient is not None else of(v) for v, gradient in zip(variables, found)]

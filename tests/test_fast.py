@@ -4,7 +4,7 @@ from backstage import fast, machine, tf
 
 import numpy as np
 import pytest
-from conftest import TIME, UNITS, Stack, script
+from conftest import BATCH, TIME, UNITS, Stack, script
 
 
 def as_matrices(gradients):
@@ -12,8 +12,23 @@ def as_matrices(gradients):
     return [tf.convert_to_tensor(gradient) for gradient in gradients]
 
 
+@pytest.fixture(params=['single steps', 'blocks'])
+def size(request, monkeypatch):
+    """Let a model be built as one of the usual size is, or as a large one is."""
+    monkeypatch.setattr(fast, 'ROWS', 5 * BATCH)
+    monkeypatch.setattr(fast, 'LARGE', 1 if request.param == 'blocks' else 10_000)
+    return request.param
+
+
+def products(stack):
+    """Return how many products of matrices the training model has in its cells, on the way up."""
+    operations = stack.graph.get_operations()
+    kinds = [op.type for op in operations if op.name.startswith('lstm_model/rnn/multi_rnn')]
+    return {kind: kinds.count(kind) for kind in ('LSTMBlockCell', 'MatMul') if kind in kinds}
+
+
 @pytest.mark.parametrize('time', [1, 4, 5, 12])
-def test_the_fast_gradient_is_tensorflows_own_to_the_rounding_of_float32(time):
+def test_the_fast_gradient_is_tensorflows_own_to_the_rounding_of_float32(time, size):
     stack = Stack(training_seq_len=time)
     with stack.graph.as_default(), tf.variable_scope('lstm_model', reuse=True):
         # The same stack as anybody would build it, with the gradients that TensorFlow makes.
@@ -55,7 +70,7 @@ def learned(**settings):
 @pytest.mark.parametrize(
     'settings', [{}, {'num_layers': 1}, {'residual': False}, {'keep_prob': 0.6}], ids=str
 )
-def test_with_the_plain_functions_of_tensorflow_the_same_is_learned(settings, monkeypatch):
+def test_with_the_plain_functions_of_tensorflow_the_same_is_learned(settings, size, monkeypatch):
     monkeypatch.setattr(machine, 'available_cores', lambda: 2)
     before, weights, losses = learned(**settings)
     replaced = []
@@ -83,14 +98,21 @@ def test_with_the_plain_functions_of_tensorflow_the_same_is_learned(settings, mo
 def test_no_more_characters_are_on_their_way_through_the_layers_than_there_are_cores(monkeypatch):
     for cores in 1, 2, 3, TIME + 1:
         monkeypatch.setattr(machine, 'available_cores', lambda cores=cores: cores)
-        graph = Stack().graph
-        begun = [op for op in graph.get_operations() if op.name.startswith('lstm_model/rnn/Ident')]
+        graph, cell = Stack().graph, 'lstm_model/rnn/multi_rnn_cell'
+        begun = [op for op in graph.get_operations() if op.name.startswith(f'{cell}/Ident')]
         waiting = [len(op.control_inputs) for op in begun]
         assert waiting == [0] * min(cores, TIME) + [1] * max(0, TIME - cores)
 
 
+def test_a_large_model_multiplies_the_inputs_of_some_steps_at_once(size):
+    """That is one product for each block and layer, and one for each step and layer."""
+    expected = {'LSTMBlockCell': 36} if size == 'single steps' else {'MatMul': 3 * 3 + 3 * 12}
+    assert products(Stack(training_seq_len=12)) == expected
+
+
 @pytest.mark.parametrize('number', [1, 5, 12])
-def test_grouped_steps_stand_below_each_other_five_at_once(number):
+def test_grouped_steps_have_about_so_many_rows(number, monkeypatch):
+    monkeypatch.setattr(fast, 'ROWS', 16)
     steps = np.random.RandomState(0).normal(size=(number, 3, 2))
     with tf.Graph().as_default(), tf.Session() as session:
         groups = session.run(fast.grouped([tf.constant(step) for step in steps]))
