@@ -55,7 +55,7 @@ def after_all_commands(tmp_path_factory, works):
     folder = tmp_path_factory.mktemp('readme')
     text = SCRIPT.read_text(encoding='utf-8')
     # Edited at the top, as README says.
-    small_ones = {'rnn_size': 16, 'num_layers': 2, 'training_seq_len': 10, 'max_iterations': 3}
+    small_ones = {'rnn_size': 16, 'num_layers': 1, 'training_seq_len': 4, 'max_iterations': 3}
     for name, small in small_ones.items():
         text, count = re.subn(rf'^{name} = \d+', f'{name} = {small}', text, flags=re.MULTILINE)
         assert count == 1

@@ -90,7 +90,7 @@ def test_what_a_later_version_has_noted_besides_is_no_matter(begun):
 
 
 OTHERS = {
-    'num_layers': 2, 'rnn_size': 24, 'embedding_size': 9, 'residual': False, 'clean_text': False,
+    'num_layers': 3, 'rnn_size': 24, 'embedding_size': 9, 'residual': False, 'clean_text': False,
     'min_word_freq': 6, 'held_out': 0.1, 'batch_size': 9, 'training_seq_len': 13, 'seed': 7,
 }  # fmt: skip
 

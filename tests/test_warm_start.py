@@ -110,8 +110,8 @@ def test_what_is_damaged_of_the_best_model_is_not_needed(begun):
         (['--init_from=.'], 'there is no model in .. Give init_from the temp_dir of a run'),
         (['--init_from=temp', '--rnn_size=8'], 'other layers: it has --rnn_size=16. Give that, or'),
         (
-            ['--init_from=temp', '--num_layers=2', '--residual=False'],
-            'it has --num_layers=3 --residual=True. Give that, or another init_from',
+            ['--init_from=temp', '--num_layers=3', '--residual=False'],
+            'it has --num_layers=2 --residual=True. Give that, or another init_from',
         ),
         (
             ['--init_from=next/../temp', '--temp_dir=temp', '--restart'],
