@@ -20,18 +20,18 @@ def test_the_parameters_are_counted_as_the_graph_has_them(num_layers):
 
 
 @pytest.mark.parametrize(
-    'characters, words',
+    'characters, arguments, words',
     [
-        (2599, '1.0 characters for each; it may learn the text by heart; try keep_prob=0.7'),
-        (2600, '1.0 characters for each; it fits'),
-        (259_999, '100.0 characters for each; it fits'),
-        (260_000, '100.0 characters for each; a larger rnn_size could learn more'),
+        (12_999, (), '5.0 characters for each; it may learn the text by heart: try keep_prob=0.8'),
+        (13_000, (), '5.0 characters for each'),
+        (2600, ('--epochs=9',), '1.0 characters for each'),
+        (2600, ('--keep_prob=0.9',), '1.0 characters for each'),
     ],
 )
-def test_a_model_that_does_not_go_with_the_text_is_told(characters, words):
-    settings = parse(*SMALL, '--num_layers=1')
+def test_a_model_that_is_large_beside_its_text_is_told(characters, arguments, words):
+    settings = parse(*SMALL, '--num_layers=1', *arguments)
     said = report.describe_size(settings, 40, characters)
-    assert said.startswith(f'Model: 2,600 parameters, {words}')
+    assert said == f'Model: 2,600 parameters, {words}'
 
 
 @pytest.mark.parametrize(
