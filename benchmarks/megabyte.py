@@ -35,6 +35,7 @@ TRIED = [
     '--epochs=5 --batch_size=32 --learning_rate=0.014',
     '--epochs=5 --batch_size=50 --seed=2',
     '--epochs=5 --batch_size=50 --seed=3',
+    '--epochs=20 --batch_size=50',
     '--epochs=20 --batch_size=50 --keep_prob=0.85',
     '--epochs=20 --batch_size=50 --keep_prob=0.8',
     '--epochs=15 --batch_size=50 --keep_prob=0.8 --rnn_size=160',
