@@ -38,7 +38,7 @@ def runs(works, tmp_path_factory):
     text = folder / 'short.txt'
     text.write_bytes(works[2_000_000:2_020_000])
     arguments = (
-        *(f'--text_file={text}', '--batch_size=8', '--training_seq_len=6'),
+        *(f'--text_file={text}', '--batch_size=8', '--training_seq_len=12'),
         *(f'--max_iterations={ITERATIONS}', '--save_every=3'),
     )
     status, _, errors = run_script(*arguments, f'--temp_dir={folder}/script', cwd=folder)
