@@ -55,8 +55,14 @@ tensorflows:
 	@$(MAKE) --silent TF=2 VENV=.venv-tf2 .venv-tf2/installed
 	.venv/bin/python benchmarks/tensorflows.py .venv .venv-tf2
 
-# PyTorch and JAX come into folders of their own: 6 GB.
+# PyTorch and JAX come into folders of their own: 6 GB, since this PyTorch does not start without the
+# libraries of CUDA, of which nothing here makes use. .venv-tf2 has to be of Python 3.12 or later.
+# ARGS=quick: the default shape alone, printed.
 peers:
+	@command -v g++ >/dev/null || { \
+	    echo 'torch.compile needs g++. Install it, and run make again.' >&2; \
+	    exit 1; \
+	}
 	@$(MAKE) --silent TF=1 VENV=.venv .venv/installed
 	@$(MAKE) --silent TF=2 VENV=.venv-tf2 .venv-tf2/installed .venv-torch/installed .venv-jax/installed
 	.venv/bin/python benchmarks/peers.py .venv .venv-tf2 .venv-torch .venv-jax $(ARGS)

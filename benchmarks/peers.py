@@ -2,7 +2,8 @@
 
     python benchmarks/peers.py .venv .venv-tf2 .venv-torch .venv-jax [quick]
 
-The folders have TensorFlow 1.15, a 2.x, PyTorch and JAX. All take turns on the same cores.
+The folders have TensorFlow 1.15, a 2.x, PyTorch and JAX. All take turns on the same cores. The
+quick form is of the default shape alone: two minutes, and it only prints.
 """
 
 import pathlib
@@ -33,15 +34,36 @@ KINDS = {
 }
 
 
+# Products of two 2048 x 2048 matrices, measured beside large models
+PRODUCTS = {
+    'product_ours': 'TensorFlow', 'product_ours_tf2': 'TensorFlow 2', 'product': 'PyTorch',
+}  # fmt: skip
+METHOD = """
+Each kind trains in a process of its own, with as many threads as it takes by itself. The processes
+take turns of about a second on the same cores, nine at the default shape and five at the others; a
+figure is the median of the turns. A step ends when its loss is known. Memory is the most that the
+process had.
+
+The models are the same but for what the script has besides, which is work that the others do not
+have: residual connections, a decay of the weights, and their averages. PyTorch has its `nn.LSTM`,
+which calls oneDNN, and its fused Adam; JAX one jitted step with donated arguments, whose `scan`
+takes the products with the inputs from before it. The script reads its text, the recipe too; the
+others random characters. Before anything is measured, PyTorch and JAX have to find the loss that
+NumPy finds, to 1e-5, and after 20 steps each other's, to 5e-4.
+"""
+
+
 def stepper(kind, pythons, *arguments):
-    """Start a process that trains."""
+    """Start a process that takes steps of a kind."""
     one, two, of_torch, of_jax = pythons
-    if kind in ('ours', 'recipe'):
-        return Stepper(
-            'recipe_steps' if kind == 'recipe' else 'script_steps', *arguments, python=one
-        )
-    if kind == 'ours_tf2':
-        return Stepper('script_steps', *arguments, python=two)
+    own = {
+        'ours': (one, 'script_steps'), 'ours_tf2': (two, 'script_steps'),
+        'recipe': (one, 'recipe_steps'),
+        'product_ours': (one, 'product_steps'), 'product_ours_tf2': (two, 'product_steps'),
+    }  # fmt: skip
+    if kind in own:
+        python, name = own[kind]
+        return Stepper(name, *arguments, python=python)
     python, name = (
         (of_jax, 'peer_jax.py') if kind.startswith('scan') else (of_torch, 'peer_torch.py')
     )
@@ -49,44 +71,84 @@ def stepper(kind, pythons, *arguments):
 
 
 def measure(pythons, shape, kinds, repetitions):
-    """Return the characters per second and the memory in MB of each kind: a dict."""
-    settings = parse(*shape)
-    characters = settings.batch_size * settings.training_seq_len
+    """Return the seconds per step and the memory in MB of each kind: a dict."""
     steppers = take_turns(repetitions, *(stepper(kind, pythons, *shape) for kind in kinds))
-    return {kind: (characters / one.median, one.memory) for kind, one in zip(kinds, steppers)}
+    return {kind: (one.median, one.memory) for kind, one in zip(kinds, steppers)}
 
 
-def ratios(rates):
-    """Return how many times as fast ours is as the fastest of PyTorch, and of JAX: list of str."""
-    ours = rates['ours'][0]
-    best = [
-        max(rate for kind, (rate, _) in rates.items() if names in KINDS[kind][0])
-        for names in ('PyTorch', 'JAX')
-    ]
-    return [f'{ours / rate:.2f} x' for rate in best]
+def is_large(shape):
+    return parse(*shape).rnn_size >= 512
 
 
-def rows_of_shapes(found):
-    """Yield the rows of the table of all shapes, from a dict of what `measure` found for each."""
-    kinds = [kind for kind, (_, everywhere) in KINDS.items() if everywhere]
-    for shape, rates in found.items():
-        cells = [f'{rates[kind][0]:,.0f}' if kind in rates else '' for kind in kinds]
-        memory = [f'{rates[kind][1]:,.0f}' for kind in ('ours', 'lstm', 'scan_1')]
-        yield (' '.join(shape) or 'default', *cells, *ratios(rates), ' / '.join(memory))
-
-
-def share_of_product(pythons, shape, rates):
-    """Return a row on how near a large model comes to the rate of one large matrix product."""
-    (product,) = take_turns(
-        7, Stepper('product', python=pythons[2], program=[str(HERE / 'peer_torch.py')])
-    )
+def rate(shape, seconds):
+    """Return the characters per second."""
     settings = parse(*shape)
-    each = multiplications(settings) / (settings.batch_size * settings.training_seq_len)
-    peak = 2 * 2048**3 / product.median
-    shares = [
-        f'{rates[kind][0] * each / peak:.0%}' for kind in ('ours', 'ours_tf2', 'lstm', 'scan_1')
+    return settings.batch_size * settings.training_seq_len / seconds
+
+
+def ratios(measured):
+    """Return how many times as fast ours is as the fastest of PyTorch, and of JAX: list of str."""
+    ours, _ = measured['ours']
+    best = [
+        min(seconds for kind, (seconds, _) in measured.items() if name in KINDS.get(kind, [''])[0])
+        for name in ('PyTorch', 'JAX')
     ]
-    return (' '.join(shape), f'{peak / 1e9:,.0f}', *shares)
+    return [f'{seconds / ours:.2f} x' for seconds in best]
+
+
+def table_of_default(measured):
+    head = ('at the default shape', 'characters per second', 'ours is faster', 'memory, MB')
+    ours, _ = measured['ours']
+    return as_table(head, [
+        (KINDS[kind][0], f'{rate(DEFAULT, seconds):,.0f}', f'{seconds / ours:.2f} x',
+         f'{memory:,.0f}')
+        for kind, (seconds, memory) in measured.items()
+    ])  # fmt: skip
+
+
+def table_of_shapes(found):
+    """Return the table of all shapes, from a dict of what `measure` returned for each."""
+    kinds = [kind for kind, (_, everywhere) in KINDS.items() if everywhere]
+    head = (
+        'characters per second at', *(KINDS[kind][0] for kind in kinds), 'ours / PyTorch',
+        'ours / JAX', 'memory, MB: ours / PyTorch / JAX',
+    )  # fmt: skip
+    rows = []
+    for shape, measured in found.items():
+        cells = [
+            f'{rate(shape, measured[kind][0]):,.0f}' if kind in measured else '' for kind in kinds
+        ]
+        memory = [f'{measured[kind][1]:,.0f}' for kind in ('ours', 'lstm', 'scan_1')]
+        rows.append((' '.join(shape) or 'default', *cells, *ratios(measured), ' / '.join(memory)))
+    return as_table(head, rows)
+
+
+def table_of_products(found):
+    """Return the table of how near large models come to the fastest of the products."""
+    kinds = ('ours', 'ours_tf2', 'lstm', 'scan_1')
+    head = ('GFLOP/s at', *(f'a product, {name}' for name in PRODUCTS.values()),
+            *(f'a step, {KINDS[kind][0]}' for kind in kinds))  # fmt: skip
+    rows = []
+    for shape, measured in found.items():
+        products = [2 * 2048**3 / measured[kind][0] / 1e9 for kind in PRODUCTS]
+        steps = [multiplications(parse(*shape)) / measured[kind][0] / 1e9 for kind in kinds]
+        shares = [f'{step:,.0f}, {step / max(products):.0%}' for step in steps]
+        rows.append((' '.join(shape), *(f'{product:,.0f}' for product in products), *shares))
+    return as_table(head, rows)
+
+
+def check(programs):
+    """Raise if a model's first loss is not NumPy's, or if the last ones are not each other's.
+
+    Args:
+      programs: list of (python, path).
+    """
+    losses = []
+    for python, path in programs:
+        output = subprocess.run([python, path, 'check'], check=True, stdout=subprocess.PIPE).stdout
+        losses += map(float, output.split())
+    if not losses or max(losses) - min(losses) > 5e-4:  # nats; float32 makes it 5e-5
+        raise RuntimeError(f'the models learn differently: {losses} nats after 20 steps')
 
 
 def version(python, package):
@@ -97,34 +159,26 @@ def version(python, package):
 def main(*folders_and_mode):
     *folders, mode = folders_and_mode if len(folders_and_mode) == 5 else (*folders_and_mode, '')
     pythons = [str(pathlib.Path(folder, 'bin', 'python').absolute()) for folder in folders]
-    for python, name in zip(pythons[2:], ('peer_torch.py', 'peer_jax.py')):
-        subprocess.run([python, str(HERE / name), 'check'], check=True)
+    check(zip(pythons[2:], [str(HERE / 'peer_torch.py'), str(HERE / 'peer_jax.py')]))
     found = {DEFAULT: measure(pythons, DEFAULT, KINDS, 9)}
-    print(found, flush=True)
+    print(table_of_default(found[DEFAULT]), flush=True)
+    if mode == 'quick':
+        return
     kinds = [kind for kind, (_, everywhere) in KINDS.items() if everywhere]
-    for shape in SHAPES if mode != 'quick' else []:
-        found[shape] = measure(pythons, shape, kinds, 5)
+    for shape in SHAPES:
+        found[shape] = measure(pythons, shape, [*kinds, *(PRODUCTS if is_large(shape) else [])], 5)
         print(shape, found[shape], flush=True)
-    versions = f'PyTorch {version(pythons[2], "torch")}, JAX {version(pythons[3], "jax")}'
-    ours = found[DEFAULT]['ours'][0]
-    text = (
-        f'# Speed beside PyTorch and JAX\n\n`make peers`. {about_machine()[:-2]}; {versions}.\n\n'
+    large = {shape: measured for shape, measured in found.items() if is_large(shape)}
+    versions = (
+        f'TensorFlow {version(pythons[1], "tensorflow")}, PyTorch {version(pythons[2], "torch")}, '
+        f'JAX {version(pythons[3], "jax")}'
     )
-    head = ('at the default shape', 'characters per second', 'ours is faster', 'memory, MB')
-    text += as_table(head, [
-        (KINDS[kind][0], f'{rate:,.0f}', f'{ours / rate:.2f} x', f'{memory:,.0f}')
-        for kind, (rate, memory) in found[DEFAULT].items()
-    ])  # fmt: skip
-    head = (
-        'characters per second at', *(KINDS[kind][0] for kind in kinds), 'ours / PyTorch',
-        'ours / JAX', 'memory, MB: ours / PyTorch / JAX',
-    )  # fmt: skip
-    text += '\n' + as_table(head, list(rows_of_shapes(found)))
-    large = [shape for shape in found if '--rnn_size=512' in shape or '--rnn_size=1024' in shape]
-    head = ('share of the rate of PyTorch\'s product of 2048 x 2048', 'its GFLOP/s', 'ours',
-            'ours, TensorFlow 2', 'PyTorch', 'JAX')  # fmt: skip
-    rows = [share_of_product(pythons, shape, found[shape]) for shape in large]
-    text += ('\n' + as_table(head, rows)) if rows else ''
+    text = (
+        f'# Speed beside PyTorch and JAX\n\n`make peers`. {about_machine()[:-2]}; {versions}.\n'
+        f'{METHOD}\n{table_of_default(found[DEFAULT])}\n{table_of_shapes(found)}\n'
+        'The products are of 2048 x 2048 matrices, and the shares are of the fastest of them. Of\n'
+        f'a step, only what is matrix products counts.\n\n{table_of_products(large)}'
+    )
     (DOCS / 'peers-speed.md').write_text(text)
     print(text)
 
