@@ -18,8 +18,8 @@ def count_parameters(settings, vocab_size):
 def describe_size(settings, vocab_size, characters):
     """Return in words how large a model is beside its text, and what to try if it is large.
 
-    With 2.8 characters for each parameter, twenty passes through a text without dropout learned
-    much of it by heart, and five did not (docs/megabyte.md).
+    Twenty passes through a text with 0.8 characters for each parameter learned much of it by heart
+    (README, "Your own text"); with 2.8, five did not. The bounds lie in between and above.
     """
     parameters = count_parameters(settings, vocab_size)
     each = characters / parameters
