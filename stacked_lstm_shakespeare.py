@@ -313,7 +313,7 @@ class LSTM_Model:
         # A few steps at once here too, so that the way back can begin before all logits are there.
         self.logits = [tf.matmul(output, self.W) + self.b for output in fast.grouped(outputs)]
         targets = fast.grouped(tf.unstack(tf.transpose(self.y_output)))
-        # logits [5 * batch, vocab_size], targets and losses [5 * batch], for every five characters
+        # logits [rows, vocab_size], targets and losses [rows], of so many steps: by default 5 * 100
         cross_entropy = tf.nn.sparse_softmax_cross_entropy_with_logits
         losses = [cross_entropy(labels=t, logits=x) for t, x in zip(targets, self.logits)]
         self.cost = tf.reduce_mean(tf.concat(losses, axis=0))  # nats
@@ -376,12 +376,13 @@ class LSTM_Model:
         scale = 1 / tf.maximum(self.temperature, 1e-30)
         never = np.zeros(self.b.shape, np.float32)
         never[[0, *unseen]] = -np.inf  # 0 is 'unknown'
+        b = self.b + never
 
         def step(position, seed, character, state, sampled):
             inputs = tf.nn.embedding_lookup(self.embedding_mat, character)  # [streams, embedding]
             with tf.variable_scope('rnn'):  # where dynamic_rnn has the weights of the cells
                 output, state = self.lstm_cell(inputs, state)
-            logits = (tf.matmul(output, self.W) + self.b + never) * scale  # [streams, vocab_size]
+            logits = (tf.matmul(output, self.W) + b) * scale  # [streams, vocab_size]
             if top_k:
                 lowest = tf.nn.top_k(logits, min(top_k, logits.shape[1].value))[0][:, -1:]
                 logits = tf.where(logits < lowest, tf.fill(tf.shape(logits), -np.inf), logits)
@@ -532,6 +533,7 @@ def train(settings, stop):
             """Measure the held-out loss, if nothing asks to stop."""
             bar.set_postfix_str('measuring the held-out loss')
             means = measure(session, sampler, [sampler.losses], ids, split, *shape, stop)
+            bar.set_postfix_str(f'loss {run.losses[-1]:.2f}')
             if means:
                 running.check_finite(iteration, *means)
                 bar.write(f'Held-out loss: {describe_loss(*means)}')

@@ -29,4 +29,4 @@ def shown(path, pieces):
     with tqdm(desc=f'Reading {path}', total=size, **how) as bar:
         for piece in pieces:
             yield piece
-            bar.update(len(piece.encode()))
+            bar.update(0 if bar.disable else len(piece.encode()))

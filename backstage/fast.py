@@ -111,7 +111,7 @@ def static_rnn(cell, inputs, state):
 
 def steps_at_once(steps):
     """Return how many of a list of tensors [batch, ...] have about ROWS rows together."""
-    return max(1, round(ROWS / steps[0].shape[0].value))
+    return max(1, round(ROWS / max(step.shape[0].value for step in steps)))
 
 
 def grouped(steps):

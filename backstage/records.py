@@ -4,8 +4,11 @@ import contextlib
 import glob
 import os
 
-from backstage import files, workers
+from backstage import files, tf, workers
 from backstage.settings import KINDS, RANGES, UserError, find_fault
+
+# What TensorFlow raises where a checkpoint is damaged: a 2.x IndexError, where it ends too early.
+UNREADABLE = tf.errors.OpError, ValueError, IndexError
 
 # A run goes on only with these as they were. Others would make another model, read another text or
 # other batches of it, or draw other random numbers.

@@ -19,7 +19,7 @@ def describe_size(settings, vocab_size, characters):
     """Return in words how large a model is beside its text, and what to try if it is large.
 
     Twenty passes through a text with 0.8 characters for each parameter learned much of it by heart
-    (README, "Your own text"); with 2.8, five did not. The bounds lie in between and above.
+    (README, "Your own text"), five through one with 2.8 did not: this warns somewhat early.
     """
     parameters = count_parameters(settings, vocab_size)
     each = characters / parameters

@@ -32,8 +32,6 @@ KINDS = {
     'scan_2': ('JAX, `scan`, two steps in one', False),
     'scan_5': ('JAX, `scan`, five steps in one', False),
 }
-
-
 # Products of two 2048 x 2048 matrices, measured beside large models
 PRODUCTS = {
     'product_ours': 'TensorFlow', 'product_ours_tf2': 'TensorFlow 2', 'product': 'PyTorch',

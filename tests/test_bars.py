@@ -6,7 +6,7 @@ import sys
 from backstage import bars, workers
 
 import pytest
-from conftest import parse
+from conftest import SMALL, parse, script
 
 
 class Terminal(io.StringIO):
@@ -27,6 +27,16 @@ def test_a_progress_bar_counts_characters_in_a_terminal(errors, is_first, is_sho
     bar.close()
     assert ('2.00k/4.00k' in errors.getvalue()) == is_shown
     assert bool(errors.getvalue()) == is_shown
+
+
+def test_at_the_end_of_a_run_the_bar_shows_its_loss_again(short_text, monkeypatch):
+    monkeypatch.chdir(short_text.parent)
+    monkeypatch.setattr(sys, 'stderr', Terminal())
+    arguments = [*SMALL, '--num_layers=1', '--text_file=short.txt', '--max_iterations=3']
+    assert script.main([*arguments, '--show_plot=False']) == 0
+    *_, last = [part for part in sys.stderr.getvalue().split('\r') if 'char/s' in part]
+    assert 'measuring the held-out loss' in sys.stderr.getvalue()
+    assert 'loss 3.' in last and 'measuring' not in last
 
 
 @pytest.mark.parametrize('delay, is_shown', [(0, True), (60, False)])

@@ -40,6 +40,17 @@ def test_a_damaged_checkpoint_is_told_and_the_one_before_it_used(begun):
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize('size', [0, 10, 500])
+def test_a_damaged_best_model_is_no_matter_and_the_next_one_takes_its_place(begun, size):
+    (data,) = glob.glob(str(begun / 'temp' / 'best' / 'model-60.data*'))
+    os.truncate(data, size)
+    status, output, errors = run_here(*ARGUMENTS, '--max_iterations=61', cwd=begun)
+    assert (status, errors) == (0, '')
+    assert 'Continuing after iteration 60, from' in output
+    best = sorted((begun / 'temp' / 'best').glob('model-*.index'))
+    assert [path.name for path in best] == ['model-61.index']
+
+
 def test_what_a_killed_run_began_to_write_is_cleared_away(begun):
     temp = begun / 'temp'
     data = 'model-70.data-00000-of-00001.tempstate123'

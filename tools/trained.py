@@ -58,7 +58,7 @@ def opened(settings, top_k=0):
     with tf.Session(graph=graph, config=config) as session:
         path = restore(session, saver, settings.temp_dir, settings.checkpoint)
         there = weights
-        with contextlib.suppress(tf.errors.OpError):  # a run that is going on may have replaced it
+        with contextlib.suppress(*records.UNREADABLE):  # a run going on may have replaced it
             there = tf.train.load_checkpoint(path).get_variable_to_shape_map()
         if sum(name.endswith('/ExponentialMovingAverage') for name in there) > len(weights):
             raise UserError(f'{path} has more layers than num_layers in {settings.temp_dir} says')
@@ -97,7 +97,7 @@ def restore(session, saver, temp_dir, checkpoint=''):
         for path in reversed([chosen] if chosen else own):
             try:
                 saver.restore(session, path)
-            except (tf.errors.OpError, ValueError) as error:
+            except records.UNREADABLE as error:
                 problems.append(f'{path} cannot be used: {one_line(error)}')
                 if not os.path.lexists(f'{path}.index'):
                     break  # it has just been replaced: look again
