@@ -1,5 +1,6 @@
 """tools.trained: a trained model is opened, whatever has happened to it."""
 
+import json
 import os
 import signal
 import sys
@@ -115,6 +116,15 @@ def test_damaged_notes_of_a_model_are_told(copy, use, name, content, words):
     status, output, errors = use(sample, copy)
     assert (status, output, errors.count('\n')) == (2, '', 1)
     assert words in errors
+
+
+def test_notes_that_leave_nothing_to_be_drawn_are_told(copy, use):
+    settings = copy.temp / 'settings.json'
+    record = {**json.loads(settings.read_text()), 'unseen': [*range(1, 40)]}
+    settings.write_text(json.dumps(record))
+    status, output, errors = use(sample, copy)
+    assert (status, output, errors.count('\n')) == (2, '', 1)
+    assert 'the settings in temp do not go with its vocabulary' in errors
 
 
 def test_a_model_of_more_layers_than_its_settings_say_is_not_used_in_part(copy, use):

@@ -23,7 +23,7 @@ def read_run(temp_dir):
         raise UserError(f'there is no model in {temp_dir}. Train one, or give its temp_dir')
     record = records.read_record(temp_dir)
     ix2vocab = records.read_vocabulary(temp_dir, script.UNKNOWN)
-    if any(ix >= len(ix2vocab) for ix in record['unseen']):
+    if not {0, *record['unseen']} < set(range(len(ix2vocab))):  # something is left to be drawn
         raise UserError(f'the settings in {temp_dir} do not go with its vocabulary. Train anew')
     defaults = vars(read_settings(vars(script), []))
     return argparse.Namespace(**{**defaults, **record, 'temp_dir': temp_dir}), ix2vocab
