@@ -35,14 +35,13 @@ TRIED = [
     '--epochs=5 --batch_size=32 --learning_rate=0.014',
     '--epochs=5 --batch_size=50 --seed=2',
     '--epochs=5 --batch_size=50 --seed=3',
-    '--epochs=20 --batch_size=50',
-    '--epochs=20 --batch_size=50 --keep_prob=0.85',
-    '--epochs=20 --batch_size=50 --keep_prob=0.8',
+    '--epochs=18 --batch_size=50 --keep_prob=0.85',
+    '--epochs=18 --batch_size=50 --keep_prob=0.75',
     '--epochs=15 --batch_size=50 --keep_prob=0.8 --rnn_size=160',
-    '--epochs=20 --batch_size=50 --keep_prob=0.85 --seed=2',
-    '--epochs=20 --batch_size=50 --keep_prob=0.85 --seed=3',
-    '--epochs=20 --batch_size=50 --keep_prob=0.7 --rnn_size=256',
-    '--epochs=30 --batch_size=50 --keep_prob=0.75 --rnn_size=192',
+    '--epochs=18 --batch_size=50 --keep_prob=0.85 --seed=2',
+    '--epochs=18 --batch_size=50 --keep_prob=0.85 --seed=3',
+    '--epochs=15 --batch_size=50 --keep_prob=0.7 --rnn_size=256',
+    '--epochs=25 --batch_size=50 --keep_prob=0.75 --rnn_size=192',
 ]
 WINDOWS = 64, 256  # characters that nanoGPT's smaller and larger model see at most
 

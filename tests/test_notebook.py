@@ -26,7 +26,8 @@ class Notebook:
 
     def run(self, code, interrupt_at=None):
         """Interrupt the kernel once a text is shown, as the button does, if one is given."""
-        asked = self.client.execute(code)
+        # Otherwise a cell that comes too soon after one that raised an error is not run.
+        asked = self.client.execute(code, stop_on_error=False)
         shown, error = '', ''
         while True:
             message = self.client.get_iopub_msg(timeout=240)
