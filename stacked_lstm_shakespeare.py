@@ -36,6 +36,7 @@ from backstage import fast, folder, machine, pictures, reading, running, saving,
 from backstage.bars import progress_bar
 from backstage.board import Board
 from backstage.files import whole_file
+from backstage.letters import composed, fold_to_ascii
 from backstage.pipes import text_at_hand
 from backstage.report import describe_length, describe_loss, describe_size, how_to_go_on, print_end
 from backstage.settings import UserError, read_settings
@@ -100,7 +101,7 @@ CLEAN_BYTES = bytes(code if chr(code) in CHARACTERS else ord(' ') for code in ra
 
 def clean(text):
     """Return the text in lower case, in the 39 CHARACTERS; a run of anything else is one space."""
-    text = reading.fold_to_ascii(text).lower()
+    text = fold_to_ascii(text).lower()
     codes = np.frombuffer(text.encode('ascii').translate(CLEAN_BYTES), np.uint8)
     is_space = codes == ord(' ')
     is_repeated = np.append(False, is_space[1:] & is_space[:-1])[: len(codes)]
@@ -168,7 +169,7 @@ def encode_text(path, clean_text, ix2vocab, file, seen=None):
 def encode(text, ix2vocab, clean_text):
     """Return the ids of a text that a sample begins with: int32 [1, characters]."""
     vocab2ix = {character: ix for ix, character in enumerate(ix2vocab)}
-    text = clean(text) if clean_text else reading.composed(text)
+    text = clean(text) if clean_text else composed(text)
     return np.array([[vocab2ix.get(character, 0) for character in text]], np.int32)
 
 
@@ -198,8 +199,6 @@ def prepare_text(settings):
         ix2vocab = build_vocab(path, settings.clean_text, settings.min_word_freq)
         print(f'Vocabulary Length = {len(ix2vocab)}')
         machine.check_memory(settings, len(ix2vocab), workers.count(), workers.count_on_host())
-        for text in settings.prime_texts:
-            reading.check_prime(text, encode(text, ix2vocab, settings.clean_text), ix2vocab)
         with whole_file(os.path.join(settings.temp_dir, 'text.ids')) as file:
             counts, crc = encode_text(path, settings.clean_text, ix2vocab, file, seen)
             split = held_out_begin(counts.sum(), settings.held_out)
@@ -207,6 +206,9 @@ def prepare_text(settings):
             file.flush()
             ids = np.memmap(file.name, id_type(ix2vocab), 'r')
             unseen = reading.find_unseen(ids, split, counts)
+            for text in settings.prime_texts:
+                ids = encode(text, ix2vocab, settings.clean_text)
+                reading.check_prime(text, ids, ix2vocab, unseen)
             folder.make_way(settings, crc)
     print(f'{split:,} characters to learn, {counts.sum() - split:,} held out')
     reading.tell_rare(counts[0])

@@ -1,23 +1,13 @@
-"""Reading a text: a file in pieces, folded to ASCII where wanted, and whether it will do."""
+"""Reading a text: a file in pieces, what of it was left out, and whether it will do."""
 
-import functools
 import math
-import re
-import unicodedata
 from collections import Counter
 
 from backstage import bars, encodings, gutenberg
+from backstage.letters import composed, end_of_whole
 from backstage.settings import UserError
 
 import numpy as np
-
-# What Unicode's compatibility decomposition (NFKD) does not bring to ASCII.
-FOLDS = {
-    '\u2010': '-', '\u2012': '-', '\u2013': '-', '\u2014': '--', '\u2015': '--', '\u2212': '-',
-    '\u2018': "'", '\u2019': "'", '\u201a': "'", '\u201b': "'", '\u2032': "'", '\u02bc': "'",
-    'æ': 'ae', 'Æ': 'AE', 'œ': 'oe', 'Œ': 'OE', 'ø': 'o', 'Ø': 'O', 'ß': 'ss', 'ð': 'd',
-    'Ð': 'D', 'þ': 'th', 'Þ': 'TH', 'đ': 'd', 'Đ': 'D', 'ł': 'l', 'Ł': 'L', 'ı': 'i',
-}  # fmt: skip
 
 
 def file_pieces(path, size=1 << 20):
@@ -49,26 +39,6 @@ def file_pieces(path, size=1 << 20):
         raise UserError(f'{path} {encodings.fault(path)}')
     except OSError as error:
         raise UserError(f'{path} cannot be read: {error.strerror}. Give another text_file')
-
-
-def composed(text):
-    """Return a text in Unicode's form NFC: é is one character, not an e and an accent."""
-    is_ascii = len(text.encode('utf-8', 'surrogatepass')) == len(text)  # costs next to nothing
-    return text if is_ascii else unicodedata.normalize('NFC', text)
-
-
-def end_of_whole(text):
-    """Return where the last character begins, with its accents: more of them may follow the text.
-
-    Where the text ends with a line, that is its end.
-    """
-    end = len(text)
-    while text[end - 1 : end] > '\x7f' and end > len(text) - 1000:
-        end -= 1
-        is_jamo = '\u1100' <= text[end] <= '\u11ff'  # Korean letters are joined to syllables
-        if not is_jamo and unicodedata.category(text[end])[0] != 'M':
-            return end
-    return end if text[end - 1 : end] == '\n' else max(0, end - 1)
 
 
 def read_pieces(path, seen=None):
@@ -108,23 +78,6 @@ def tell_losses(seen, advice=''):
             f'Left out: {left_out(seen):.0%} of the characters, as a clean text has letters of '
             f"a-z, digits, - and ' only{advice}"
         )
-
-
-def fold_to_ascii(text):
-    """Return the text in ASCII: e for é, ' for a curly quote, a space for anything else."""
-    return re.sub(r'[^\x00-\x7f]', lambda match: fold(match.group()), text)
-
-
-@functools.lru_cache(maxsize=None)
-def fold(character):
-    """Return the ASCII form of one character, of any length."""
-    ascii_form = ''
-    for part in unicodedata.normalize('NFKD', character):
-        if ord(part) < 128:
-            ascii_form += part
-        elif unicodedata.category(part) not in ('Mn', 'Cf'):  # neither accent nor invisible
-            ascii_form += FOLDS.get(part, ' ')
-    return ascii_form
 
 
 def check_text(path, counts, split, settings, seen):
@@ -179,16 +132,23 @@ def tell_rare(count):
         print(f"{count:,} of all characters are rare and read as 'unknown'")
 
 
-def check_prime(text, ids, ix2vocab, file=None):
+def check_prime(text, ids, ix2vocab, unseen, file=None):
     """Warn, in standard output or a file, of characters in a prime text that a model does not know.
 
     Those are read as 'unknown', or, where the model has learned a clean text, were left out.
 
+    Args:
+      ids: integers [1, characters], as which the text is read.
+      unseen: list of int, the ids that the model has never read.
+
     Raises:
-      UserError: nothing is left of the text: it has no ids, integers [1, characters].
+      UserError: nothing is left of the text.
     """
     if not ids.size:
         raise UserError(f'the text {text!r} has no character to begin with. Give another')
+    never = ''.join(ix2vocab[ix] for ix in unseen if ix and ix in ids)
+    if never:
+        print(f'The text {text!r} has {never}, which the model has never read', file=file)
     if not ids.all():
         unknown = ''.join(sorted(set(composed(text)) - set(ix2vocab)))
         print(f"The text {text!r} has {unknown}, read as 'unknown': too rare", file=file)

@@ -214,30 +214,8 @@ def test_a_text_to_begin_with_is_composed_as_the_text_to_learn_is(capsys):
     for text in 'éx', 'e\u0301x':
         ids = script.encode(text, vocabulary, False)
         assert ids.tolist() == [[2, 0]]
-        reading.check_prime(text, ids, vocabulary)
+        reading.check_prime(text, ids, vocabulary, [])
         assert "has x, read as 'unknown'" in capsys.readouterr().out
-
-
-@pytest.mark.parametrize(
-    'text, folded',
-    [
-        ('\N{LEFT SINGLE QUOTATION MARK}Tis', "'Tis"),
-        ('Stay\N{EM DASH}go, 1599\N{EN DASH}1601', 'Stay--go, 1599-1601'),
-        ('Cæsar, ŒUVRE, ſo, oﬃce', 'Caesar, OEUVRE, so, office'),
-        ('Straße, Ørsted, Þor, łuk', 'Strasse, Orsted, THor, luk'),
-        ('banishèd E\N{COMBINING ACUTE ACCENT}', 'banished E'),
-        ('soft\N{SOFT HYPHEN}ly', 'softly'),
-        ('no\N{NO-BREAK SPACE}break \u5510\u8a69', 'no break   '),
-        ('\x00 to be,\r\n\tOR_NOT [~]\x7f', '\x00 to be,\r\n\tOR_NOT [~]\x7f'),
-    ],
-)
-def test_folding_keeps_case_and_ascii_and_brings_all_else_to_it(text, folded):
-    assert reading.fold_to_ascii(text) == folded
-
-
-def test_every_character_of_unicode_folds_to_ascii():
-    for code in range(0, 0x110000, 83):
-        assert all(ord(one) < 128 for one in reading.fold.__wrapped__(chr(code)))
 
 
 @pytest.mark.parametrize('batch_size, seq_len, held_out', [(8, 12, 0.05), (1, 1, 0.5), (3, 7, 0.9)])
@@ -278,18 +256,31 @@ def test_from_a_text_of_one_symbol_nothing_can_be_learned(counts, words):
 
 def test_characters_of_a_prime_text_that_a_model_does_not_know_are_told_where_wanted(capsys):
     vocabulary = ['unknown', 'o', 's']
-    reading.check_prime('sos', np.array([[2, 1, 2]]), vocabulary)
+    reading.check_prime('sos', np.array([[2, 1, 2]]), vocabulary, [])
     assert capsys.readouterr().out == ''
     told = "The text 'sox, so' has  ,x, read as 'unknown': too rare\n"
     for file in None, io.StringIO():
-        reading.check_prime('sox, so', np.array([[2, 1, 0, 0, 0, 2, 1]]), vocabulary, file)
+        reading.check_prime('sox, so', np.array([[2, 1, 0, 0, 0, 2, 1]]), vocabulary, [], file)
         assert (file.getvalue() if file else capsys.readouterr().out) == told
     assert capsys.readouterr().out == ''
 
 
+def test_characters_of_a_prime_text_that_a_model_has_never_read_are_told(path, capsys):
+    vocabulary = ['unknown', 'o', 's', '7', 'z']
+    reading.check_prime('so 7', np.array([[2, 1, 3]]), vocabulary, [0, 3, 4])
+    told = "The text 'so 7' has 7, which the model has never read\n"
+    assert capsys.readouterr().out == told
+    # The part to learn has no 7, and the held-out part does not count.
+    path.write_text('so ' * 1000 + '7' * 20)
+    settings = parse('--batch_size=2', f'--text_file={path}', f'--temp_dir={path.parent}')
+    settings.prime_texts = ['so 7', 'so']
+    script.prepare_text(settings)
+    assert [line for line in capsys.readouterr().out.splitlines(True) if 'never' in line] == [told]
+
+
 def test_a_prime_text_of_which_nothing_is_left_is_refused():
     with pytest.raises(UserError, match="the text '\u0301' has no character to begin with"):
-        reading.check_prime('\u0301', script.encode('\u0301', IX2VOCAB, True), IX2VOCAB)
+        reading.check_prime('\u0301', script.encode('\u0301', IX2VOCAB, True), IX2VOCAB, [])
 
 
 RUSSIAN = 'Мой дядя самых честных правил,\nКогда не в шутку занемог, 1823\n'

@@ -55,6 +55,12 @@ def test_a_sample_begins_as_those_of_its_own_run(copy, use):
     assert use(sample, copy)[1].startswith('my lord of')
 
 
+def test_of_a_character_that_the_model_has_never_read_it_is_told(trained, use):
+    status, output, errors = use(sample, trained, '--prime_text=so 7')
+    assert (status, output[:4]) == (0, 'so 7')
+    assert errors == "The text 'so 7' has 7, which the model has never read\n"
+
+
 def test_in_a_terminal_one_prime_text_after_the_other_is_asked_for(trained):
     ours, theirs = pty.openpty()
     process = subprocess.Popen(

@@ -16,6 +16,7 @@ import stat
 import sys
 
 from backstage import reading, running
+from backstage.letters import composed
 from backstage.settings import UserError, read_settings
 from stacked_lstm_shakespeare import decode, encode
 from tools import trained
@@ -148,7 +149,7 @@ def read_stop_at(text, ix2vocab, run):
       UserError: the model never writes that.
     """
     escapes = {'\\n': '\n', '\\t': '\t', '\\\\': '\\'}
-    text = reading.composed(re.sub(r'\\[nt\\]', lambda match: escapes[match.group()], text))
+    text = composed(re.sub(r'\\[nt\\]', lambda match: escapes[match.group()], text))
     written = {symbol for ix, symbol in enumerate(ix2vocab) if ix not in (0, *run.unseen)}
     never = ''.join(sorted(set(text) - written))
     if never:
@@ -170,7 +171,7 @@ def main(arguments):
 
         def read_prime(text, file=sys.stderr):
             prime = encode(text, ix2vocab, run.clean_text)
-            reading.check_prime(text, prime, ix2vocab, file)
+            reading.check_prime(text, prime, ix2vocab, run.unseen, file)
             return prime
 
         if settings.prime_text or not is_asked:
