@@ -13,6 +13,7 @@ import sys
 import threading
 import zlib
 
+import launcher
 import numpy as np
 import pytest
 
@@ -47,8 +48,12 @@ def parse(*arguments):
 
 def start(*command, cwd, **environment):
     """Start a program as a user would; standard output and error can be read as text."""
-    return subprocess.Popen(
-        list(map(str, command)),
+    command, kind = list(map(str, command)), subprocess.Popen
+    is_ours = command[0] == sys.executable and command[1] in (str(SCRIPT), '-m')
+    if is_ours and not environment and sys.platform == 'linux':
+        command, kind = command[1:], launcher.Process
+    return kind(
+        command,
         cwd=str(cwd),
         # No window to be closed; and `python -m tools.NAME` finds the tools from any folder.
         env={**os.environ, 'MPLBACKEND': 'Agg', 'PYTHONPATH': str(ROOT), **environment},

@@ -1,0 +1,124 @@
+"""Starts the programs of the project as processes that need not import TensorFlow first.
+
+That takes three seconds, and the tests start some hundreds. So one process imports it, and each
+program is a fork of that: a process of its own, with its own streams, folder and environment, which
+ends, is killed and is waited for as any other. (Linux alone can make it a child of the tests.)
+"""
+
+import array
+import atexit
+import ctypes
+import json
+import os
+import runpy
+import socket
+import struct
+import subprocess
+import sys
+
+PR_SET_CHILD_SUBREAPER = 36  # of prctl: what loses its parent becomes a child of this process
+
+
+class Launcher:
+    """The process that forks. What it starts is a child of the process that made this."""
+
+    def __init__(self):
+        assert ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) == 0
+        self.socket, theirs = socket.socketpair()
+        with theirs:
+            command = [sys.executable, __file__, str(theirs.fileno())]
+            root = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+            self.process = subprocess.Popen(
+                command,
+                env={**os.environ, 'MPLBACKEND': 'Agg', 'PYTHONPATH': root},
+                pass_fds=[theirs.fileno()],
+                stdin=subprocess.PIPE,  # pipes, as those of the programs will be
+                stdout=subprocess.PIPE,
+            )
+        atexit.register(self.close)
+        assert self.socket.recv(1) == b'.'  # all is imported
+
+    def start(self, command, cwd, env, streams):
+        """Start a program with three file descriptors; return the number of its process."""
+        request = json.dumps([command, cwd, env]).encode()
+        rights = socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array('i', streams)
+        self.socket.sendmsg([struct.pack('I', len(request))], [rights])
+        self.socket.sendall(request)
+        (number,) = struct.unpack('Ix', self.socket.recv(5, socket.MSG_WAITALL))
+        return number
+
+    def close(self):
+        self.socket.close()
+        self.process.wait()
+
+
+class Process(subprocess.Popen):
+    """A Popen of a Python program, [path, ...] or ['-m', module, ...], by the Launcher.
+
+    It needs `cwd` and `env`, and knows no other argument than the three streams.
+    """
+
+    launcher = None
+
+    def _execute_child(self, args, *more):
+        cwd, env = more[4:6]
+        # Those of the program and ours, -1 where there is none, of each of the three streams.
+        read_in, write_in, read_out, write_out, read_error, write_error = more[9:15]
+        theirs, ours = (read_in, write_out, write_error), (write_in, read_out, read_error)
+        Process.launcher = Process.launcher or Launcher()
+        streams = [number if stream < 0 else stream for number, stream in enumerate(theirs)]
+        self.pid = Process.launcher.start(args, cwd, env, streams)
+        self._child_created = self._closed_child_pipe_fds = True
+        for stream, other in zip(theirs, ours):
+            if other >= 0:
+                os.close(stream)
+        if hasattr(self, '_devnull'):
+            os.close(self._devnull)
+
+
+def serve(connection):
+    """Fork for each request; return in the new process: command, folder, environment, streams."""
+    connection.sendall(b'.')
+    while True:
+        head, rights, _, _ = connection.recvmsg(4, socket.CMSG_SPACE(3 * 4))
+        if not head:
+            os._exit(0)
+        request = connection.recv(*struct.unpack('I', head), socket.MSG_WAITALL)
+        streams = array.array('i', rights[0][2])
+        between = os.fork()
+        if not between:
+            number = os.fork()
+            if not number:
+                connection.close()
+                return (*json.loads(request.decode()), streams)
+            connection.sendall(struct.pack('I', number))
+            os._exit(0)  # so the new process loses its parent
+        os.waitpid(between, 0)
+        connection.sendall(b'.')
+        for stream in streams:
+            os.close(stream)
+
+
+def become(command, cwd, env, streams):
+    """Run a program, as if Python had been started with it."""
+    for number, stream in enumerate(streams):
+        os.dup2(stream, number)
+        os.close(stream)
+    os.chdir(cwd)
+    os.environ.clear()
+    os.environ.update(env)
+    if command[0] == '-m':
+        sys.path[0], sys.argv = cwd, command[1:]
+        runpy.run_module(command[1], run_name='__main__', alter_sys=True)
+    else:
+        sys.path[0], sys.argv = os.path.dirname(command[0]), command
+        runpy.run_path(command[0], run_name='__main__')
+
+
+if __name__ == '__main__':
+    from stacked_lstm_shakespeare import tf
+
+    tf.contrib.rnn.BasicLSTMCell  # noqa: B018  it is found only now
+    import matplotlib.pyplot  # noqa: F401
+
+    become(*serve(socket.socket(fileno=int(sys.argv[1]))))
