@@ -1,0 +1,51 @@
+"""benchmarks/rates.py: the rows of the table of learning rates."""
+
+import sys
+
+import pytest
+from conftest import ROOT, script
+
+sys.path.insert(0, str(ROOT / 'benchmarks'))
+
+import rates
+
+
+def leave_a_run(arguments, factor, loss):
+    """Leave what a run has to leave, a history with a held-out loss at its end."""
+    folder = rates.folder_of(arguments, factor)
+    folder.mkdir(parents=True)
+    history = rates.history.Writer(str(folder), [], [])
+    history.losses += [2.5] * rates.iterations_of(arguments)
+    history.held_out_losses.append((len(history.losses), loss))
+    history.append()
+
+
+def test_a_row_has_the_losses_of_three_rates_and_how_far_the_default_is_behind(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setattr(rates, 'RUNS', tmp_path)
+    assert list(rates.rows()) == []
+    leave_a_run('', 1, 1.5)
+    assert list(rates.rows()) == [('the default', '400', '', '1.5000', '', '0.000')]
+    leave_a_run('', 2, 1.4375)
+    leave_a_run('--num_layers=8 --batch_size=25', 0.5, 1.25)
+    assert list(rates.rows()) == [
+        ('the default', '400', '', '1.5000', '1.4375', '0.062'),
+        ('`--num_layers=8 --batch_size=25`', '400', '1.2500', '', '', ''),
+    ]
+
+
+@pytest.mark.parametrize('arguments', rates.TRIED)
+def test_a_row_has_more_iterations_than_the_warm_up_and_the_characters_that_it_names(arguments):
+    iterations = rates.iterations_of(arguments)
+    batch = rates.value_of(arguments, 'batch_size') * rates.value_of(arguments, 'training_seq_len')
+    assert iterations >= 4 * script.warmup_iterations
+    assert iterations * batch == rates.TRIED[arguments]
+
+
+def test_a_run_that_did_not_end_has_no_loss(tmp_path, monkeypatch):
+    monkeypatch.setattr(rates, 'RUNS', tmp_path)
+    leave_a_run('', 1, 1.5)
+    path = rates.folder_of('', 1) / 'history.csv'
+    path.write_text(path.read_text().rsplit('\n', 2)[0] + '\n')
+    assert rates.held_out_loss('', 1) is None
