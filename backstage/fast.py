@@ -8,13 +8,14 @@ same. `tf.gradients` finds no gradient for a kernel that went through this `stat
 import contextlib
 
 from backstage import machine, tf
+from backstage.kernels import step_of_block
 
 from tensorflow.python.util import deprecation
 
 # A large matrix product is faster than several small ones and the sum of their results: from about
 # so many rows on it has the full speed of a core. But what it reads should be in the core's cache.
 ROWS = 500
-LARGE = 512  # units; with so many, that is worth some more operations in each step
+LARGE = 256  # units; with so many, that is worth some more operations in each step
 
 
 @contextlib.contextmanager
@@ -51,25 +52,6 @@ def in_one_operation(cells):
         cell.call = call_of(cell)
 
 
-def step_of_block(cell, inputs, block, state):
-    """Compute a step of a large BasicLSTMCell: what the inputs add to its gates for a whole block.
-
-    `inputs` is one of the block, a list of float32 [batch, input], one for each time step of it.
-    """
-    of_inputs, of_state = parts_of(cell._kernel.value())
-
-    def split():
-        product = tf.matmul(tf.concat(block, axis=0), of_inputs)
-        return tf.split(tf.nn.bias_add(product, cell._bias), len(block))
-
-    place = [one.name for one in block].index(inputs.name)
-    gates = made_once(f'gates of {block[0].name}', split)[place] + tf.matmul(state.h, of_state)
-    i, j, f, o = tf.split(gates, 4, axis=1)
-    c = state.c * tf.sigmoid(f + cell._forget_bias) + tf.sigmoid(i) * tf.tanh(j)
-    h = tf.sigmoid(o) * tf.tanh(c)
-    return h, tf.contrib.rnn.LSTMStateTuple(c, h)
-
-
 def static_rnn(cell, inputs, state):
     """Run a cell over time, as `tf.nn.static_rnn` does, at a pace that keeps all cores busy.
 
@@ -87,7 +69,8 @@ def static_rnn(cell, inputs, state):
     Returns a list of float32 [batch, rnn_size], one for each time step, and the final state.
     """
     cores, graph = machine.available_cores(), tf.get_default_graph()
-    length = steps_at_once(inputs) if cell.output_size >= LARGE else 1
+    is_large = cell.output_size >= LARGE
+    length = steps_at_once(inputs) if is_large else 1
     outputs, state = [], list(state)
     own_gradients = {'LSTMBlockCell': 'OfStep', 'MatMul': 'OfProduct'}
     scope = tf.variable_scope('rnn/multi_rnn_cell', reuse=tf.AUTO_REUSE)  # as MultiRNNCell has it
@@ -100,7 +83,7 @@ def static_rnn(cell, inputs, state):
                 with tf.variable_scope(f'cell_{layer}'):
                     above = []
                     for x in block:
-                        if length > 1:
+                        if is_large:
                             graph.get_collection_ref(f'block of {x.name}')[:] = block
                         output, state[layer] = one(x, state[layer])
                         above.append(output)
@@ -123,54 +106,6 @@ def grouped(steps):
 # --- Gradients -----------------------------------------------------------------------------------
 
 
-def made_once(name, make):
-    """Return a list of tensors that the graph has by a name; if there is none, make it."""
-    tensors = tf.get_collection_ref(name)
-    tensors[:] = tensors or make()
-    return tensors
-
-
-def parts_of(kernel):
-    """Return the rows of a kernel for the inputs and those for the state, from its tensor."""
-    rows, columns = kernel.shape.as_list()
-    sizes = [rows - columns // 4, columns // 4]
-    return made_once(f'parts of {kernel.name}', lambda: tf.split(kernel, sizes))
-
-
-def gradient_of_rows(rows, part, of_gates):
-    """Return the gradient of what was multiplied by a part of a kernel; `gradients` does the rest.
-
-    To read a kernel sideways takes twice as long as this: a copy is transposed, once for all steps.
-    """
-    tf.add_to_collection(f'uses of {part.name}', (rows, of_gates))
-    (copy,) = made_once(f'transpose of {part.name}', lambda: [tf.transpose(part)])
-    return tf.matmul(of_gates, copy)
-
-
-@tf.RegisterGradient('OfProduct')
-def gradient_of_product(product, of_gates):
-    """The gradient of a MatMul of rows and a part of a kernel, to the rows."""
-    return gradient_of_rows(*product.inputs, of_gates), None
-
-
-@tf.RegisterGradient('OfStep')
-def gradient_of_step(step, *gradients_of_outputs):
-    """The gradient of an LSTMBlockCell to its inputs and its state."""
-    x, c, h, kernel, *peepholes, bias = step.inputs
-    names = ['i', 'cs', 'f', 'o', 'ci', 'co', 'h']  # of its outputs
-    outputs = dict(zip(names[:-1], step.outputs))
-    of_outputs = dict(zip(names, gradients_of_outputs))
-    back = tf.raw_ops.LSTMBlockCellGrad(
-        x=x, cs_prev=c, h_prev=h, w=kernel, b=bias, **dict(zip(['wci', 'wcf', 'wco'], peepholes)),
-        **outputs, cs_grad=of_outputs['cs'], h_grad=of_outputs['h'], use_peephole=False,
-    )  # fmt: skip
-    tf.add_to_collection(f'uses of {bias.name}', back.dicfo)  # float32 [batch, 4 * rnn_size]
-    of_x, of_h = (
-        gradient_of_rows(rows, part, back.dicfo) for rows, part in zip((x, h), parts_of(kernel))
-    )
-    return [of_x, back.cs_prev_grad, of_h] + [None] * 5
-
-
 def gradients(loss, variables):
     """Return what `tf.gradients` would, sooner where a layer has gone through `static_rnn`.
 
@@ -191,9 +126,10 @@ def gradients(loss, variables):
 
     def of(variable):
         name = variable.value().name
-        parts = tf.get_collection(f'parts of {name}')
+        parts = [of_part(part) for part in tf.get_collection(f'parts of {name}')]
         if parts:
-            return tf.concat([of_part(part) for part in parts], axis=0)
+            half = len(parts) // 2
+            return tf.concat([tf.concat(of, axis=1) for of in (parts[:half], parts[half:])], axis=0)
         gates = tf.get_collection(f'uses of {name}')
         return tf.add_n([tf.reduce_sum(g, axis=0) for g in grouped(gates)]) if gates else None
 

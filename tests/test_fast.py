@@ -1,6 +1,6 @@
 """What makes training fast: it computes what TensorFlow's own would."""
 
-from backstage import fast, machine, tf
+from backstage import fast, kernels, machine, tf
 
 import numpy as np
 import pytest
@@ -12,11 +12,13 @@ def as_matrices(gradients):
     return [tf.convert_to_tensor(gradient) for gradient in gradients]
 
 
-@pytest.fixture(params=['single steps', 'blocks'])
+@pytest.fixture(params=['single steps', 'blocks', 'blocks and halves'])
 def size(request, monkeypatch):
     """Let a model be built as one of the usual size is, or as a large one is."""
     monkeypatch.setattr(fast, 'ROWS', 5 * BATCH)
-    monkeypatch.setattr(fast, 'LARGE', 1 if request.param == 'blocks' else 10_000)
+    monkeypatch.setattr(fast, 'LARGE', 10_000 if request.param == 'single steps' else 1)
+    columns = UNITS // 2 if request.param == 'blocks and halves' else UNITS
+    monkeypatch.setattr(kernels, 'COLUMNS', columns)
     return request.param
 
 
@@ -105,9 +107,10 @@ def test_no_more_characters_are_on_their_way_through_the_layers_than_there_are_c
 
 
 def test_a_large_model_multiplies_the_inputs_of_some_steps_at_once(size):
-    """That is one product for each block and layer, and one for each step and layer."""
-    expected = {'LSTMBlockCell': 36} if size == 'single steps' else {'MatMul': 3 * 3 + 3 * 12}
-    assert products(Stack(training_seq_len=12)) == expected
+    """For each gate, or half of it, a product for each block and layer, and one for each step."""
+    pieces = {'blocks': 4, 'blocks and halves': 8}
+    expected = {'MatMul': pieces[size] * (3 * 3 + 3 * 12)} if size in pieces else {}
+    assert products(Stack(training_seq_len=12)) == (expected or {'LSTMBlockCell': 36})
 
 
 @pytest.mark.parametrize('number', [1, 5, 12])

@@ -69,7 +69,7 @@ def main(arguments):
                 f'a heat map needs 2 to 2,000 characters, and the model reads {ids.size:,} here. '
                 f'Give another text'
             )
-        reading.check_prime(settings.text, ids, ix2vocab)
+        reading.check_prime(settings.text, ids, ix2vocab, run.unseen)
         feed = {sampler.x_data: ids[:, :-1], sampler.initial_state: sampler.zero_state(1)}
         (probabilities,) = session.run(sampler.probabilities, feed)
     size = 14, 0.7 + 2.2 * math.ceil(ids.size / WIDTH)
