@@ -1,8 +1,9 @@
 # make train   sets up .venv and trains the model
-# make test    sets up .venv and runs the checks and the tests
+# make test    sets up .venv and runs the checks and the tests, all but the long ones
+# make test-long         runs the long ones: each command of README, the mistakes, the benchmarks
 # make train TF=2        the same with today's TensorFlow; TF=1 with 1.15. Without it: 1.15 where it can
 #                        be had. What .venv has, once it is there, all other commands use
-# make test-both         tests with 1.15, with a 2.x, and the one with what the other made
+# make test-both         all tests with 1.15, with a 2.x, and the one with what the other made
 # make benchmark-quick   measures the speed: two minutes; writes docs/benchmark-quick.md
 # make benchmark         also trains the recipe to its end: an hour; writes docs/benchmark.md
 # make tensorflows       trains with 1.15 and with 2.x, in turns; writes docs/tensorflows.md
@@ -28,7 +29,7 @@ VENV := .venv
 PYTHON := $(VENV)/bin/python
 PIP := $(PYTHON) -m pip install --disable-pip-version-check --quiet
 
-.PHONY: train test test-both lint benchmark benchmark-quick tensorflows peers browser smoke torture trace fuzz \
+.PHONY: train test test-long test-both lint benchmark benchmark-quick tensorflows peers browser smoke torture trace fuzz \
     bad-input mistakes horovod workers large-text scaling witness board lock
 .DELETE_ON_ERROR:
 
@@ -36,7 +37,10 @@ train: $(VENV)/installed
 	$(PYTHON) stacked_lstm_shakespeare.py $(ARGS)
 
 test: lint
-	$(PYTHON) -m pytest --numprocesses 2 --dist loadgroup $(ARGS)
+	$(PYTHON) -m pytest --numprocesses 2 --dist loadgroup -m 'not long' $(ARGS)
+
+test-long: $(VENV)/installed-dev
+	$(PYTHON) -m pytest --numprocesses 2 --dist loadgroup -m long $(ARGS)
 
 benchmark-quick: $(VENV)/installed
 	$(PYTHON) benchmarks/benchmark.py quick
@@ -46,8 +50,8 @@ benchmark: $(VENV)/installed
 
 # What the one has learned, saved and exported is good for the other, and all tests pass on both.
 test-both:
-	$(MAKE) test TF=1 VENV=.venv
-	$(MAKE) test TF=2 VENV=.venv-tf2
+	$(MAKE) test test-long TF=1 VENV=.venv
+	$(MAKE) test test-long TF=2 VENV=.venv-tf2
 	ONE=.venv/bin/python TWO=.venv-tf2/bin/python .venv/bin/python -m pytest tests/tensorflows.py
 
 tensorflows:

@@ -33,7 +33,7 @@ import sys
 import zlib
 
 from backstage import fast, folder, machine, pictures, reading, running, saving, seeded, tf, workers
-from backstage.bars import progress_bar
+from backstage.bars import measured, progress_bar
 from backstage.board import Board
 from backstage.files import whole_file
 from backstage.letters import composed, fold_to_ascii
@@ -480,7 +480,7 @@ def measure(session, model, what, ids, start, batch_size, training_seq_len, stop
     ends = np.minimum(starts + per_stream, len(ids))
     state = model.zero_state(batch_size)
     totals = np.zeros(len(what))
-    for first in range(-training_seq_len, per_stream, training_seq_len):
+    for first in measured(range(-training_seq_len, per_stream, training_seq_len)):
         if stop and stop.signal:
             return None
         targets = starts + first + np.arange(training_seq_len)  # positions, [batch, time]

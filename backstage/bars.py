@@ -22,6 +22,12 @@ def progress_bar(done, num_iterations, settings):
     )
 
 
+def measured(steps):
+    """Return steps of a measurement, a range, to be gone through, with a bar as `shown` has it."""
+    is_quiet = None if workers.is_first() else True
+    return tqdm(steps, desc='Measuring', delay=DELAY, leave=False, disable=is_quiet)
+
+
 def shown(path, pieces):
     """Yield the pieces of a file; in a terminal, where that takes some seconds, there is a bar."""
     size = os.path.getsize(path) if os.path.exists(path) else None

@@ -1,6 +1,7 @@
 """The lines of a text, each by itself: reading them, and what a model makes of them."""
 
 from backstage import reading
+from backstage.bars import measured
 
 import numpy as np
 
@@ -30,7 +31,7 @@ def sum_losses(session, sampler, texts, before):
     """
     sums = np.zeros(len(texts))
     order = sorted(range(len(texts)), key=lambda k: -len(texts[k]))
-    for first in range(0, len(texts), STREAMS):
+    for first in measured(range(0, len(texts), STREAMS)):
         batch = order[first : first + STREAMS]
         lengths = np.array([len(texts[k]) for k in batch])
         state = sampler.zero_state(len(batch))

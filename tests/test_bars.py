@@ -52,8 +52,18 @@ def test_reading_a_file_shows_how_far_it_is_if_that_takes_some_seconds(
     assert ('1.25k' in sys.stderr.getvalue()) == is_shown
 
 
+@pytest.mark.parametrize('delay, is_shown', [(0, True), (60, False)])
+def test_measuring_shows_how_far_it_is_if_that_takes_some_seconds(delay, is_shown, monkeypatch):
+    monkeypatch.setattr(bars, 'DELAY', delay)
+    monkeypatch.setattr(sys, 'stderr', Terminal())
+    assert list(bars.measured(range(3, 9, 2))) == [3, 5, 7]
+    assert ('Measuring: ' in sys.stderr.getvalue()) == is_shown
+    assert ('/3 ' in sys.stderr.getvalue()) == is_shown
+
+
 def test_without_a_terminal_there_is_no_bar(tmp_path, monkeypatch):
     monkeypatch.setattr(bars, 'DELAY', 0)
     monkeypatch.setattr(sys, 'stderr', io.StringIO())
     assert list(bars.shown(str(tmp_path / 'none.txt'), ['a'])) == ['a']
+    assert list(bars.measured(range(2))) == [0, 1]
     assert sys.stderr.getvalue() == ''

@@ -18,6 +18,7 @@ import recipe
 import witness
 
 pytest_plugins = 'trained_model'
+pytestmark = pytest.mark.long
 
 
 def test_the_recipe_has_one_kernel_for_all_three_layers_and_an_embedding_as_wide_as_the_cells():

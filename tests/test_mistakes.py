@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 from conftest import IX2VOCAB, ROOT, lstm_losses, read_lstm, run_script, script
 
-pytestmark = pytest.mark.xdist_group('mistakes')  # so that `runs` is made in one process only
+# In a group, so that `runs` is made in one process only.
+pytestmark = [pytest.mark.long, pytest.mark.xdist_group('mistakes')]
 
 ITERATIONS = 6
 

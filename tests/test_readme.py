@@ -76,12 +76,14 @@ def after_all_commands(tmp_path_factory, works):
     return folder, printed
 
 
+@pytest.mark.long
 def test_all_commands_were_run(after_all_commands):
     _, printed = after_all_commands
     assert len(printed) > 12
     assert all(printed[command] for command in printed if command.startswith('python'))
 
 
+@pytest.mark.long
 def test_the_files_that_readme_names_are_there(after_all_commands):
     folder, _ = after_all_commands
     there = {path.name for path in (folder / 'temp').iterdir()}
@@ -93,6 +95,7 @@ def test_the_files_that_readme_names_are_there(after_all_commands):
     assert (folder / 'temp' / 'runs.png').exists()
 
 
+@pytest.mark.long
 def test_the_python_of_readme_writes_text_from_the_export(after_all_commands):
     folder, _ = after_all_commands
     *lines, last = LINES if hasattr(tensorflow, 'contrib') else LINES[:3] + TODAYS_LINES
@@ -102,6 +105,7 @@ def test_the_python_of_readme_writes_text_from_the_export(after_all_commands):
     assert len(result.stdout.replace('unknown', '?')) == 50 + 1
 
 
+@pytest.mark.long
 def test_tensorboard_shows_all_runs_under_temp(after_all_commands):
     folder, _ = after_all_commands
     command = [sys.executable, '-m', 'tensorboard.main', '--logdir=temp', '--port=0']
