@@ -64,6 +64,7 @@ def after_all_commands(tmp_path_factory, works):
         shutil.copytree(str(ROOT / storey), str(folder / storey))
     (folder / 'data').mkdir()
     (folder / 'data' / 'shakespeare.txt').write_bytes(works)
+    (folder / 'input.txt').write_bytes(works[2_000_000:2_200_000])  # a text of one's own
     printed = {}
     for command in COMMANDS:
         if command in SETTING_UP or command.startswith('make') or NOT_HERE.match(command):
