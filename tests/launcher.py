@@ -15,6 +15,7 @@ import socket
 import struct
 import subprocess
 import sys
+import threading
 
 PR_SET_CHILD_SUBREAPER = 36  # of prctl: what loses its parent becomes a child of this process
 
@@ -58,16 +59,17 @@ class Process(subprocess.Popen):
     It needs `cwd` and `env`, and knows no other argument than the three streams.
     """
 
-    launcher = None
+    launcher, lock = None, threading.Lock()  # a request of one thread at a time
 
     def _execute_child(self, args, *more):
         cwd, env = more[4:6]
         # Those of the program and ours, -1 where there is none, of each of the three streams.
         read_in, write_in, read_out, write_out, read_error, write_error = more[9:15]
         theirs, ours = (read_in, write_out, write_error), (write_in, read_out, read_error)
-        Process.launcher = Process.launcher or Launcher()
         streams = [number if stream < 0 else stream for number, stream in enumerate(theirs)]
-        self.pid = Process.launcher.start(args, cwd, env, streams)
+        with Process.lock:
+            Process.launcher = Process.launcher or Launcher()
+            self.pid = Process.launcher.start(args, cwd, env, streams)
         self._child_created = self._closed_child_pipe_fds = True
         for stream, other in zip(theirs, ours):
             if other >= 0:

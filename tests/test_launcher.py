@@ -1,5 +1,6 @@
 """tests/launcher.py: what it forks is a process as any other."""
 
+import concurrent.futures
 import os
 import signal
 import subprocess
@@ -66,3 +67,15 @@ def test_what_was_started_before_is_left_alone_by_what_is_started_after(tmp_path
     assert len({process.pid for process in processes} | {os.getpid()}) == 4
     said = [process.communicate(f'{k}\n', timeout=60)[0] for k, process in enumerate(processes)]
     assert said == ['0\n', '1\n', '2\n']
+
+
+def test_threads_may_start_them_at_the_same_time(tmp_path):
+    path = tmp_path / 'program.py'
+    path.write_text('import sys\nprint(sys.argv[1], input())')
+
+    def run(k):
+        process = started(launcher.Process, str(path), str(k), cwd=tmp_path)
+        return process.communicate(f'{k}\n', timeout=60)[0]
+
+    with concurrent.futures.ThreadPoolExecutor(8) as pool:
+        assert list(pool.map(run, range(40))) == [f'{k} {k}\n' for k in range(40)]
