@@ -7,14 +7,11 @@ number of characters of the works; two runs at a time, each on one core. What wa
 not run again.
 """
 
-import concurrent.futures
-import os
-import queue
 import re
-import subprocess
 import sys
 
-from benchmark import DATA_DIR, DOCS, ROOT, SCRIPT, about_machine, as_table, history, script
+import rows
+from benchmark import DATA_DIR, DOCS, ROOT, about_machine, as_table, script
 
 RUNS = ROOT / 'temp' / 'rates'
 FACTORS = 0.5, 1, 2
@@ -23,8 +20,8 @@ TRIED = {  # settings, and the characters where they are others
     '': CHARACTERS,
     '--rnn_size=64': CHARACTERS,
     '--rnn_size=256': CHARACTERS,
-    '--rnn_size=512 --batch_size=50': 1_000_000,
-    '--rnn_size=1024 --batch_size=25': 500_000,
+    '--rnn_size=512 --batch_size=25': 500_000,
+    '--rnn_size=1024 --batch_size=20': 250_000,
     '--num_layers=1': CHARACTERS,
     '--num_layers=2': CHARACTERS,
     '--num_layers=5': CHARACTERS,
@@ -54,39 +51,26 @@ def iterations_of(arguments):
 
 
 def folder_of(arguments, factor, seed=1):
-    name = re.sub(r'[^\w.]+', '_', f'{arguments} rate {factor} seed {seed}').strip('_')
-    return RUNS / name
+    return rows.folder_of(RUNS, arguments, 'rate', factor, 'seed', seed)
 
 
 def train(arguments, factor, core, seed=1):
-    """Train on one core; what is left of it is a folder."""
-    print(arguments, factor, seed, flush=True)
     iterations = iterations_of(arguments)
-    settings = (
-        f'--max_iterations={iterations}', f'--learning_rate={factor * script.learning_rate}',
-        f'--save_every={iterations}', '--eval_every=100000', '--show_plot=False', '--restart',
-        f'--seed={seed}', f'--temp_dir={folder_of(arguments, factor, seed)}', DATA_DIR,
+    more = (
+        f'--learning_rate={factor * script.learning_rate}', f'--seed={seed}',
+        f'--save_every={iterations}', DATA_DIR,
     )  # fmt: skip
-    subprocess.run(
-        [sys.executable, str(SCRIPT), *arguments.split(), *settings],
-        check=True,
-        env={**os.environ, 'MPLBACKEND': 'Agg'},
-        preexec_fn=lambda: os.sched_setaffinity(0, {core}),
-        stdout=subprocess.DEVNULL,
-    )
+    folder = folder_of(arguments, factor, seed)
+    rows.train(folder, (*arguments.split(), *more), iterations, core)
 
 
 def held_out_loss(arguments, factor, seed=1):
     """Return the held-out loss at the end of a run, None if there is none."""
     folder = folder_of(arguments, factor, seed)
-    if not (folder / history.NAME).exists():
-        return None
-    _, losses = history.read(str(folder))
-    at_end = [loss for iteration, loss in losses if iteration == iterations_of(arguments)]
-    return at_end[-1] if at_end else None
+    return next(reversed(rows.held_out_losses(folder, iterations_of(arguments))), None)
 
 
-def rows():
+def measured():
     """Yield a row of the table for each of TRIED that was measured, wholly or in part."""
     for arguments in TRIED:
         losses = [held_out_loss(arguments, factor) for factor in FACTORS]
@@ -106,21 +90,12 @@ def main(*numbers):
         for factor in FACTORS
         if held_out_loss(every[number], factor) is None
     ]
-    cores = queue.Queue()
-    for core in os.sched_getaffinity(0):
-        cores.put(core)
-
-    def run(job):
-        core = cores.get()
-        train(*job, core)
-        cores.put(core)
-
-    with concurrent.futures.ThreadPoolExecutor(cores.qsize()) as pool:
-        list(pool.map(run, wanted))
+    rows.on_each_core(train, wanted)
     head = ('settings', 'iterations', *(f'{factor} x the rate' for factor in FACTORS),
             'the default rate is behind the best by')  # fmt: skip
     about = f'`python benchmarks/rates.py`; nats, held-out, at the end. {about_machine()}'
-    (DOCS / 'rates.md').write_text(f'# The learning rate\n\n{about}\n\n{as_table(head, rows())}')
+    table = as_table(head, measured())
+    (DOCS / 'rates.md').write_text(f'# The learning rate\n\n{about}\n\n{table}')
 
 
 if __name__ == '__main__':

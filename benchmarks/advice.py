@@ -1,0 +1,81 @@
+"""Find out how much dropout a text of some size takes: docs/advice.md, an hour and a half.
+
+    python benchmarks/advice.py [bytes of text ...]
+
+The first bytes of the works, with their case and line ends, are trained on with each of KEEP_PROBS,
+for the same number of iterations, so a small text is read more often. Two runs at a time, each on
+one core. What was measured before is not run again.
+"""
+
+import sys
+
+from backstage.report import count_parameters
+
+import rows
+from benchmark import DOCS, ROOT, about_machine, as_table, script
+
+RUNS = ROOT / 'temp' / 'advice'
+SIZES = 100_000, 300_000, 1_000_000, 3_000_000  # bytes
+KEEP_PROBS = 1, 0.85, 0.7, 0.5
+ITERATIONS = 2500
+SAME = (
+    '--clean_text=False', '--held_out=0.1', '--batch_size=50', f'--save_every={ITERATIONS // 5}',
+    '--epochs=1000',
+)  # fmt: skip
+
+
+def folder_of(size, keep_prob):
+    return rows.folder_of(RUNS, size, 'keep_prob', keep_prob)
+
+
+def train(size, keep_prob, core):
+    text_file = RUNS / f'{size}.txt'
+    arguments = (*SAME, f'--text_file={text_file}', f'--keep_prob={keep_prob}')
+    rows.train(folder_of(size, keep_prob), arguments, ITERATIONS, core)
+
+
+def leave_texts():
+    """Leave the texts in the folder of the runs."""
+    RUNS.mkdir(parents=True, exist_ok=True)
+    text = (ROOT / 'data' / 'shakespeare.txt').read_bytes()
+    for size in SIZES:
+        (RUNS / f'{size}.txt').write_bytes(text[: text.rindex(b'\n', 0, size) + 1])
+
+
+def measured():
+    """Yield a row of the table for each size that was measured, wholly or in part."""
+    for size in SIZES:
+        losses = [rows.held_out_losses(folder_of(size, keep), ITERATIONS) for keep in KEEP_PROBS]
+        if any(losses):
+            best = min(found[-1] for found in losses if found)
+            shown = []
+            for found in losses:
+                is_best = found and found[-1] == best
+                at_end = f'**{found[-1]:.4f}**' if is_best else f'{found[-1]:.4f}' if found else ''
+                rose = found and min(found) < found[-1]
+                shown.append(f'{at_end} (was {min(found):.4f})' if rose else at_end)
+            learned = size * 0.9
+            passes = ITERATIONS * 50 * script.training_seq_len / learned
+            each = learned / count_parameters(script, 70)
+            yield (f'{size:,}', f'{each:.1f}', f'{passes:.1f}', *shown)
+
+
+def main(*sizes):
+    leave_texts()
+    wanted = [
+        (size, keep_prob)
+        for size in map(int, sizes or SIZES)
+        for keep_prob in KEEP_PROBS
+        if not rows.held_out_losses(folder_of(size, keep_prob), ITERATIONS)
+    ]
+    rows.on_each_core(train, wanted)
+    head = ('bytes of text', 'characters learned for each parameter', 'passes',
+            *(f'keep_prob={keep_prob}' for keep_prob in KEEP_PROBS))  # fmt: skip
+    about = f'`python benchmarks/advice.py`; nats, held-out, at the end. {about_machine()}'
+    same = f'`{" ".join(SAME[:3])}`, {ITERATIONS:,} iterations. The best of a row is bold.'
+    text = f'# Dropout\n\n{about}\nAll with {same}\n\n{as_table(head, measured())}'
+    (DOCS / 'advice.md').write_text(text)
+
+
+if __name__ == '__main__':
+    sys.exit(main(*sys.argv[1:]))
