@@ -10,6 +10,13 @@ SEARCHED = 2e9  # bytes of ids, at most, in which a text is looked for
 COPIED = 0.05  # share of a text that was learned, above which that is told; others have 0
 
 
+def tell(share, whole='it'):
+    """Print what share of a text was learned, if so much was that it matters."""
+    if share > COPIED:
+        copied = f'{share:.0%} of {whole} stand in what was trained on'
+        print(f'Learned: {copied}, so the loss is too low')
+
+
 def learned_share(ids, run, held_out_begin):
     """Return what share of a text, integers [characters], stands word for word in what was learned.
 

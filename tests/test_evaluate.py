@@ -156,6 +156,16 @@ def test_of_an_edited_copy_of_the_learned_text_it_is_told_how_much_was_learned(c
     assert results[2] > 0.3
 
 
+def test_by_lines_too_it_is_told_how_much_was_learned(copy, use, works):
+    text = (copy.folder / 'moved.txt').read_text()
+    for lines_of_it, expected in (text, True), (works[3_000_000:3_020_000].decode(), False):
+        (copy.folder / 'lines.txt').write_text(f'\n\n{lines_of_it}')
+        status, output, errors = use(evaluate, copy, '--text_file=lines.txt', '--lines')
+        said = re.findall(r'Learned: (\d+)% of the first [\d,]+ lines stand in', errors)
+        assert (status, bool(said), 'Learned' in output) == (0, expected, False)
+        assert not said or int(said[0]) > 80
+
+
 def test_of_other_plays_and_of_what_was_held_out_nothing_is_said(trained, tmp_path, works, use):
     held_out = (trained.folder / 'moved.txt').read_bytes()[-180:]
     for data in (works[3_000_000:3_020_000], held_out, b'- ' * 500, b'to be or not to be'):

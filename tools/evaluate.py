@@ -118,9 +118,7 @@ def print_text(row):
         f'Characters: {row["characters"]:,}, {row["part"]} of {row["text"]}; '
         f'{row["unknown"]:,} unknown in it'
     )
-    if row['learned'] > overlap.COPIED:
-        copied = f'{row["learned"]:.0%} of it stand in what was trained on'
-        print(f'Learned: {copied}, so the loss is too low')
+    overlap.tell(row['learned'])
     print(f'Loss: {describe_loss(row["nats"])}')
     print(f'Accuracy: {row["accuracy"]:.2%} of the characters were the likeliest one')
 
@@ -135,6 +133,12 @@ def measure_lines(session, sampler, ix2vocab, run):
             if run.clean_text:  # blanks at its ends stand for what is not there
                 blank = ix2vocab.index(' ')
                 texts = [text[lines_of.without_ends(text == blank)] for text in texts]
+            if some[0][0] == 1:  # to look once is enough
+                ids = np.concatenate(
+                    [np.append(before, text) for text in texts if len(text)] or [[]]
+                )
+                share = overlap.learned_share(ids.astype(id_type(ix2vocab)), run, held_out_begin)
+                overlap.tell(share, f'the first {len(texts):,} lines')
             for (number, line), text, total in zip(
                 some, texts, lines_of.sum_losses(session, sampler, texts, before)
             ):
