@@ -8,7 +8,7 @@ same. `tf.gradients` finds no gradient for a kernel that went through this `stat
 import contextlib
 
 from backstage import machine, tf
-from backstage.kernels import step_of_block
+from backstage.kernels import lengthened, step_of_block
 
 from tensorflow.python.util import deprecation
 
@@ -120,17 +120,19 @@ def gradients(loss, variables):
     """
     found = tf.gradients(loss, variables)  # None for those of the layers
 
-    def of_part(part):
-        xs, gates = map(grouped, zip(*tf.get_collection(f'uses of {part.name}')))
-        return tf.add_n([tf.matmul(x, g, transpose_a=True) for x, g in zip(xs, gates)])
+    def of_kernel(uses):
+        xs, hs, gates = map(grouped, zip(*uses))
+        products = [
+            tf.matmul(tf.concat([x, h], axis=1), lengthened(g), transpose_a=True)
+            for x, h, g in zip(xs, hs, gates)
+        ]
+        return tf.add_n(products)
 
     def of(variable):
-        name = variable.value().name
-        parts = [of_part(part) for part in tf.get_collection(f'parts of {name}')]
-        if parts:
-            half = len(parts) // 2
-            return tf.concat([tf.concat(of, axis=1) for of in (parts[:half], parts[half:])], axis=0)
-        gates = tf.get_collection(f'uses of {name}')
+        name, (*_, columns) = variable.value().name, variable.shape.as_list()
+        uses, gates = (tf.get_collection(f'{what} of {name}') for what in ('uses', 'gates'))
+        if uses:
+            return tf.slice(of_kernel(uses), [0, 0], [-1, columns])
         return tf.add_n([tf.reduce_sum(g, axis=0) for g in grouped(gates)]) if gates else None
 
     return [gradient if gradient is not None else of(v) for v, gradient in zip(variables, found)]

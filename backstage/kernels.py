@@ -1,60 +1,60 @@
 """The kernel of an LSTM layer: what is multiplied by it at a step, and the way back.
 
-Who uses a part of a kernel, or makes what others use too, notes it in a collection of the graph.
+Who makes something that others use too notes it in a collection of the graph.
 """
 
 from backstage import tf
 
-# A core multiplies by so many columns at its highest rate, and by 1,024 at half of that.
-COLUMNS = 256
+# The lines of a matrix that are 2 kB apart, or a multiple of that, all want the same few places of
+# a core's cache: a product with it is slower, by up to a half. With 16 numbers more it is not.
+LINE, MORE = 512, 16  # numbers, of 4 bytes
 
 
 def made_once(name, make):
-    """Return a list of tensors that the graph has by a name; if there is none, make it."""
-    tensors = tf.get_collection_ref(name)
-    tensors[:] = tensors or make()
-    return tensors
+    """Return what the graph has by a name; if there is nothing, make it."""
+    found = tf.get_collection_ref(name)
+    found[:] = found or [make()]
+    return found[0]
 
 
-def parts_of(kernel, pieces=1):
-    """Return the rows of a kernel for the inputs, in pieces by columns, and those for the state.
+def lengthened(matrix):
+    """Return a matrix, or a vector, with zeros at the end of each line if they make it faster."""
+    *rows, columns = matrix.shape.as_list()
+    more = MORE if columns % LINE == 0 else 0
+    return tf.pad(matrix, [[0, 0]] * len(rows) + [[0, more]]) if more else matrix
+
+
+def halves_of(kernel):
+    """Return the rows of a kernel for the inputs, and those for the state.
 
     Args:
       kernel: float32 [input + rnn_size, 4 * rnn_size].
-
-    Returns a list of 2 * pieces tensors.
     """
-
-    def split():
-        rows, columns = kernel.shape.as_list()
-        halves = tf.split(kernel, [rows - columns // 4, columns // 4])
-        return [piece for half in halves for piece in tf.split(half, pieces, axis=1)]
-
-    return made_once(f'parts of {kernel.name}', split)
+    rows, columns = kernel.shape.as_list()
+    sizes = [rows - columns // 4, columns // 4]
+    return made_once(f'halves of {kernel.name}', lambda: tf.split(kernel, sizes))
 
 
 def step_of_block(cell, inputs, block, state):
     """Compute a step of a large BasicLSTMCell: what the inputs add to its gates for a whole block.
 
-    Each gate has a product of its own, or two. `inputs` is one of the block, a list of float32
-    [batch, input], one for each time step of it.
+    `inputs` is one of the block, a list of float32 [batch, input], one for each time step of it.
     """
-    in_halves = cell.output_size >= 2 * COLUMNS and cell.output_size % 2 == 0
-    pieces = 8 if in_halves else 4
-    parts = parts_of(cell._kernel.value(), pieces)
+    n, kernel = cell.output_size, cell._kernel.value()
+    of_x, of_h = made_once(
+        f'longer halves of {kernel.name}', lambda: [lengthened(half) for half in halves_of(kernel)]
+    )
 
     def of_inputs():
-        rows, biases = tf.concat(block, axis=0), tf.split(cell._bias, pieces)
-        products = [tf.matmul(rows, part) for part in parts[:pieces]]
-        gates = [tf.nn.bias_add(product, bias) for product, bias in zip(products, biases)]
-        return list(zip(*[tf.split(gate, len(block)) for gate in gates]))
+        gates = tf.matmul(tf.concat(block, axis=0), of_x)
+        return tf.split(tf.nn.bias_add(gates, lengthened(cell._bias)), len(block))
 
     place = [one.name for one in block].index(inputs.name)
     begun = made_once(f'gates of {block[0].name}', of_inputs)[place]
-    gates = [gate + tf.matmul(state.h, part) for gate, part in zip(begun, parts[pieces:])]
-    if in_halves:
-        gates = [tf.concat(halves, axis=1) for halves in zip(gates[::2], gates[1::2])]
-    i, j, f, o = gates
+    product = tf.matmul(state.h, of_h)
+    tf.add_to_collection(f'step of {product.op.name}', (kernel, inputs))
+    sizes = [n] * 4 + [product.shape[1].value - 4 * n]
+    i, j, f, o, _ = tf.split(begun + product, sizes, axis=1)
     c = state.c * tf.sigmoid(f + cell._forget_bias) + tf.sigmoid(i) * tf.tanh(j)
     h = tf.sigmoid(o) * tf.tanh(c)
     return h, tf.contrib.rnn.LSTMStateTuple(c, h)
@@ -63,20 +63,25 @@ def step_of_block(cell, inputs, block, state):
 # --- The way back --------------------------------------------------------------------------------
 
 
-def gradient_of_rows(rows, part, of_gates):
-    """Return the gradient of what was multiplied by a part of a kernel; `gradients` does the rest.
+def multiply_back(of_gates, half):
+    """Return the gradient of what was multiplied by a half of a kernel, from that of the gates.
 
     To read a kernel sideways takes twice as long as this: a copy is transposed, once for all steps.
     """
-    tf.add_to_collection(f'uses of {part.name}', (rows, of_gates))
-    (copy,) = made_once(f'transpose of {part.name}', lambda: [tf.transpose(part)])
-    return tf.matmul(of_gates, copy)
+    columns = half.shape[0].value
+    copy = made_once(f'transpose of {half.name}', lambda: lengthened(tf.transpose(half)))
+    product = tf.matmul(of_gates, copy)
+    is_longer = product.shape[1].value > columns
+    return tf.slice(product, [0, 0], [-1, columns]) if is_longer else product
 
 
 @tf.RegisterGradient('OfProduct')
 def gradient_of_product(product, of_gates):
-    """The gradient of a MatMul of rows and a part of a kernel, to the rows."""
-    return gradient_of_rows(*product.inputs, of_gates), None
+    """The gradient of a MatMul of rows and a half of a kernel, to the rows."""
+    rows, half = product.inputs
+    for kernel, x in tf.get_collection(f'step of {product.name}'):
+        tf.add_to_collection(f'uses of {kernel.name}', (x, rows, of_gates))
+    return multiply_back(of_gates, half), None
 
 
 @tf.RegisterGradient('OfStep')
@@ -90,8 +95,8 @@ def gradient_of_step(step, *gradients_of_outputs):
         x=x, cs_prev=c, h_prev=h, w=kernel, b=bias, **dict(zip(['wci', 'wcf', 'wco'], peepholes)),
         **outputs, cs_grad=of_outputs['cs'], h_grad=of_outputs['h'], use_peephole=False,
     )  # fmt: skip
-    tf.add_to_collection(f'uses of {bias.name}', back.dicfo)  # float32 [batch, 4 * rnn_size]
-    of_x, of_h = (
-        gradient_of_rows(rows, part, back.dicfo) for rows, part in zip((x, h), parts_of(kernel))
-    )
+    # dicfo is that of the gates, float32 [batch, 4 * rnn_size]
+    tf.add_to_collection(f'gates of {bias.name}', back.dicfo)
+    tf.add_to_collection(f'uses of {kernel.name}', (x, h, back.dicfo))
+    of_x, of_h = (multiply_back(back.dicfo, half) for half in halves_of(kernel))
     return [of_x, back.cs_prev_grad, of_h] + [None] * 5

@@ -12,13 +12,16 @@ def as_matrices(gradients):
     return [tf.convert_to_tensor(gradient) for gradient in gradients]
 
 
-@pytest.fixture(params=['single steps', 'blocks', 'blocks and halves'])
+SIZES = 'single steps', 'longer single steps', 'blocks', 'longer blocks'
+
+
+@pytest.fixture(params=SIZES)
 def size(request, monkeypatch):
     """Let a model be built as one of the usual size is, or as a large one is."""
     monkeypatch.setattr(fast, 'ROWS', 5 * BATCH)
-    monkeypatch.setattr(fast, 'LARGE', 10_000 if request.param == 'single steps' else 1)
-    columns = UNITS // 2 if request.param == 'blocks and halves' else UNITS
-    monkeypatch.setattr(kernels, 'COLUMNS', columns)
+    monkeypatch.setattr(fast, 'LARGE', 1 if 'blocks' in request.param else 10_000)
+    # Whether the lines of matrices are made longer
+    monkeypatch.setattr(kernels, 'LINE', UNITS if 'longer' in request.param else 10_000)
     return request.param
 
 
@@ -69,6 +72,7 @@ def learned(**settings):
     return before, stack.values(), losses
 
 
+@pytest.mark.parametrize('size', SIZES[::3], indirect=True)
 @pytest.mark.parametrize(
     'settings', [{}, {'num_layers': 1}, {'residual': False}, {'keep_prob': 0.6}], ids=str
 )
@@ -107,10 +111,21 @@ def test_no_more_characters_are_on_their_way_through_the_layers_than_there_are_c
 
 
 def test_a_large_model_multiplies_the_inputs_of_some_steps_at_once(size):
-    """For each gate, or half of it, a product for each block and layer, and one for each step."""
-    pieces = {'blocks': 4, 'blocks and halves': 8}
-    expected = {'MatMul': pieces[size] * (3 * 3 + 3 * 12)} if size in pieces else {}
-    assert products(Stack(training_seq_len=12)) == (expected or {'LSTMBlockCell': 36})
+    """A product for each block and layer, and one for each step."""
+    expected = {'MatMul': 3 * 3 + 3 * 12} if 'blocks' in size else {'LSTMBlockCell': 36}
+    assert products(Stack(training_seq_len=12)) == expected
+
+
+@pytest.mark.parametrize(
+    'shape, longer', [([3, 512], [3, 528]), ([1024], [1040]), ([3, 500], None)]
+)
+def test_lines_2_kb_apart_are_made_longer_by_zeros(shape, longer):
+    values = np.random.RandomState(0).normal(size=shape)
+    with tf.Graph().as_default(), tf.Session() as session:
+        result = session.run(kernels.lengthened(tf.constant(values)))
+    np.testing.assert_array_equal(result[..., : shape[-1]], values)
+    assert list(result.shape) == (longer or shape)
+    assert not result[..., shape[-1] :].any()
 
 
 @pytest.mark.parametrize('number', [1, 5, 12])
