@@ -14,6 +14,7 @@ sys.path.insert(0, str(ROOT / 'benchmarks'))
 
 import benchmark
 import lines
+import products
 import recipe
 import witness
 
@@ -128,3 +129,12 @@ def test_the_witness_tells_where_what_two_versions_learned_differs(short_text):
         '4 losses DIFFERENT from number 3 on, 2 held-out losses the same, '
         '12 samples DIFFERENT from number 12 on',
     )
+
+
+def test_each_way_to_multiply_by_a_kernel_is_measured():
+    for units in 4, 96, 128:
+        for way, sizes in products.ways(units).items():
+            assert sum(sizes) == 4 * units + 16 * (way == '16 columns more')
+    rates = products.measure(units=8, batch=3, turns=2)
+    assert list(rates) == ['all gates', '16 columns more', 'pieces of 256']
+    assert all(0 < rate < 1000 for rate in rates.values())
