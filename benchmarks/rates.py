@@ -95,7 +95,7 @@ def main(*numbers):
             'the default rate is behind the best by')  # fmt: skip
     about = f'`python benchmarks/rates.py`; nats, held-out, at the end. {about_machine()}'
     table = as_table(head, measured())
-    (DOCS / 'rates.md').write_text(f'# The learning rate\n\n{about}\n\n{table}')
+    (DOCS / 'rates.md').write_text(f'# The learning rate\n\n{about}\n{table}')
 
 
 if __name__ == '__main__':
