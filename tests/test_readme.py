@@ -71,7 +71,9 @@ def after_all_commands(tmp_path_factory, works):
             continue
         result = run('bash', '-c', command, cwd=folder)
         # Where the output is data, what else there is to say comes here.
-        told = re.sub(r'(Model|Text|Learned): .*\n|\d+ samples did not come to .*\n', '', result.stderr)
+        told = re.sub(
+            r'(Model|Text|Learned): .*\n|\d+ samples did not come to .*\n', '', result.stderr
+        )
         assert (result.returncode, told) == (0, ''), command
         printed[command] = result.stdout
     return folder, printed
