@@ -6,9 +6,10 @@ Pictures of the page are left in temp/browser, to be looked at.
 import json
 import re
 import shutil
+import sys
 
 import pytest
-from conftest import ROOT, SMALL, run_script, run_tool
+from conftest import ROOT, SMALL, end, run_script, start
 from selenium import webdriver
 from selenium.webdriver.chrome.options import Options
 from selenium.webdriver.chrome.service import Service
@@ -16,6 +17,14 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.wait import WebDriverWait
 
+# What 16 units learn from few lines is chance, so hardly a unit may have a name. The buttons of the
+# page need some: here a weak one is named too.
+NAME_THE_WEAK = """import sys
+from backstage import running
+from tools import cells
+cells.NAMED, cells.LEARNED = 0.3, -1
+sys.exit(running.run(cells.main, sys.argv[1:]))
+"""
 PICTURES = ROOT / 'temp' / 'browser'
 LINE = (
     'FIRST LORD:\nTo be, "or not" (so they say) to be, that is </script> the <!-- question & more.'
@@ -29,9 +38,12 @@ def page(tmp_path_factory):
     folder = tmp_path_factory.mktemp('browser')
     (folder / 'lines.txt').write_text(LINE * 60, encoding='utf-8')
     more = ('--text_file=lines.txt', '--clean_text=False', '--epochs=60', '--save_every=200')
+    cells = folder / 'cells.py'
+    cells.write_text(NAME_THE_WEAK, encoding='utf-8')
+    read = '--text_file=lines.txt', '--characters=2000'
     for run in (
         run_script(*SMALL, *more, cwd=folder),
-        run_tool('cells', '--text_file=lines.txt', '--characters=2000', cwd=folder),
+        end(start(sys.executable, str(cells), *read, cwd=folder)),
     ):
         assert run[::2] == (0, ''), run
     return (folder / 'temp' / 'cells.html').as_uri()
@@ -201,10 +213,10 @@ def test_every_character_is_legible_in_light_and_in_dark(browser, name):
         press(browser, key)
         assert min(contrast(text, colour, page) for colour in colours(browser)) >= 4.5
     # No unit of this model may be at an end of the scale.
-    for end in 'up', 'down':
+    for limit in 'up', 'down':
         strongest = browser.execute_script(
             'return getComputedStyle(document.documentElement).getPropertyValue(arguments[0])',
-            f'--{end}',
+            f'--{limit}',
         )
         assert contrast(text, strongest, page) >= 4.5
     PICTURES.mkdir(parents=True, exist_ok=True)
