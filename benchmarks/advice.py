@@ -3,10 +3,11 @@
     python benchmarks/advice.py [bytes of text ...]
 
 The first bytes of the works, with their case and line ends, are trained on with each of KEEP_PROBS,
-for the same number of iterations, so a small text is read more often. Two runs at a time, each on
-one core. What was measured before is not run again.
+for each number of ITERATIONS, so a small text is read more often. Two runs at a time, each on one
+core. What was measured before is not run again.
 """
 
+import itertools
 import sys
 
 from backstage.report import count_parameters
@@ -17,21 +18,24 @@ from benchmark import DOCS, ROOT, about_machine, as_table, script
 RUNS = ROOT / 'temp' / 'advice'
 SIZES = 100_000, 300_000, 1_000_000, 3_000_000  # bytes
 KEEP_PROBS = 1, 0.85, 0.7, 0.5
-ITERATIONS = 2500
+ITERATIONS = 800, 2500
 SAME = (
-    '--clean_text=False', '--held_out=0.1', '--batch_size=50', f'--save_every={ITERATIONS // 5}',
-    '--epochs=1000',
+    '--clean_text=False', '--held_out=0.1', '--batch_size=50', '--save_every=400', '--epochs=1000',
 )  # fmt: skip
 
 
-def folder_of(size, keep_prob):
-    return rows.folder_of(RUNS, size, 'keep_prob', keep_prob)
+def folder_of(size, iterations, keep_prob):
+    return rows.folder_of(RUNS, size, 'iterations', iterations, 'keep_prob', keep_prob)
 
 
-def train(size, keep_prob, core):
+def train(size, iterations, keep_prob, core):
     text_file = RUNS / f'{size}.txt'
     arguments = (*SAME, f'--text_file={text_file}', f'--keep_prob={keep_prob}')
-    rows.train(folder_of(size, keep_prob), arguments, ITERATIONS, core)
+    rows.train(folder_of(size, iterations, keep_prob), arguments, iterations, core)
+
+
+def held_out_losses(size, iterations, keep_prob):
+    return rows.held_out_losses(folder_of(size, iterations, keep_prob), iterations)
 
 
 def leave_texts():
@@ -43,9 +47,9 @@ def leave_texts():
 
 
 def measured():
-    """Yield a row of the table for each size that was measured, wholly or in part."""
-    for size in SIZES:
-        losses = [rows.held_out_losses(folder_of(size, keep), ITERATIONS) for keep in KEEP_PROBS]
+    """Yield a row of the table for each size and length that was measured, wholly or in part."""
+    for size, iterations in itertools.product(SIZES, ITERATIONS):
+        losses = [held_out_losses(size, iterations, keep_prob) for keep_prob in KEEP_PROBS]
         if any(losses):
             best = min(found[-1] for found in losses if found)
             shown = []
@@ -55,24 +59,23 @@ def measured():
                 rose = found and min(found) < found[-1]
                 shown.append(f'{at_end} (was {min(found):.4f})' if rose else at_end)
             learned = size * 0.9
-            passes = ITERATIONS * 50 * script.training_seq_len / learned
+            passes = iterations * 50 * script.training_seq_len / learned
             each = learned / count_parameters(script, 70)
-            yield (f'{size:,}', f'{each:.1f}', f'{passes:.1f}', *shown)
+            yield (f'{size:,}', f'{each:.1f}', f'{iterations:,}', f'{passes:.1f}', *shown)
 
 
 def main(*sizes):
     leave_texts()
     wanted = [
-        (size, keep_prob)
-        for size in map(int, sizes or SIZES)
-        for keep_prob in KEEP_PROBS
-        if not rows.held_out_losses(folder_of(size, keep_prob), ITERATIONS)
+        job
+        for job in itertools.product(map(int, sizes or SIZES), ITERATIONS, KEEP_PROBS)
+        if not held_out_losses(*job)
     ]
     rows.on_each_core(train, wanted)
-    head = ('bytes of text', 'characters learned for each parameter', 'passes',
+    head = ('bytes of text', 'characters learned for each parameter', 'iterations', 'passes',
             *(f'keep_prob={keep_prob}' for keep_prob in KEEP_PROBS))  # fmt: skip
     about = f'`python benchmarks/advice.py`; nats, held-out, at the end. {about_machine()}'
-    same = f'`{" ".join(SAME[:3])}`, {ITERATIONS:,} iterations. The best of a row is bold.'
+    same = f'`{" ".join(SAME[:3])}`. The best of a row is bold.'
     text = f'# Dropout\n\n{about}\nAll with {same}\n\n{as_table(head, measured())}'
     (DOCS / 'advice.md').write_text(text)
 
