@@ -1,10 +1,9 @@
-"""Find out at which sizes the default learning rate is a good one: docs/rates.md, two hours.
+"""Find out at which sizes the default learning rate is a good one: docs/rates.md, four hours.
 
     python benchmarks/rates.py [number of a row ...]
 
-Each row of TRIED is trained with half the rate, with the rate, and with its double, for the same
-number of characters of the works; two runs at a time, each on one core. What was measured before is
-not run again.
+Each row of TRIED is trained with each of RATES, for the same number of characters of the works; two
+runs at a time, each on one core. What was measured before is not run again.
 """
 
 import re
@@ -14,7 +13,7 @@ import rows
 from benchmark import DATA_DIR, DOCS, ROOT, about_machine, as_table, script
 
 RUNS = ROOT / 'temp' / 'rates'
-FACTORS = 0.5, 1, 2
+RATES = 0.01, 0.02, 0.03, 0.04, 0.06  # about a third of the default, and its double
 CHARACTERS = 2_000_000  # that are trained on
 TRIED = {  # settings, and the characters where they are others
     '': CHARACTERS,
@@ -50,32 +49,29 @@ def iterations_of(arguments):
     return TRIED[arguments] // batch
 
 
-def folder_of(arguments, factor, seed=1):
-    return rows.folder_of(RUNS, arguments, 'rate', factor, 'seed', seed)
+def folder_of(arguments, rate):
+    return rows.folder_of(RUNS, arguments, 'learning_rate', rate)
 
 
-def train(arguments, factor, core, seed=1):
+def train(arguments, rate, core):
     iterations = iterations_of(arguments)
-    more = (
-        f'--learning_rate={factor * script.learning_rate}', f'--seed={seed}',
-        f'--save_every={iterations}', DATA_DIR,
-    )  # fmt: skip
-    folder = folder_of(arguments, factor, seed)
+    more = f'--learning_rate={rate}', f'--save_every={iterations}', DATA_DIR
+    folder = folder_of(arguments, rate)
     rows.train(folder, (*arguments.split(), *more), iterations, core)
 
 
-def held_out_loss(arguments, factor, seed=1):
+def held_out_loss(arguments, rate):
     """Return the held-out loss at the end of a run, None if there is none."""
-    folder = folder_of(arguments, factor, seed)
+    folder = folder_of(arguments, rate)
     return next(reversed(rows.held_out_losses(folder, iterations_of(arguments))), None)
 
 
 def measured():
     """Yield a row of the table for each of TRIED that was measured, wholly or in part."""
     for arguments in TRIED:
-        losses = [held_out_loss(arguments, factor) for factor in FACTORS]
+        losses = [held_out_loss(arguments, rate) for rate in RATES]
         if any(losses):
-            ours = losses[FACTORS.index(1)]
+            ours = losses[RATES.index(script.learning_rate)]
             behind = f'{ours - min(filter(None, losses)):.3f}' if ours else ''
             shown = [f'{loss:.4f}' if loss else '' for loss in losses]
             iterations = f'{iterations_of(arguments):,}'
@@ -85,14 +81,14 @@ def measured():
 def main(*numbers):
     every = list(TRIED)
     wanted = [
-        (every[number], factor)
+        (every[number], rate)
         for number in map(int, numbers or range(len(every)))
-        for factor in FACTORS
-        if held_out_loss(every[number], factor) is None
+        for rate in RATES
+        if held_out_loss(every[number], rate) is None
     ]
     rows.on_each_core(train, wanted)
-    head = ('settings', 'iterations', *(f'{factor} x the rate' for factor in FACTORS),
-            'the default rate is behind the best by')  # fmt: skip
+    head = ('settings', 'iterations', *(f'{rate}' for rate in RATES),
+            f'{script.learning_rate}, the default, is behind the best by')  # fmt: skip
     about = f'`python benchmarks/rates.py`; nats, held-out, at the end. {about_machine()}'
     table = as_table(head, measured())
     (DOCS / 'rates.md').write_text(f'# The learning rate\n\n{about}\n{table}')

@@ -12,9 +12,9 @@ sys.path.insert(0, str(ROOT / 'benchmarks'))
 import rates
 
 
-def leave_a_run(arguments, factor, loss):
+def leave_a_run(arguments, rate, loss):
     """Leave what a run has to leave, a history with a held-out loss at its end."""
-    folder = rates.folder_of(arguments, factor)
+    folder = rates.folder_of(arguments, rate)
     folder.mkdir(parents=True)
     of_run = history.Writer(str(folder), [], [])
     of_run.losses += [2.5] * rates.iterations_of(arguments)
@@ -22,15 +22,15 @@ def leave_a_run(arguments, factor, loss):
     of_run.append()
 
 
-def test_a_row_has_the_losses_of_three_rates_and_how_far_the_default_is_behind(
-    tmp_path, monkeypatch
-):
+def test_a_row_has_the_losses_of_each_rate_and_how_far_the_default_is_behind(tmp_path, monkeypatch):
     monkeypatch.setattr(rates, 'RUNS', tmp_path)
     assert list(rates.measured()) == []
-    leave_a_run('', 1, 1.5)
+    monkeypatch.setattr(rates, 'RATES', (0.25, 0.5, 0.75))
+    monkeypatch.setattr(script, 'learning_rate', 0.5)
+    leave_a_run('', 0.5, 1.5)
     assert list(rates.measured()) == [('the default', '400', '', '1.5000', '', '0.000')]
-    leave_a_run('', 2, 1.4375)
-    leave_a_run('--num_layers=8 --batch_size=25', 0.5, 1.25)
+    leave_a_run('', 0.75, 1.4375)
+    leave_a_run('--num_layers=8 --batch_size=25', 0.25, 1.25)
     assert list(rates.measured()) == [
         ('the default', '400', '', '1.5000', '1.4375', '0.062'),
         ('`--num_layers=8 --batch_size=25`', '400', '1.2500', '', '', ''),
@@ -47,7 +47,7 @@ def test_a_row_goes_on_after_the_warm_up_and_has_the_characters_that_it_names(ar
 
 def test_a_run_that_did_not_end_has_no_loss(tmp_path, monkeypatch):
     monkeypatch.setattr(rates, 'RUNS', tmp_path)
-    leave_a_run('', 1, 1.5)
-    path = rates.folder_of('', 1) / 'history.csv'
+    leave_a_run('', 0.5, 1.5)
+    path = rates.folder_of('', 0.5) / 'history.csv'
     path.write_text(path.read_text().rsplit('\n', 2)[0] + '\n')
-    assert rates.held_out_loss('', 1) is None
+    assert rates.held_out_loss('', 0.5) is None
