@@ -21,7 +21,7 @@ class Trained:
     def __init__(self, folder):
         self.folder, self.temp = folder, folder / 'temp'
         self.best, self.older, self.newest = (
-            f'temp/{name}' for name in ('best/model-400', 'model-600', 'model-740')
+            f'temp/{name}' for name in ('best/model-300', 'model-600', 'model-740')
         )
 
     def lstm(self, checkpoint):
@@ -54,7 +54,7 @@ def trained(tmp_path_factory, works):
     trained = Trained(tmp_path_factory.mktemp('trained'))
     text = trained.folder / 'short.txt'
     text.write_bytes(works[2_000_000:2_004_000])
-    arguments = (*SMALL, '--text_file=short.txt', '--epochs=20', '--save_every=200')
+    arguments = (*SMALL, '--text_file=short.txt', '--epochs=20', '--save_every=300')
     assert run_script(*arguments, cwd=trained.folder)[::2] == (0, '')
     text.rename(trained.folder / 'moved.txt')
     found = {str(path.relative_to(trained.folder))[:-6] for path in trained.temp.rglob('*.index')}
