@@ -51,3 +51,7 @@ def test_a_run_that_did_not_end_has_no_loss(tmp_path, monkeypatch):
     path = rates.folder_of('', 0.5) / 'history.csv'
     path.write_text(path.read_text().rsplit('\n', 2)[0] + '\n')
     assert rates.held_out_loss('', 0.5) is None
+
+
+def test_the_default_rate_is_among_those_that_are_tried():
+    assert script.learning_rate in rates.RATES
