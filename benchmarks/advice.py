@@ -10,10 +10,12 @@ core. What was measured before is not run again.
 import itertools
 import sys
 
-from backstage.report import count_parameters
-
 import rows
 from benchmark import DOCS, ROOT, about_machine, as_table, script
+
+# isort: split
+# Only now does Python find it.
+from backstage.report import count_parameters
 
 RUNS = ROOT / 'temp' / 'advice'
 SIZES = 100_000, 300_000, 1_000_000, 3_000_000  # bytes

@@ -1,7 +1,9 @@
 """benchmarks/: the recipe that the script is measured against, and how it is measured."""
 
 import copy
+import os
 import re
+import subprocess
 import sys
 
 from backstage import kernels, tf
@@ -29,6 +31,30 @@ def test_the_recipe_has_one_kernel_for_all_three_layers_and_an_embedding_as_wide
     kernels = [shape for name, shape in shapes.items() if name.endswith('kernel')]
     assert kernels == [[16, 32]]
     assert shapes['lstm_vars/embedding'] == [7, 8]
+
+
+IMPORT = """
+import os, runpy, sys
+import tensorflow  # once: it takes long
+for name in sys.argv[1:]:
+    if os.fork() == 0:
+        runpy.run_path(name, run_name='imported')
+        sys.exit()
+    if os.wait()[1] != 0:
+        sys.exit(name)
+"""
+
+
+def test_each_program_finds_what_it_imports_with_its_own_folder_alone():
+    environment = {name: value for name, value in os.environ.items() if name != 'PYTHONPATH'}
+    programs = [
+        path.name
+        for path in (ROOT / 'benchmarks').glob('*.py')
+        if '__main__' in path.read_text() and path.stem not in ('peer_jax', 'peer_torch')
+    ]
+    assert 'benchmark.py' in programs
+    command = [sys.executable, '-c', IMPORT, *programs]
+    subprocess.run(command, check=True, cwd=str(ROOT / 'benchmarks'), env=environment)
 
 
 def test_the_recipes_targets_wrap_around_in_each_row_and_its_batches_are_shuffled():
