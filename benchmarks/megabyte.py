@@ -43,6 +43,8 @@ TRIED = [
     '--epochs=15 --batch_size=50 --keep_prob=0.7 --rnn_size=256',
     '--epochs=25 --batch_size=50 --keep_prob=0.75 --rnn_size=192',
     '--epochs=4 --batch_size=50',
+    '--epochs=18 --batch_size=50',
+    '--epochs=15 --batch_size=50 --keep_prob=0.8 --rnn_size=256',
 ]
 WINDOWS = 64, 256  # characters that nanoGPT's smaller and larger model see at most
 
