@@ -513,7 +513,7 @@ def train(settings, stop):
     shape = settings.batch_size, settings.training_seq_len
     num_batches = batches_per_epoch(split, *shape)
     num_iterations = min(settings.epochs * num_batches, settings.max_iterations or sys.maxsize)
-    print(describe_size(settings, len(ix2vocab), split))
+    print(describe_size(settings, len(ix2vocab), split, num_iterations))
     print(describe_length(settings, num_iterations))
     print('Building the graph')
     stop.listen()

@@ -15,17 +15,23 @@ def count_parameters(settings, vocab_size):
     return layers + (settings.embedding_size + n + 1) * vocab_size
 
 
-def describe_size(settings, vocab_size, characters):
-    """Return in words how large a model is beside its text, and what to try if it is large.
+# What docs/advice.md found. The more often a text is read, and the larger a model is beside it, the
+# more dropout it takes: passes through the text, divided by its characters for each parameter, tell
+# how much. Above the first number, the second is too high a keep_prob, and the third is better.
+DROPOUT = (120, 0.7, 0.5), (30, 0.85, 0.7), (5, 1, 0.85)
 
-    Twenty passes through a text with 0.8 characters for each parameter learned much of it by heart
-    (README, "Your own text"), five through one with 2.8 did not: this warns somewhat early.
-    """
+
+def describe_size(settings, vocab_size, characters, num_iterations):
+    """Return in words how large a model is beside its text, and what to try if it is large."""
     parameters = count_parameters(settings, vocab_size)
     each = characters / parameters
-    by_heart = each < 5 and settings.epochs >= 10 and settings.keep_prob == 1
-    advice = '; it may learn the text by heart: try keep_prob=0.8' if by_heart else ''
-    return f'Model: {parameters:,} parameters, {each:.1f} characters for each{advice}'
+    passes = num_iterations * settings.batch_size * settings.training_seq_len / characters
+    better = [
+        f'; it may learn the text by heart: try keep_prob={better}'
+        for least, too_high, better in DROPOUT
+        if passes / each > least and settings.keep_prob >= too_high
+    ]
+    return f'Model: {parameters:,} parameters, {each:.1f} characters for each{"".join(better[:1])}'
 
 
 def describe_length(settings, num_iterations):

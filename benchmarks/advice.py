@@ -1,57 +1,61 @@
 """Find out how much dropout a text of some size takes: docs/advice.md, an hour and a half.
 
-    python benchmarks/advice.py [bytes of text ...]
+    python benchmarks/advice.py [number of a row ...]
 
-The first bytes of the works, with their case and line ends, are trained on with each of KEEP_PROBS,
-for each number of ITERATIONS, so a small text is read more often. Two runs at a time, each on one
-core. What was measured before is not run again.
+The first bytes of the works, with their case and line ends, are trained on with each of KEEP_PROBS.
+Two runs at a time, each on one core. What was measured before is not run again.
 """
 
 import itertools
 import sys
 
 import rows
-from benchmark import DOCS, ROOT, about_machine, as_table, script
+from benchmark import DOCS, ROOT, about_machine, as_table, parse, script
 
 # isort: split
 # Only now does Python find it.
 from backstage.report import count_parameters
 
 RUNS = ROOT / 'temp' / 'advice'
-SIZES = 100_000, 300_000, 1_000_000, 3_000_000  # bytes
+TRIED = [  # bytes of text, rnn_size, iterations
+    *itertools.product((100_000, 300_000, 1_000_000, 3_000_000), (128,), (800, 2500)),
+    (300_000, 64, 800),
+    (300_000, 256, 800),
+]
 KEEP_PROBS = 1, 0.85, 0.7, 0.5
-ITERATIONS = 800, 2500
 SAME = (
     '--clean_text=False', '--held_out=0.1', '--batch_size=50', '--save_every=400', '--epochs=1000',
 )  # fmt: skip
 
 
-def folder_of(size, iterations, keep_prob):
-    return rows.folder_of(RUNS, size, 'iterations', iterations, 'keep_prob', keep_prob)
+def folder_of(size, rnn_size, iterations, keep_prob):
+    words = size, 'rnn_size', rnn_size, 'iterations', iterations, 'keep_prob', keep_prob
+    return rows.folder_of(RUNS, *words)
 
 
-def train(size, iterations, keep_prob, core):
-    text_file = RUNS / f'{size}.txt'
-    arguments = (*SAME, f'--text_file={text_file}', f'--keep_prob={keep_prob}')
-    rows.train(folder_of(size, iterations, keep_prob), arguments, iterations, core)
+def train(size, rnn_size, iterations, keep_prob, core):
+    text = f'--text_file={RUNS / str(size)}.txt'
+    arguments = (*SAME, text, f'--rnn_size={rnn_size}', f'--keep_prob={keep_prob}')
+    rows.train(folder_of(size, rnn_size, iterations, keep_prob), arguments, iterations, core)
 
 
-def held_out_losses(size, iterations, keep_prob):
-    return rows.held_out_losses(folder_of(size, iterations, keep_prob), iterations)
+def held_out_losses(size, rnn_size, iterations, keep_prob):
+    folder = folder_of(size, rnn_size, iterations, keep_prob)
+    return rows.held_out_losses(folder, iterations)
 
 
 def leave_texts():
     """Leave the texts in the folder of the runs."""
     RUNS.mkdir(parents=True, exist_ok=True)
     text = (ROOT / 'data' / 'shakespeare.txt').read_bytes()
-    for size in SIZES:
+    for size in {size for size, *_ in TRIED}:
         (RUNS / f'{size}.txt').write_bytes(text[: text.rindex(b'\n', 0, size) + 1])
 
 
 def measured():
-    """Yield a row of the table for each size and length that was measured, wholly or in part."""
-    for size, iterations in itertools.product(SIZES, ITERATIONS):
-        losses = [held_out_losses(size, iterations, keep_prob) for keep_prob in KEEP_PROBS]
+    """Yield a row of the table for each of TRIED that was measured, wholly or in part."""
+    for size, rnn_size, iterations in TRIED:
+        losses = [held_out_losses(size, rnn_size, iterations, keep) for keep in KEEP_PROBS]
         if any(losses):
             best = min(found[-1] for found in losses if found)
             shown = []
@@ -62,19 +66,23 @@ def measured():
                 shown.append(f'{at_end} (was {min(found):.4f})' if rose else at_end)
             learned = size * 0.9
             passes = iterations * 50 * script.training_seq_len / learned
-            each = learned / count_parameters(script, 70)
-            yield (f'{size:,}', f'{each:.1f}', f'{iterations:,}', f'{passes:.1f}', *shown)
+            settings = parse(f'--rnn_size={rnn_size}')
+            each = learned / count_parameters(settings, 70)
+            about = f'{each:.1f}', f'{iterations:,}', f'{passes:.1f}', f'{passes / each:.1f}'
+            yield (f'{size:,}', f'{rnn_size}', *about, *shown)
 
 
-def main(*sizes):
+def main(*numbers):
     leave_texts()
     wanted = [
-        job
-        for job in itertools.product(map(int, sizes or SIZES), ITERATIONS, KEEP_PROBS)
-        if not held_out_losses(*job)
+        (*TRIED[number], keep_prob)
+        for number in map(int, numbers or range(len(TRIED)))
+        for keep_prob in KEEP_PROBS
+        if not held_out_losses(*TRIED[number], keep_prob)
     ]
     rows.on_each_core(train, wanted)
-    head = ('bytes of text', 'characters learned for each parameter', 'iterations', 'passes',
+    head = ('bytes of text', 'rnn_size', 'characters learned for each parameter', 'iterations',
+            'passes', 'passes / characters for each parameter',
             *(f'keep_prob={keep_prob}' for keep_prob in KEEP_PROBS))  # fmt: skip
     about = f'`python benchmarks/advice.py`; nats, held-out, at the end. {about_machine()}'
     same = f'`{" ".join(SAME[:3])}`. The best of a row is bold.'

@@ -20,18 +20,22 @@ def test_the_parameters_are_counted_as_the_graph_has_them(num_layers):
 
 
 @pytest.mark.parametrize(
-    'characters, arguments, words',
+    'ratio, keep_prob, better',
     [
-        (12_999, (), '5.0 characters for each; it may learn the text by heart: try keep_prob=0.8'),
-        (13_000, (), '5.0 characters for each'),
-        (2600, ('--epochs=9',), '1.0 characters for each'),
-        (2600, ('--keep_prob=0.9',), '1.0 characters for each'),
+        (5, 1, ''), (5.5, 1, 0.85), (30, 1, 0.85), (5.5, 0.95, ''),
+        (30.5, 1, 0.7), (30.5, 0.85, 0.7), (30.5, 0.8, ''),
+        (120.5, 1, 0.5), (120.5, 0.7, 0.5), (120.5, 0.65, ''), (1e6, 0.5, ''),
     ],
-)
-def test_a_model_that_is_large_beside_its_text_is_told(characters, arguments, words):
-    settings = parse(*SMALL, '--num_layers=1', *arguments)
-    said = report.describe_size(settings, 40, characters)
-    assert said == f'Model: 2,600 parameters, {words}'
+)  # fmt: skip
+@pytest.mark.parametrize('each', [0.5, 1, 2])
+def test_a_text_that_is_read_often_for_its_size_needs_dropout(each, ratio, keep_prob, better):
+    settings = parse(*SMALL, '--num_layers=1', f'--keep_prob={keep_prob}')  # 2,600 parameters
+    characters = int(2600 * each)
+    batch = settings.batch_size * settings.training_seq_len
+    num_iterations = ratio * each * characters / batch
+    said = report.describe_size(settings, 40, characters, num_iterations)
+    advice = f'; it may learn the text by heart: try keep_prob={better}' if better else ''
+    assert said == f'Model: 2,600 parameters, {each:.1f} characters for each{advice}'
 
 
 @pytest.mark.parametrize(
