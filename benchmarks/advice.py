@@ -22,7 +22,7 @@ TRIED = [  # bytes of text, rnn_size, iterations
     (300_000, 64, 800),
     (300_000, 256, 800),
 ]
-KEEP_PROBS = 1, 0.85, 0.7, 0.5
+KEEP_PROBS = 1, 0.93, 0.85, 0.7, 0.5
 SAME = (
     '--clean_text=False', '--held_out=0.1', '--batch_size=50', '--save_every=400', '--epochs=1000',
 )  # fmt: skip

@@ -45,6 +45,7 @@ TRIED = [
     '--epochs=4 --batch_size=50',
     '--epochs=18 --batch_size=50',
     '--epochs=15 --batch_size=50 --keep_prob=0.8 --rnn_size=256',
+    '--epochs=18 --batch_size=50 --keep_prob=0.93',
 ]
 WINDOWS = 64, 256  # characters that nanoGPT's smaller and larger model see at most
 
