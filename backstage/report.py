@@ -18,7 +18,7 @@ def count_parameters(settings, vocab_size):
 # What docs/advice.md found. The more often a text is read, and the larger a model is beside it, the
 # more dropout it takes: passes through the text, divided by its characters for each parameter, tell
 # how much. Above the first number, the second is too high a keep_prob, and the third is better.
-DROPOUT = (120, 0.7, 0.5), (30, 0.85, 0.7), (5, 1, 0.85)
+DROPOUT = (120, 0.7, 0.5), (30, 0.85, 0.7), (10, 0.93, 0.85), (5, 1, 0.93)
 
 
 def describe_size(settings, vocab_size, characters, num_iterations):
