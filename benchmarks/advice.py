@@ -86,7 +86,8 @@ def main(*numbers):
             *(f'keep_prob={keep_prob}' for keep_prob in KEEP_PROBS))  # fmt: skip
     about = f'`python benchmarks/advice.py`; nats, held-out, at the end. {about_machine()}'
     same = f'`{" ".join(SAME[:3])}`. The best of a row is bold.'
-    text = f'# Dropout\n\n{about}\nAll with {same}\n\n{as_table(head, measured())}'
+    why = 'What a run says of dropout rests on this: `DROPOUT` in backstage/report.py.'
+    text = f'# Dropout\n\n{about}\nAll with {same}\n{why}\n\n{as_table(head, measured())}'
     (DOCS / 'advice.md').write_text(text)
 
 
