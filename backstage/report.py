@@ -15,10 +15,11 @@ def count_parameters(settings, vocab_size):
     return layers + (settings.embedding_size + n + 1) * vocab_size
 
 
-# What docs/advice.md found. The more often a text is read, and the larger a model is beside it, the
-# more dropout it takes: passes through the text, divided by its characters for each parameter, tell
-# how much. Above the first number, the second is too high a keep_prob, and the third is better.
-DROPOUT = (120, 0.7, 0.5), (30, 0.85, 0.7), (10, 0.93, 0.85), (5, 1, 0.93)
+# What docs/advice.md and docs/megabyte.md found. The more often a text is read, and the larger a
+# model is beside it, the more dropout it takes: the passes through the text, divided by its
+# characters for each parameter, tell how much. Above the first number, the second is too high a
+# keep_prob, and the third is better.
+DROPOUT = (120, 0.7, 0.5), (30, 0.85, 0.7), (8, 0.93, 0.85), (4, 1, 0.93)
 
 
 def describe_size(settings, vocab_size, characters, num_iterations):
@@ -26,12 +27,12 @@ def describe_size(settings, vocab_size, characters, num_iterations):
     parameters = count_parameters(settings, vocab_size)
     each = characters / parameters
     passes = num_iterations * settings.batch_size * settings.training_seq_len / characters
-    better = [
-        f'; it may learn the text by heart: try keep_prob={better}'
-        for least, too_high, better in DROPOUT
-        if passes / each > least and settings.keep_prob >= too_high
-    ]
-    return f'Model: {parameters:,} parameters, {each:.1f} characters for each{"".join(better[:1])}'
+    advice = ''
+    for least, too_high, better in DROPOUT:
+        if passes / each > least and settings.keep_prob >= too_high:
+            advice = f'; it may learn the text by heart: try keep_prob={better}'
+            break
+    return f'Model: {parameters:,} parameters, {each:.1f} characters for each{advice}'
 
 
 def describe_length(settings, num_iterations):
