@@ -7,10 +7,11 @@ Two runs at a time, each on one core. What was measured before is not run again.
 """
 
 import itertools
+import pathlib
 import sys
 
 import rows
-from benchmark import DOCS, ROOT, about_machine, as_table, parse, script
+from benchmark import DOCS, ROOT, about_machine, as_table, parse, script, sources
 
 # isort: split
 # Only now does Python find it.
@@ -47,7 +48,7 @@ def held_out_losses(size, rnn_size, iterations, keep_prob):
 def leave_texts():
     """Leave the texts in the folder of the runs."""
     RUNS.mkdir(parents=True, exist_ok=True)
-    text = (ROOT / 'data' / 'shakespeare.txt').read_bytes()
+    text = pathlib.Path(sources.find_text(parse())).read_bytes()
     for size in {size for size, *_ in TRIED}:
         (RUNS / f'{size}.txt').write_bytes(text[: text.rindex(b'\n', 0, size) + 1])
 

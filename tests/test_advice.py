@@ -4,7 +4,7 @@ import sys
 
 from backstage import history
 
-from conftest import ROOT
+from conftest import ROOT, parse
 
 sys.path.insert(0, str(ROOT / 'benchmarks'))
 
@@ -39,9 +39,9 @@ def test_a_row_shows_the_loss_at_the_end_and_the_best_before_it(tmp_path, monkey
 
 def test_the_texts_are_whole_lines_from_the_begin_of_the_works(tmp_path, monkeypatch):
     monkeypatch.setattr(advice, 'RUNS', tmp_path / 'runs')
-    monkeypatch.setattr(advice, 'ROOT', tmp_path)
-    (tmp_path / 'data').mkdir()
-    (tmp_path / 'data' / 'shakespeare.txt').write_bytes(b'To be, or not to be\n' * 200_000)
+    works = tmp_path / 'works.txt'
+    works.write_bytes(b'To be, or not to be\n' * 200_000)
+    monkeypatch.setattr(advice, 'parse', lambda: parse(f'--text_file={works}'))
     advice.leave_texts()
     for size, *_ in advice.TRIED:
         text = (tmp_path / 'runs' / f'{size}.txt').read_bytes()
