@@ -33,7 +33,7 @@ def main(temp_dir='temp'):
     np.testing.assert_allclose(batched[:SINGLE], single, rtol=1e-4)
     rates = NUM / (middle - begin), SINGLE / (end - middle)
     print(
-        f'{path}: {rates[0]:,.0f} lines per second in batches, {rates[1]:,.0f} one by one, ', end=''
+        f'{path}: {rates[0]:,.1f} lines per second in batches, {rates[1]:,.1f} one by one, ', end=''
     )
     print(f'{rates[0] / rates[1]:.1f} x')
 
