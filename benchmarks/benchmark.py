@@ -496,12 +496,20 @@ def measure_table(repetitions, megabytes):
     return rows, ours, theirs
 
 
+def with_avx(about):
+    """Return what a CPU, by its description, has for products of matrices, as words."""
+    names = {'avx512f': ' with AVX-512', 'avx2': ' with AVX2'}
+    return next((words for flag, words in names.items() if flag in about.split()), '')
+
+
 def about_machine():
     """Return what has to be known of the machine, as Markdown."""
-    model = re.findall(r'model name\s*: (.*)', pathlib.Path('/proc/cpuinfo').read_text())[0]
+    about = pathlib.Path('/proc/cpuinfo').read_text()
+    model = re.findall(r'model name\s*: (.*)', about)[0]
+    cores = f'{machine.available_cores()} cores{with_avx(about)}'
     return (
-        f'{model}, {machine.available_cores()} cores, Python {platform.python_version()}, '
-        f'TensorFlow {tf.__version__}, {datetime.date.today():%Y-%m-%d}.\n'
+        f'{model}, {cores}, Python {platform.python_version()}, TensorFlow {tf.__version__}, '
+        f'{datetime.date.today():%Y-%m-%d}.\n'
     )
 
 

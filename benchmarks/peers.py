@@ -1,4 +1,7 @@
-"""Measure the speed of the script beside PyTorch and JAX: docs/peers-speed.md, fifteen minutes.
+"""Measure the speed of the script beside PyTorch and JAX, in fifteen minutes.
+
+It writes docs/peers-speed.md, or docs/peers-speed-avx512.md on a processor with AVX-512, where the
+ratios are others.
 
     python benchmarks/peers.py .venv .venv-tf2 .venv-torch .venv-jax [quick]
 
@@ -181,7 +184,8 @@ def main(*folders_and_mode):
         'The products are of 2048 x 2048 matrices, and the shares are of the fastest of them. Of\n'
         f'a step, only what is matrix products counts.\n\n{table_of_products(large)}'
     )
-    (DOCS / 'peers-speed.md').write_text(text)
+    name = 'peers-speed-avx512.md' if 'AVX-512' in about_machine() else 'peers-speed.md'
+    (DOCS / name).write_text(text)
     print(text)
 
 
