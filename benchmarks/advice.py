@@ -74,13 +74,13 @@ def measured():
 
 
 def main(*numbers):
-    leave_texts()
     wanted = [
-        (*TRIED[number], keep_prob)
-        for number in map(int, numbers or range(len(TRIED)))
+        (*row, keep_prob)
+        for row in rows.chosen(TRIED, numbers)
         for keep_prob in KEEP_PROBS
-        if not held_out_losses(*TRIED[number], keep_prob)
+        if not held_out_losses(*row, keep_prob)
     ]
+    leave_texts()
     rows.on_each_core(train, wanted)
     head = ('bytes of text', 'rnn_size', 'characters learned for each parameter', 'iterations',
             'passes', 'passes / characters for each parameter',

@@ -16,6 +16,7 @@ import sys
 import time
 
 import numpy as np
+import rows
 from benchmark import DOCS, ROOT, SCRIPT, about_machine, as_table, history, script
 
 # isort: split
@@ -110,9 +111,9 @@ def rows_of(text):
 
 
 def main(text_file, *numbers):
-    for number in map(int, numbers or range(len(TRIED))):
-        if not (folder_of(text_file, TRIED[number]) / 'found.json').exists():
-            print(TRIED[number], train(text_file, TRIED[number]), flush=True)
+    for arguments in rows.chosen(TRIED, numbers):
+        if not (folder_of(text_file, arguments) / 'found.json').exists():
+            print(arguments, train(text_file, arguments), flush=True)
     head = ('text', 'settings', 'time', 'held-out', 'best', 'training',
             *(f'best, {size} characters of memory' for size in WINDOWS))  # fmt: skip
     texts = sorted(path.name for path in RUNS.iterdir())

@@ -79,12 +79,11 @@ def measured():
 
 
 def main(*numbers):
-    every = list(TRIED)
     wanted = [
-        (every[number], rate)
-        for number in map(int, numbers or range(len(every)))
+        (arguments, rate)
+        for arguments in rows.chosen(list(TRIED), numbers)
         for rate in RATES
-        if held_out_loss(every[number], rate) is None
+        if held_out_loss(arguments, rate) is None
     ]
     rows.on_each_core(train, wanted)
     head = ('settings', 'iterations', *(f'{rate}' for rate in RATES),

@@ -10,6 +10,7 @@ from conftest import ROOT, script
 sys.path.insert(0, str(ROOT / 'benchmarks'))
 
 import rates
+import rows
 
 
 def leave_a_run(arguments, rate, loss):
@@ -55,3 +56,11 @@ def test_a_run_that_did_not_end_has_no_loss(tmp_path, monkeypatch):
 
 def test_the_default_rate_is_among_those_that_are_tried():
     assert script.learning_rate in rates.RATES
+
+
+def test_rows_are_chosen_by_their_numbers_and_a_number_that_no_row_has_is_told():
+    assert rows.chosen(['a', 'b', 'c'], []) == ['a', 'b', 'c']
+    assert rows.chosen(['a', 'b', 'c'], ['2', '0']) == ['c', 'a']
+    for wrong in '3', '-1', 'b':
+        with pytest.raises(SystemExit, match=f'no row {wrong}: they are numbered from 0 to 2'):
+            rows.chosen(['a', 'b', 'c'], ['0', wrong])
