@@ -16,6 +16,7 @@ sys.path.insert(0, str(ROOT / 'benchmarks'))
 
 import benchmark
 import lines
+import operations
 import products
 import recipe
 import witness
@@ -166,3 +167,11 @@ def test_each_way_to_multiply_by_a_kernel_is_measured():
     rates = products.measure(units=8, batch=3, turns=2)
     assert list(rates) == ['all gates', '16 columns more', 'pieces of 256']
     assert all(0 < rate < 1000 for rate in rates.values())
+
+
+def test_each_operation_of_a_training_step_is_timed():
+    shape = '--num_layers=3', '--rnn_size=64', '--batch_size=20', '--training_seq_len=5'
+    taken = operations.trace(parse(*shape))
+    steps = [seconds for (kind, _), seconds in taken.items() if kind == 'LSTMBlockCell']
+    assert len(steps) == 3 * 5
+    assert all(1e-6 <= seconds < 0.1 for seconds in taken.values())
