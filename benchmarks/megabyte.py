@@ -39,14 +39,15 @@ TRIED = [
     '--epochs=18 --batch_size=50 --keep_prob=0.85',
     '--epochs=18 --batch_size=50 --keep_prob=0.75',
     '--epochs=15 --batch_size=50 --keep_prob=0.8 --rnn_size=160',
-    '--epochs=18 --batch_size=50 --keep_prob=0.85 --seed=2',
-    '--epochs=18 --batch_size=50 --keep_prob=0.85 --seed=3',
+    '--epochs=18 --batch_size=50 --keep_prob=0.93 --seed=2',
+    '--epochs=18 --batch_size=50 --keep_prob=0.93 --seed=3',
     '--epochs=15 --batch_size=50 --keep_prob=0.7 --rnn_size=256',
     '--epochs=25 --batch_size=50 --keep_prob=0.75 --rnn_size=192',
     '--epochs=4 --batch_size=50',
     '--epochs=18 --batch_size=50',
     '--epochs=15 --batch_size=50 --keep_prob=0.8 --rnn_size=256',
     '--epochs=18 --batch_size=50 --keep_prob=0.93',
+    '--epochs=15 --batch_size=50 --keep_prob=0.8 --rnn_size=256 --seed=2',
 ]
 WINDOWS = 64, 256  # characters that nanoGPT's smaller and larger model see at most
 
