@@ -65,7 +65,6 @@ epochs = 10  # passes through the text
 batch_size = 100  # streams of text read side by side
 training_seq_len = 50  # characters of a stream in a batch, through which the gradient flows back
 learning_rate = 0.03  # highest rate of Adam, reached after the warm-up; falls to 0 by the end
-beta2 = 0.99  # Adam's mean of squared gradients is over some 1/(1 - this) iterations
 weight_decay = 0.1  # each iteration shrinks every weight by this times the learning rate
 keep_prob = 1.0  # share of a layer's outputs that stay, while training; less for small texts
 warmup_iterations = 100  # iterations in which the rate rises from 0
@@ -322,7 +321,7 @@ class LSTM_Model:
         self.cost = tf.reduce_mean(tf.concat(losses, axis=0))  # nats
 
     def _build_training(self, settings):
-        """A step of AdamW (Loshchilov, Hutter, 2019) on the cost, and of the weights' averages."""
+        """One step of AdamW on the cost, and one of the averages of the weights."""
         self.learning_rate = tf.placeholder(tf.float32, [], 'learning_rate')
         variables = tf.trainable_variables()
         # That of the embedding may come as rows, each with its index. As a whole matrix it is
@@ -335,10 +334,11 @@ class LSTM_Model:
         self.iteration = tf.train.get_or_create_global_step()  # int64, how many steps were taken
         # Wait for all gradients: a weight would change at any time, also while it is being read.
         with tf.control_dependencies(clipped):
+            # Loshchilov and Hutter, "Decoupled Weight Decay Regularization", 2019.
             decay = settings.weight_decay * self.learning_rate
             decayed = [tf.assign_sub(variable, decay * variable) for variable in variables]
         with tf.control_dependencies(decayed):
-            optimizer = tf.train.AdamOptimizer(self.learning_rate, beta2=settings.beta2)
+            optimizer = tf.train.AdamOptimizer(self.learning_rate)
             step = optimizer.apply_gradients(zip(clipped, variables), self.iteration)
         # With the count, early averages reach back only over a tenth of the run so far.
         self.averages = tf.train.ExponentialMovingAverage(settings.average_decay, self.iteration)

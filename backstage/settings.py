@@ -27,7 +27,6 @@ RANGES = {  # lowest and highest; whole numbers where these are
     'held_out': (TINY, 0.9),
     'weight_decay': (0.0, 10.0),
     'keep_prob': (0.01, 1.0),
-    'beta2': (0.0, 0.999999),
     'average_decay': (0.0, 0.9999),
     'threads_per_operation': (1, 1024),
     'seed': (0, 2**32 - 1),  # what NumPy takes
@@ -91,7 +90,7 @@ def read_settings(program, arguments):
     )
     with open(os.path.abspath(program['__file__']), encoding='utf-8') as source:
         section = source.read().split('\n# --- Settings')[1].split('\ndef ')[0]
-    pattern = r'\n\n# (\w.*)|\n([a-z_\d]+) *(?::[^=\n]*)?= *[^#\n]*(?:# *(.*))?'
+    pattern = r'\n\n# (\w.*)|\n([a-z_]+) *(?::[^=\n]*)?= *[^#\n]*(?:# *(.*))?'
     group = parser
     for heading, name, comment in re.findall(pattern, section):
         if heading:

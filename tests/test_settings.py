@@ -22,7 +22,7 @@ of_each_program = pytest.mark.parametrize('program', PROGRAMS, ids=lambda one: o
 def constants(program):
     """Return the name, value and comment of each lower-case constant, as its file has them."""
     source = inspect.getsource(program)
-    found = re.findall(r'^([a-z_\d]+) = (.+?)  # (.+)$', source, re.M)
+    found = re.findall(r'^([a-z_]+) = (.+?)  # (.+)$', source, re.M)
     assigned = [one.targets[0].id for one in ast.parse(source).body if isinstance(one, ast.Assign)]
     assert [name for name, _, _ in found] == [name for name in assigned if name.islower()]
     return found
