@@ -1,4 +1,4 @@
-"""Find out at which sizes the default learning rate is a good one: docs/rates.md, two hours.
+"""Find out at which sizes the default learning rate is a good one: docs/rates.md, two to four hours.
 
     python benchmarks/rates.py [number of a row ...]
 
@@ -13,7 +13,7 @@ import rows
 from benchmark import DATA_DIR, DOCS, ROOT, about_machine, as_table, script
 
 RUNS = ROOT / 'temp' / 'rates'
-RATES = 0.015, 0.03, 0.06  # the default, its half and its double
+RATES = 0.01, 0.015, 0.02, 0.03, 0.04, 0.06  # the default, its half, its double, and some more
 CHARACTERS = 2_000_000  # that are trained on
 TRIED = {  # settings, and the characters where they are others
     '': CHARACTERS,
