@@ -1,4 +1,4 @@
-"""Find out at which sizes the default learning rate is a good one: docs/rates.md, two to four hours.
+"""Find out at which sizes the default learning rate is good: docs/rates.md, two to four hours.
 
     python benchmarks/rates.py [number of a row ...]
 
