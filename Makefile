@@ -7,7 +7,7 @@
 # make benchmark-quick   measures the speed: two minutes; writes docs/benchmark-quick.md
 # make benchmark         also trains the recipe to its end: an hour; writes docs/benchmark.md
 # make tensorflows       trains with 1.15 and with 2.x, in turns; writes docs/tensorflows.md
-# make peers   measures PyTorch and JAX beside the script: fifteen minutes; writes docs/peers-speed.md
+# make peers   measures PyTorch and JAX beside the script: fifteen minutes; writes docs/peers-speed*.md
 # make browser tests the page of tools.cells in Chromium, which has to be there
 # make smoke   trains on the oldest and newest Pythons: those of TensorFlow 1.15 and 2.x
 # make torture kills a hundred runs at random moments and compares how they end: ten minutes
