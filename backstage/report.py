@@ -19,7 +19,7 @@ def count_parameters(settings, vocab_size):
 # model is beside it, the more dropout it takes: the passes through the text, divided by its
 # characters for each parameter, tell how much. Above the first number, the second is too high a
 # keep_prob, and the third is better.
-DROPOUT = (120, 0.7, 0.5), (30, 0.85, 0.7), (8, 0.93, 0.85), (4, 1, 0.93)
+DROPOUT = (120, 0.7, 0.5), (50, 0.85, 0.7), (8, 0.93, 0.85), (4, 1, 0.93)
 
 
 def describe_size(settings, vocab_size, characters, num_iterations):

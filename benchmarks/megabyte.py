@@ -57,12 +57,13 @@ def train(text_file, arguments):
     folder = folder_of(text_file, arguments)
     command = [sys.executable, str(SCRIPT), f'--text_file={text_file}', f'--temp_dir={folder}']
     start = time.perf_counter()
-    subprocess.run(
+    status = subprocess.call(
         [*command, *SAME, *arguments.split(), '--restart', '--prime_texts', 'ROMEO:'],
-        check=True,
         env={**os.environ, 'MPLBACKEND': 'Agg'},
         stdout=subprocess.DEVNULL,
     )
+    if status:  # the script has said why
+        sys.exit(status)
     seconds = time.perf_counter() - start
     losses, held_out_losses = history.read(str(folder))
     found = {

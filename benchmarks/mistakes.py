@@ -1,4 +1,4 @@
-"""Train the script with each of five mistakes that published versions of the recipe make.
+"""Make each of five mistakes that published versions of the recipe make: four are of training.
 
     python benchmarks/mistakes.py    twenty minutes on two cores; writes docs/mistakes.png and .md
 

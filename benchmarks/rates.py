@@ -2,7 +2,7 @@
 
     python benchmarks/rates.py [number of a row ...]
 
-Each row of TRIED is trained with each of RATES, for the same number of characters of the works; two
+Each row of TRIED is trained with each of RATES, for as many characters of the works as it says; two
 runs at a time, each on one core. What was measured before is not run again.
 """
 

@@ -12,7 +12,7 @@ from benchmark import SCRIPT, history
 
 def chosen(tried, numbers):
     """Return the rows of a list with these numbers, str, as they are given to a program; or all."""
-    wrong = [n for n in numbers if not n.isdigit() or int(n) >= len(tried)]
+    wrong = [n for n in numbers if not n.isdecimal() or int(n) >= len(tried)]
     if wrong:
         sys.exit(f'There is no row {wrong[0]}: they are numbered from 0 to {len(tried) - 1}.')
     return [tried[int(n)] for n in numbers] or tried

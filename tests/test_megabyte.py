@@ -36,3 +36,11 @@ def test_each_run_has_a_folder_of_its_own_and_a_row_once_it_was_measured(tmp_pat
     (folders[1] / 'found.json').write_text(json.dumps({**found, 'windows': [1.75, 1.625]}))
     time, losses = '1,234 s, 2 core(s)', ('1.5000', '1.3750', '1.2500', '1.7500', '1.6250')
     assert list(megabyte.rows_of('my')) == [('my', f'`{megabyte.TRIED[1]}`', time, *losses)]
+
+
+def test_a_run_that_fails_ends_the_program_as_the_script_ended(tmp_path, monkeypatch, capfd):
+    monkeypatch.setattr(megabyte, 'RUNS', tmp_path)
+    with pytest.raises(SystemExit) as end:
+        megabyte.main(str(tmp_path / 'none.txt'), '0')
+    assert end.value.code == 2
+    assert capfd.readouterr().err.count('\n') == 1

@@ -61,6 +61,6 @@ def test_the_default_rate_is_among_those_that_are_tried():
 def test_rows_are_chosen_by_their_numbers_and_a_number_that_no_row_has_is_told():
     assert rows.chosen(['a', 'b', 'c'], []) == ['a', 'b', 'c']
     assert rows.chosen(['a', 'b', 'c'], ['2', '0']) == ['c', 'a']
-    for wrong in '3', '-1', 'b':
+    for wrong in '3', '-1', 'b', '²', '1.0', '':
         with pytest.raises(SystemExit, match=f'no row {wrong}: they are numbered from 0 to 2'):
             rows.chosen(['a', 'b', 'c'], ['0', wrong])
