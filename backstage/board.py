@@ -24,7 +24,9 @@ class Board:
         self.last = done, time.perf_counter()
         self.writer = None
         if workers.is_first():
-            self.writer = tf.summary.FileWriter(os.path.join(settings.temp_dir, 'board'), graph)
+            # TensorFlow names the file by the second, and empties one that has this name already.
+            folder, suffix = os.path.join(settings.temp_dir, 'board'), f'.{done:09}'
+            self.writer = tf.summary.FileWriter(folder, graph, filename_suffix=suffix)
             start = tf.SessionLog(status=tf.SessionLog.START)
             self.writer.add_session_log(start, done + 1)
         self.add_texts(done, 'settings', [f'{k} = {v!r}' for k, v in vars(settings).items()])

@@ -2,6 +2,7 @@
 
 import contextlib
 import glob
+import itertools
 import os
 import time
 
@@ -102,6 +103,12 @@ def check_continues(settings, text_crc=None):
         )
 
 
+def free_name(path):
+    """Return the path or, where there is one (of a run that began in the same second), `path-2`."""
+    names = itertools.chain([path], (f'{path}-{number}' for number in itertools.count(2)))
+    return next(name for name in names if not os.path.lexists(name))
+
+
 def make_way(settings, text_crc):
     """Move what an earlier run left into a folder of its own, if the one to come begins anew.
 
@@ -117,7 +124,7 @@ def make_way(settings, text_crc):
     paths = [path for name in OF_A_RUN for path in glob.glob(os.path.join(folder, name))]
     paths = [path for path in paths if os.path.realpath(path) != own_text]
     if paths:
-        aside = os.path.join(folder, time.strftime('earlier-%Y%m%d-%H%M%S'))
+        aside = free_name(os.path.join(folder, time.strftime('earlier-%Y%m%d-%H%M%S')))
         os.makedirs(aside)
         for path in paths:
             os.rename(path, os.path.join(aside, os.path.basename(path)))

@@ -91,3 +91,14 @@ def test_a_run_with_damaged_settings_is_still_known_as_one(begun):
     status, output, errors = run_here(*ARGUMENTS, '--restart', '--max_iterations=3', cwd=begun)
     assert (status, errors) == (0, '')
     assert 'The earlier run is now in temp/earlier-' in output
+
+
+def test_two_earlier_runs_of_one_second_go_into_folders_of_their_own(begun, monkeypatch):
+    monkeypatch.setattr(folders.time, 'strftime', lambda how: 'earlier-20200101-000000')
+    for _ in range(3):
+        how = (*ARGUMENTS, '--restart', '--max_iterations=3')
+        assert run_here(*how, cwd=begun)[::2] == (0, '')
+    names = sorted(path.name for path in (begun / 'temp').glob('earlier-*'))
+    first = 'earlier-20200101-000000'
+    assert names == [first, f'{first}-2', f'{first}-3']
+    assert all((begun / 'temp' / name / folders.history.NAME).exists() for name in names)
