@@ -36,7 +36,7 @@ from backstage import fast, folder, machine, pictures, reading, running, saving,
 from backstage.bars import measured, progress_bar
 from backstage.board import Board
 from backstage.files import whole_file
-from backstage.letters import composed, fold_to_ascii
+from backstage.letters import code_points, composed, fold_to_ascii
 from backstage.pipes import text_at_hand
 from backstage.report import describe_length, describe_loss, describe_size, how_to_go_on, print_end
 from backstage.settings import UserError, read_settings
@@ -64,7 +64,7 @@ init_from = ''  # the temp_dir of another run, whose best weights this one begin
 epochs = 10  # passes through the text
 batch_size = 100  # streams of text read side by side
 training_seq_len = 50  # characters of a stream in a batch, through which the gradient flows back
-learning_rate = 0.03  # highest rate of Adam, reached after the warm-up; falls to 0 by the end
+learning_rate = 0.0  # highest rate of Adam, after the warm-up; 0: 0.03, more for large batches
 weight_decay = 0.1  # each iteration shrinks every weight by this times the learning rate
 keep_prob = 1.0  # share of a layer's outputs that stay, while training; less for small texts
 warmup_iterations = 100  # iterations in which the rate rises from 0
@@ -116,11 +116,6 @@ def read_text(path, clean_text, seen=None):
         reading.count_losses(piece, text, seen)
         yield text[1:] if after_space and text.startswith(' ') else text
         after_space = clean_text and (text.endswith(' ') if text else after_space)
-
-
-def code_points(text):
-    """Return the Unicode code points of a str: uint32 [len(text)]."""
-    return np.frombuffer(text.encode('utf-32-le'), np.uint32)
 
 
 def build_vocab(path, clean_text, min_word_freq):
@@ -455,13 +450,22 @@ def build_models(settings, vocab_size, unseen=()):
 # --- Training ------------------------------------------------------------------------------------
 
 
+def highest_rate(settings):
+    """Return `learning_rate`, or where it is 0 the default, which docs/rates.md has measured.
+
+    Malladi et al., "On the SDEs and Scaling Rules for Adaptive Gradient Algorithms", 2022.
+    """
+    batch = settings.batch_size * settings.training_seq_len  # characters; up to 20,000 were tried
+    return settings.learning_rate or 0.03 * min(max(1, batch / 5000), 4) ** 0.5
+
+
 def learning_rate_at(iteration, num_iterations, settings):
     """Return the rate of an iteration, counted from 1: a linear rise, then a cosine down to 0.
 
     Goyal et al., "Accurate, Large Minibatch SGD", 2017, for the warm-up; Loshchilov and Hutter,
     "SGDR", 2017, for the cosine.
     """
-    peak, warmup = settings.learning_rate, settings.warmup_iterations
+    peak, warmup = highest_rate(settings), settings.warmup_iterations
     if iteration <= warmup:
         return peak * iteration / warmup
     done = (iteration - warmup) / max(1, num_iterations - warmup)
@@ -500,9 +504,6 @@ def measure(session, model, what, ids, start, batch_size, training_seq_len, stop
 def train(settings, stop):
     """Train a model; leave its checkpoints, vocabulary, history and plot in `temp_dir`.
 
-    Truncated back-propagation through time: the gradient goes back `training_seq_len` characters,
-    the state goes on from batch to batch.
-
     Returns:
       The Run, with its losses, and the exit status: 0, or that of a stop.
     """
@@ -514,7 +515,7 @@ def train(settings, stop):
     num_batches = batches_per_epoch(split, *shape)
     num_iterations = min(settings.epochs * num_batches, settings.max_iterations or sys.maxsize)
     print(describe_size(settings, len(ix2vocab), split, num_iterations))
-    print(describe_length(settings, num_iterations))
+    print(describe_length(settings, num_iterations, highest_rate(settings)))
     print('Building the graph')
     stop.listen()
     with fast.new_graph() as graph:
@@ -585,9 +586,8 @@ def train(settings, stop):
                 break
         bar.close()
         board.close()
-        if workers.any_of(bool(stop.signal)) and (
-            iteration < num_iterations or run.is_unmeasured()
-        ):
+        is_whole = iteration == num_iterations and not run.is_unmeasured()
+        if workers.any_of(bool(stop.signal)) and not is_whole:
             print(f'Stopped after iteration {iteration}. {how_to_go_on(settings)}')
             return run, stop.status
         texts = sample_texts(session, sampler, ix2vocab, iteration, settings, stop, times=4)

@@ -4,6 +4,8 @@ import functools
 import re
 import unicodedata
 
+import numpy as np
+
 # What Unicode's compatibility decomposition (NFKD) does not bring to ASCII.
 FOLDS = {
     '\u2010': '-', '\u2012': '-', '\u2013': '-', '\u2014': '--', '\u2015': '--', '\u2212': '-',
@@ -11,6 +13,11 @@ FOLDS = {
     'æ': 'ae', 'Æ': 'AE', 'œ': 'oe', 'Œ': 'OE', 'ø': 'o', 'Ø': 'O', 'ß': 'ss', 'ð': 'd',
     'Ð': 'D', 'þ': 'th', 'Þ': 'TH', 'đ': 'd', 'Đ': 'D', 'ł': 'l', 'Ł': 'L', 'ı': 'i',
 }  # fmt: skip
+
+
+def code_points(text):
+    """Return the Unicode code points of a str: uint32 [len(text)]."""
+    return np.frombuffer(text.encode('utf-32-le'), np.uint32)
 
 
 def composed(text):

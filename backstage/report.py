@@ -35,13 +35,13 @@ def describe_size(settings, vocab_size, characters, num_iterations):
     return f'Model: {parameters:,} parameters, {each:.1f} characters for each{advice}'
 
 
-def describe_length(settings, num_iterations):
-    """Return in words how long a run is."""
+def describe_length(settings, num_iterations, rate):
+    """Return in words how long a run is, and its highest learning rate."""
     # In thousands of iterations the loss still falls.
     few = num_iterations < 1000 and num_iterations != settings.max_iterations
     shape = f'{settings.batch_size} x {settings.training_seq_len} characters'
     advice = '; they are few: try a smaller batch_size, or more epochs' if few else ''
-    return f'Run: {num_iterations:,} iterations of {shape}{advice}'
+    return f'Run: {num_iterations:,} iterations of {shape}, at a rate of up to {rate:.3g}{advice}'
 
 
 def describe_loss(nats):

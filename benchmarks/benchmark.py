@@ -76,7 +76,7 @@ def script_steps(folder, *arguments, config=None):
             feed = {model.x_data: x, model.y_output: y, model.initial_state: state}
             _, _, state, _ = session.run(  # as script.train does
                 [model.cost, model.gradient_norm, model.final_state, model.train_op],
-                {**feed, model.learning_rate: settings.learning_rate},
+                {**feed, model.learning_rate: script.highest_rate(settings)},
             )
             yield
 

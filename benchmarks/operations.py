@@ -23,8 +23,8 @@ def trace(settings):
         shape = settings.batch_size, settings.training_seq_len
         x = np.random.RandomState(0).randint(1, VOCAB_SIZE, shape)
         feed = {
-            model.x_data: x, model.y_output: x, model.learning_rate: settings.learning_rate,
-            model.initial_state: model.zero_state(shape[0]),
+            model.x_data: x, model.y_output: x, model.initial_state: model.zero_state(shape[0]),
+            model.learning_rate: script.highest_rate(settings),
         }  # fmt: skip
         options = tf.RunOptions(trace_level=tf.RunOptions.FULL_TRACE)
         taken = collections.defaultdict(list)

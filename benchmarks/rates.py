@@ -2,18 +2,17 @@
 
     python benchmarks/rates.py [number of a row ...]
 
-Each row of TRIED is trained with each of RATES, for as many characters of the works as it says; two
-runs at a time, each on one core. What was measured before is not run again.
+Each row of TRIED is trained with each of RATES and with the default, for as many characters of the
+works as it says; two runs at a time, each on one core. What was measured before is not run again.
 """
 
-import re
 import sys
 
 import rows
-from benchmark import DATA_DIR, DOCS, ROOT, about_machine, as_table, script
+from benchmark import DATA_DIR, DOCS, ROOT, about_machine, as_table, parse, script
 
 RUNS = ROOT / 'temp' / 'rates'
-RATES = 0.01, 0.015, 0.02, 0.03, 0.04, 0.06  # the default, its half, its double, and some more
+RATES = 0.01, 0.015, 0.02, 0.03, 0.04, 0.06  # for most rows the default is among them
 CHARACTERS = 2_000_000  # that are trained on
 TRIED = {  # settings, and the characters where they are others
     '': CHARACTERS,
@@ -26,6 +25,8 @@ TRIED = {  # settings, and the characters where they are others
     '--num_layers=5': CHARACTERS,
     '--num_layers=8': CHARACTERS,
     '--num_layers=8 --batch_size=25': 500_000,
+    '--num_layers=8 --batch_size=400': 2 * CHARACTERS,
+    '--rnn_size=256 --batch_size=400': 2 * CHARACTERS,
     '--batch_size=10': CHARACTERS,
     '--batch_size=25': CHARACTERS,
     '--batch_size=50': CHARACTERS,
@@ -37,16 +38,15 @@ TRIED = {  # settings, and the characters where they are others
 }
 
 
-def value_of(arguments, name):
-    """Return the value of an integer setting, among arguments or the default."""
-    found = re.search(f'--{name}=(\\d+)', arguments)
-    return int(found.group(1)) if found else getattr(script, name)
-
-
 def iterations_of(arguments):
     """Return how many iterations have the characters of a row of TRIED."""
-    batch = value_of(arguments, 'batch_size') * value_of(arguments, 'training_seq_len')
-    return TRIED[arguments] // batch
+    settings = parse(*arguments.split())
+    return TRIED[arguments] // (settings.batch_size * settings.training_seq_len)
+
+
+def default_rate(arguments):
+    """Return the rate that the script takes for a row of TRIED, to a thousandth."""
+    return round(script.highest_rate(parse(*arguments.split())), 3)
 
 
 def folder_of(arguments, rate):
@@ -69,25 +69,27 @@ def held_out_loss(arguments, rate):
 def measured():
     """Yield a row of the table for each of TRIED that was measured, wholly or in part."""
     for arguments in TRIED:
-        losses = [held_out_loss(arguments, rate) for rate in RATES]
+        default = default_rate(arguments)
+        losses = [held_out_loss(arguments, rate) for rate in (*RATES, default)]
         if any(losses):
-            ours = losses[RATES.index(script.learning_rate)]
+            ours = losses[-1]
             behind = f'{ours - min(filter(None, losses)):.3f}' if ours else ''
-            shown = [f'{loss:.4f}' if loss else '' for loss in losses]
+            shown = [f'{loss:.4f}' if loss else '' for loss in losses[:-1]]
+            shown += [f'{default}: {ours:.4f}' if ours else f'{default}', behind]
             iterations = f'{iterations_of(arguments):,}'
-            yield (f'`{arguments}`' if arguments else 'the default', iterations, *shown, behind)
+            yield (f'`{arguments}`' if arguments else 'the default', iterations, *shown)
 
 
 def main(*numbers):
     wanted = [
         (arguments, rate)
         for arguments in rows.chosen(list(TRIED), numbers)
-        for rate in RATES
+        for rate in sorted({*RATES, default_rate(arguments)})
         if held_out_loss(arguments, rate) is None
     ]
     rows.on_each_core(train, wanted)
     head = ('settings', 'iterations', *(f'{rate}' for rate in RATES),
-            f'{script.learning_rate}, the default, is behind the best by')  # fmt: skip
+            'the default', 'behind the best by')  # fmt: skip
     about = f'`python benchmarks/rates.py`; nats, held-out, at the end. {about_machine()}'
     table = as_table(head, measured())
     (DOCS / 'rates.md').write_text(f'# The learning rate\n\n{about}\n{table}')

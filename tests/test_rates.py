@@ -5,7 +5,7 @@ import sys
 from backstage import history
 
 import pytest
-from conftest import ROOT, script
+from conftest import ROOT, parse, script
 
 sys.path.insert(0, str(ROOT / 'benchmarks'))
 
@@ -26,23 +26,26 @@ def leave_a_run(arguments, rate, loss):
 def test_a_row_has_the_losses_of_each_rate_and_how_far_the_default_is_behind(tmp_path, monkeypatch):
     monkeypatch.setattr(rates, 'RUNS', tmp_path)
     assert list(rates.measured()) == []
-    monkeypatch.setattr(rates, 'RATES', (0.25, 0.5, 0.75))
-    monkeypatch.setattr(script, 'learning_rate', 0.5)
-    leave_a_run('', 0.5, 1.5)
-    assert list(rates.measured()) == [('the default', '400', '', '1.5000', '', '0.000')]
-    leave_a_run('', 0.75, 1.4375)
-    leave_a_run('--num_layers=8 --batch_size=25', 0.25, 1.25)
+    monkeypatch.setattr(rates, 'RATES', (0.02, 0.03, 0.04))
+    leave_a_run('', 0.03, 1.5)
+    first = ('the default', '400', '', '1.5000')
+    assert list(rates.measured()) == [(*first, '', '0.03: 1.5000', '0.000')]
+    leave_a_run('', 0.04, 1.4375)
+    leave_a_run('--num_layers=8 --batch_size=25', 0.02, 1.25)
+    leave_a_run('--batch_size=200', 0.042, 1.5)  # a rate that only this row is tried with
+    leave_a_run('--batch_size=200', 0.02, 1.4)
     assert list(rates.measured()) == [
-        ('the default', '400', '', '1.5000', '1.4375', '0.062'),
-        ('`--num_layers=8 --batch_size=25`', '400', '1.2500', '', '', ''),
+        (*first, '1.4375', '0.03: 1.5000', '0.062'),
+        ('`--num_layers=8 --batch_size=25`', '400', '1.2500', '', '', '0.03', ''),
+        ('`--batch_size=200`', '400', '1.4000', '', '', '0.042: 1.5000', '0.100'),
     ]
 
 
 @pytest.mark.parametrize('arguments', rates.TRIED)
 def test_a_row_goes_on_after_the_warm_up_and_has_the_characters_that_it_names(arguments):
-    iterations = rates.iterations_of(arguments)
-    batch = rates.value_of(arguments, 'batch_size') * rates.value_of(arguments, 'training_seq_len')
+    iterations, settings = rates.iterations_of(arguments), parse(*arguments.split())
     assert iterations >= 2 * script.warmup_iterations
+    batch = settings.batch_size * settings.training_seq_len
     assert iterations * batch == rates.TRIED[arguments]
 
 
@@ -52,10 +55,6 @@ def test_a_run_that_did_not_end_has_no_loss(tmp_path, monkeypatch):
     path = rates.folder_of('', 0.5) / 'history.csv'
     path.write_text(path.read_text().rsplit('\n', 2)[0] + '\n')
     assert rates.held_out_loss('', 0.5) is None
-
-
-def test_the_default_rate_is_among_those_that_are_tried():
-    assert script.learning_rate in rates.RATES
 
 
 def test_rows_are_chosen_by_their_numbers_and_a_number_that_no_row_has_is_told():

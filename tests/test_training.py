@@ -10,7 +10,7 @@ import matplotlib.figure
 import matplotlib.image
 import numpy as np
 import pytest
-from conftest import SMALL, encode, history, lstm_losses, read_lstm, run_script, script
+from conftest import SMALL, encode, history, lstm_losses, parse, read_lstm, run_script, script
 
 
 def test_the_rate_rises_in_a_line_and_falls_in_a_cosine_to_zero(settings):
@@ -22,6 +22,27 @@ def test_the_rate_rises_in_a_line_and_falls_in_a_cosine_to_zero(settings):
     np.testing.assert_allclose(rates[100 + 250 - 1], 0.01 * (1 + math.sqrt(0.5)) / 2)
     assert np.all(np.diff(rates[99:]) < 0)
     assert abs(rates[-1]) < 1e-12
+
+
+@pytest.mark.parametrize(
+    'arguments, highest',
+    [
+        ((), 0.03),
+        (('--batch_size=10',), 0.03),
+        (('--batch_size=200',), 0.03 * 2**0.5),
+        (('--batch_size=400', '--training_seq_len=25'), 0.03 * 2**0.5),
+        (('--training_seq_len=200',), 0.06),
+        (('--batch_size=4000',), 0.06),
+        (('--training_seq_len=200', '--learning_rate=0.01'), 0.01),
+        (('--batch_size=10', '--learning_rate=0.5'), 0.5),
+    ],
+)
+def test_the_highest_rate_is_what_is_set_or_grows_with_the_root_of_a_batch_up_to_its_double(
+    arguments, highest
+):
+    settings = parse(*arguments)
+    assert script.highest_rate(settings) == pytest.approx(highest)
+    assert script.learning_rate_at(100, 1000, settings) == pytest.approx(highest)
 
 
 def test_a_run_shorter_than_its_warm_up_has_a_rate_too(settings):
