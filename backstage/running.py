@@ -141,7 +141,7 @@ def check_finite(iteration, loss, norm=0.0):
         raise UserError(
             f'the loss is {loss} and the norm of its gradient {norm} at iteration {iteration}; '
             f'nothing was saved after the last checkpoint. Begin anew with --restart and a lower '
-            f'learning_rate or max_gradient_norm'
+            f'learning_rate than the line "Run:" names, or a lower max_gradient_norm'
         )
 
 
