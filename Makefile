@@ -13,7 +13,7 @@
 # make torture kills a hundred runs at random moments and compares how they end: ten minutes
 # make trace   shows the system calls of a save (with strace); writes docs/saving.md
 # make fuzz    tries ten thousand mutated texts and settings
-# make mistakes          trains with each classic mistake: twenty minutes; writes docs/mistakes.md
+# make mistakes          trains with each classic mistake: an hour; writes docs/mistakes.md
 # make bad-input         writes docs/bad-input.md, the table of what bad input gets
 # make horovod installs what several workers need: some five minutes, with cmake and g++
 # make workers tests them, two at a time

@@ -1,13 +1,15 @@
 """Make each of five mistakes that published versions of the recipe make: four are of training.
 
-    python benchmarks/mistakes.py    twenty minutes on two cores; writes docs/mistakes.png and .md
+    python benchmarks/mistakes.py    an hour on two cores; writes docs/mistakes.png and .md
 
 Each run is one of the script itself, with one thing in it replaced. All are measured on the same
-held-out text, rightly prepared, so that their losses can be compared.
+held-out text, rightly prepared, so that their losses can be compared; with several seeds, since
+chance alone moves a loss by as much as some of the mistakes do.
 """
 
 import functools
 import hashlib
+import itertools
 import os
 import pathlib
 import subprocess
@@ -17,6 +19,7 @@ import numpy as np
 from benchmark import DATA_DIR, DOCS, ROOT, as_table, history, script, tf
 
 EPOCHS = 2
+SEEDS = 1, 2, 3
 RUNS = ROOT / 'temp' / 'mistakes'
 ARGUMENTS = (DATA_DIR, f'--epochs={EPOCHS}', '--save_every=100')
 
@@ -42,7 +45,7 @@ def delete_line_ends():
     read_pieces, measure = script.reading.read_pieces, script.measure
 
     def measure_right_text(session, model, what, _, __, *shape):
-        ids = np.memmap(RUNS / 'no_mistake' / 'text.ids', np.uint8, 'r')
+        ids = np.memmap(folder_of('no_mistake', SEEDS[0]) / 'text.ids', np.uint8, 'r')
         start = script.held_out_begin(len(ids), script.held_out)
         return measure(session, model, what, ids, start, *shape)
 
@@ -89,11 +92,16 @@ MISTAKES = {
 }
 
 
-def train(name):
+def folder_of(name, seed):
+    return RUNS / f'{name}-{seed}'
+
+
+def train(name, seed):
     """Train with a mistake, in this process."""
     make, _, arguments = MISTAKES[name]
     make()
-    return script.main([*ARGUMENTS, *arguments, f'--temp_dir={RUNS / name}', '--restart'])
+    where = f'--temp_dir={folder_of(name, seed)}', '--restart'
+    return script.main([*ARGUMENTS, *arguments, f'--seed={seed}', *where])
 
 
 # --- The fifth is one of drawing, not of training ------------------------------------------------
@@ -116,7 +124,7 @@ def draw_text(temperature):
     """Return a text that the model without a mistake draws."""
     command = [
         *(sys.executable, '-m', 'tools.sample', '--prime_text=thou art more'),
-        *(f'--temp_dir={RUNS / "no_mistake"}', f'--sample_length={LENGTH}'),
+        *(f'--temp_dir={folder_of("no_mistake", SEEDS[0])}', f'--sample_length={LENGTH}'),
         f'--temperature={temperature}',
     ]
     result = subprocess.run(command, check=True, cwd=str(ROOT), stdout=subprocess.PIPE)
@@ -127,8 +135,10 @@ def draw_text(temperature):
 
 
 def held_out(name):
-    _, held_out_losses = history.read(str(RUNS / name))
-    return np.array(held_out_losses).T
+    """Return the iterations, and the held-out losses at them, float64 [seeds, iterations]."""
+    runs = [history.read(str(folder_of(name, seed)))[1] for seed in SEEDS]
+    iterations, losses = np.moveaxis(np.array(runs), 2, 0)
+    return iterations[0], losses
 
 
 def draw_on(figure, texts):
@@ -136,11 +146,12 @@ def draw_on(figure, texts):
     for number, (name, (_, label, _)) in enumerate(MISTAKES.items()):
         iterations, losses = held_out(name)
         style = '--' if name == 'wide_embedding' else '-'
-        left.plot(iterations, losses, style, label=label, color=script.pictures.COLORS[number])
+        color = script.pictures.COLORS[number]
+        left.plot(iterations, losses.mean(axis=0), style, label=label, color=color)
     left.set(
         title='Four mistakes of training',
         xlabel='Generation',
-        ylabel='Held-out loss',
+        ylabel=f'Held-out loss, mean of {len(SEEDS)} seeds',
         ylim=(1.35, 1.75),
     )
     for number, (label, text) in enumerate(texts.items()):
@@ -164,21 +175,25 @@ def write():
         'argmax: always the likeliest': draw_text(0),
     }
     script.pictures.save(str(DOCS / 'mistakes.png'), draw_on, texts, size=(13, 5))
-    right = held_out('no_mistake')[1][-1]
+    right = held_out('no_mistake')[1][:, -1]
     rows = []
     for name, (_, label, _) in MISTAKES.items():
-        last = held_out(name)[1][-1]
-        rows.append([label, f'{last:.4f}', f'{last - right:+.4f}'])
+        last = held_out(name)[1][:, -1]
+        losses = [f'{loss:.4f}' for loss in (*last, last.mean())]
+        more = last - right  # with the same seed
+        losses.append(f'{more.mean():+.4f} ({more.min():+.4f} to {more.max():+.4f})')
+        rows.append([label, *losses])
+    head = ['held-out loss, nats', *(f'seed {seed}' for seed in SEEDS), 'mean', 'against none']
     shares = [[label, f'{fresh_share(text)[-1]:.0%}'] for label, text in texts.items()]
     circle = texts['argmax: always the likeliest'][:300]
     (DOCS / 'mistakes.md').write_text(f"""# Five mistakes
 
-`make mistakes` trains the script as it is and with one mistake at a time, {EPOCHS} epochs each, one
-seed, and measures all on the same held-out text.
+`make mistakes` trains the script as it is and with one mistake at a time, {EPOCHS} epochs each,
+with {len(SEEDS)} seeds, and measures all on the same held-out text.
 
 ![Held-out losses, and how soon samples repeat themselves](mistakes.png)
 
-{as_table(['training', 'held-out loss, nats', 'against none'], rows)}
+{as_table(head, rows)}
 Argmax sampling changes nothing in training. The same model drew {LENGTH:,} characters, of which the
 pieces of {PIECE} that had not been there before were
 
@@ -198,19 +213,20 @@ def fingerprint():
 
 def train_all():
     """Train with each mistake, but for those that these very sources have trained to the end."""
-    for name in MISTAKES:
-        done = RUNS / name / 'done.txt'
+    for seed, name in itertools.product(SEEDS, MISTAKES):
+        done = folder_of(name, seed) / 'done.txt'
         if done.exists() and done.read_text() == fingerprint():
-            print(f'{name}: trained already')
+            print(f'{name}, seed {seed}: trained already')
             continue
-        print(f'{name}: training')
-        subprocess.run([sys.executable, __file__, name], check=True, stdout=subprocess.DEVNULL)
+        print(f'{name}, seed {seed}: training')
+        command = [sys.executable, __file__, name, str(seed)]
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
         done.write_text(fingerprint())
 
 
 if __name__ == '__main__':
     os.environ['MPLBACKEND'] = 'Agg'
     if sys.argv[1:]:
-        sys.exit(train(sys.argv[1]))
+        sys.exit(train(*sys.argv[1:]))
     train_all()
     write()

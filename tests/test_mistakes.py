@@ -25,7 +25,7 @@ import json, pathlib, sys
 import mistakes
 name, folder, *arguments = sys.argv[1:]
 mistakes.RUNS, mistakes.ARGUMENTS = pathlib.Path(folder), tuple(arguments)
-status = mistakes.train(name)
+status = mistakes.train(name, 1)
 x, y = mistakes.script.read_batch(mistakes.np.arange(100), 3, 4, 0, 0)
 print(json.dumps([x.tolist(), y.tolist()]))
 sys.exit(status)
@@ -42,7 +42,7 @@ def runs(works, tmp_path_factory):
         *(f'--text_file={text}', '--batch_size=8', '--training_seq_len=12'),
         *(f'--max_iterations={ITERATIONS}', '--save_every=3'),
     )
-    status, _, errors = run_script(*arguments, f'--temp_dir={folder}/script', cwd=folder)
+    status, _, errors = run_script(*arguments, f'--temp_dir={folder}/script-1', cwd=folder)
     assert (status, errors) == (0, '')
     batches = {}
     for name in (
@@ -60,16 +60,16 @@ def runs(works, tmp_path_factory):
 
 
 def history(runs, name):
-    return conftest.history(runs[0] / name)
+    return conftest.history(runs[0] / f'{name}-1')
 
 
 def text_of(runs, name):
-    ids = np.fromfile(str(runs[0] / name / 'text.ids'), np.uint8)
+    ids = np.fromfile(str(runs[0] / f'{name}-1' / 'text.ids'), np.uint8)
     return script.decode(ids, IX2VOCAB)
 
 
 def kernels(runs, name):
-    path = records.checkpoints(str(runs[0] / name))[-1]
+    path = records.checkpoints(str(runs[0] / f'{name}-1'))[-1]
     names = [variable for variable, _ in tf.train.list_variables(path)]
     return [variable for variable in names if variable.endswith('lstm_cell/kernel')]
 
@@ -95,7 +95,7 @@ def test_without_line_ends_words_run_together(runs):
 
 @pytest.mark.parametrize('name', ['share_one_cell', 'delete_line_ends'])
 def test_each_is_measured_with_its_averaged_weights_on_the_right_text(name, runs):
-    reader = tf.train.load_checkpoint(records.checkpoints(str(runs[0] / name))[-1])
+    reader = tf.train.load_checkpoint(records.checkpoints(str(runs[0] / f'{name}-1'))[-1])
     average = '/ExponentialMovingAverage'
     weights = {
         variable[: -len(average)]: reader.get_tensor(variable)
@@ -105,7 +105,7 @@ def test_each_is_measured_with_its_averaged_weights_on_the_right_text(name, runs
     lstm = read_lstm(weights)
     if name == 'share_one_cell':
         lstm = lstm._replace(kernels=lstm.kernels * 3, biases=lstm.biases * 3)
-    ids = np.fromfile(str(runs[0] / 'no_mistake' / 'text.ids'), np.uint8)
+    ids = np.fromfile(str(runs[0] / 'no_mistake-1' / 'text.ids'), np.uint8)
     start = script.held_out_begin(len(ids), script.held_out)
     # Eight streams, each of which reads twelve characters before it counts
     length = math.ceil((len(ids) - start) / 8)
