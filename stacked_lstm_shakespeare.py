@@ -64,7 +64,7 @@ init_from = ''  # the temp_dir of another run, whose best weights this one begin
 epochs = 10  # passes through the text
 batch_size = 100  # streams of text read side by side
 training_seq_len = 50  # characters of a stream in a batch, through which the gradient flows back
-learning_rate = 0.0  # highest rate of Adam, after the warm-up; 0: 0.03, more for large batches
+learning_rate = 0.0  # highest rate of Adam, after the warm-up; 0: what `highest_rate` tells
 weight_decay = 0.1  # each iteration shrinks every weight by this times the learning rate
 keep_prob = 1.0  # share of a layer's outputs that stay, while training; less for small texts
 warmup_iterations = 100  # iterations in which the rate rises from 0
@@ -453,10 +453,14 @@ def build_models(settings, vocab_size, unseen=()):
 def highest_rate(settings):
     """Return `learning_rate`, or where it is 0 the default, which docs/rates.md has measured.
 
-    Malladi et al., "On the SDEs and Scaling Rules for Adaptive Gradient Algorithms", 2022.
+    Large batches take more (Malladi et al., "On the SDEs and Scaling Rules for Adaptive Gradient
+    Algorithms", 2022), and so do layers that are narrow, or few (Yang et al., "Tensor Programs V",
+    2022, and "VI", 2023).
     """
-    batch = settings.batch_size * settings.training_seq_len  # characters; up to 20,000 were tried
-    return settings.learning_rate or 0.03 * min(max(1, batch / 5000), 4) ** 0.5
+    batch = settings.batch_size * settings.training_seq_len  # characters
+    factor = max(1, 128 / settings.rnn_size) * max(1, 3 / settings.num_layers) ** 0.5
+    factor *= np.clip(batch / 5000, 1, 4) ** 0.5
+    return settings.learning_rate or 0.03 * min(4, factor)
 
 
 def learning_rate_at(iteration, num_iterations, settings):
@@ -555,10 +559,8 @@ def train(settings, stop):
             x, y = read_batch(ids[:split], *shape, offset, batch - 1, workers.rows(shape[0]))
             rate = learning_rate_at(iteration, num_iterations, settings)
             feed = {model.x_data: x, model.y_output: y, model.initial_state: state}
-            loss, norm, state, _ = session.run(
-                [model.cost, model.gradient_norm, model.final_state, model.train_op],
-                {**feed, model.learning_rate: rate},
-            )
+            wanted = [model.cost, model.gradient_norm, model.final_state, model.train_op]
+            loss, norm, state, _ = session.run(wanted, {**feed, model.learning_rate: rate})
             running.check_finite(iteration, loss, norm)
             run.losses.append(loss)
             bar.set_postfix_str(f'loss {loss:.2f}', refresh=False)
@@ -566,10 +568,8 @@ def train(settings, stop):
 
             # Once in a while: a line, samples, the held-out loss, a checkpoint and the plot
             if iteration % settings.log_every == 0:
-                bar.write(
-                    f'Iteration: {iteration}, Epoch: {epoch}, Batch: {batch} out of '
-                    f'{num_batches}, Loss: {loss:.2f}'
-                )
+                where = f'Epoch: {epoch}, Batch: {batch} out of {num_batches}'
+                bar.write(f'Iteration: {iteration}, {where}, Loss: {loss:.2f}')
                 board.add_step(iteration, loss, norm, rate)
             if iteration % settings.eval_every == 0:
                 texts = sample_texts(session, sampler, ix2vocab, iteration, settings, stop)

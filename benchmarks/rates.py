@@ -1,4 +1,4 @@
-"""Find out at which sizes the default learning rate is good: docs/rates.md, six hours.
+"""Find out at which sizes the default learning rate is good: docs/rates.md, eight hours.
 
     python benchmarks/rates.py [number of a row ...]
 
@@ -16,11 +16,22 @@ RATES = 0.01, 0.015, 0.02, 0.03, 0.04, 0.06, 0.12  # for most rows the default i
 CHARACTERS = 2_000_000  # that are trained on
 TRIED = {  # settings, and the characters where they are others
     '': CHARACTERS,
+    '--rnn_size=16': CHARACTERS,
+    '--rnn_size=32': CHARACTERS,
+    '--rnn_size=32 --batch_size=25': CHARACTERS,
     '--rnn_size=64': CHARACTERS,
+    '--rnn_size=64 --num_layers=1': CHARACTERS,
+    '--rnn_size=64 --num_layers=8': CHARACTERS,
+    '--rnn_size=64 --batch_size=25': CHARACTERS,
+    '--rnn_size=64 --batch_size=400': 4 * CHARACTERS,
     '--rnn_size=256': CHARACTERS,
     '--rnn_size=512 --batch_size=25': 500_000,
     '--rnn_size=1024 --batch_size=20': 250_000,
     '--num_layers=1': CHARACTERS,
+    '--num_layers=1 --rnn_size=256': CHARACTERS,
+    '--num_layers=1 --rnn_size=512 --batch_size=25': 500_000,
+    '--num_layers=1 --rnn_size=1024 --batch_size=20': 250_000,
+    '--num_layers=1 --batch_size=25': CHARACTERS,
     '--num_layers=2': CHARACTERS,
     '--num_layers=5': CHARACTERS,
     '--num_layers=8': CHARACTERS,
@@ -92,8 +103,9 @@ def main(*numbers):
             'the default', 'behind the best by')  # fmt: skip
     about = f'`python benchmarks/rates.py`; nats, held-out, at the end. {about_machine()}'
     rule = (
-        'The default is 0.03, and grows with the root of a batch of more than 5,000 characters, up '
-        'to 0.06: `highest_rate` in the script.'
+        'The default is 0.03. It grows with the root of a batch of more than 5,000 characters, up '
+        'to its double; it is higher in proportion for layers of less than 128 units, and by the '
+        'root for less than three of them; and it is at most 0.12: `highest_rate` in the script.'
     )
     table = as_table(head, measured())
     (DOCS / 'rates.md').write_text(f'# The learning rate\n\n{about}\n{rule}\n\n{table}')

@@ -63,7 +63,7 @@ def test_the_gradient_the_rate_and_the_speed_are_there_with_each_training_loss(r
         values = scalars(board, f'training/{name}')
         assert list(values) == [10, 20, 30, 40, 50, 60]
         assert min(values.values()) > 0
-    rates = {iteration: 0.03 * iteration / 100 for iteration in range(10, 61, 10)}
+    rates = {iteration: 0.12 * iteration / 100 for iteration in range(10, 61, 10)}
     assert scalars(board, 'training/learning_rate') == pytest.approx(rates)
 
 

@@ -33,11 +33,22 @@ def test_the_rate_rises_in_a_line_and_falls_in_a_cosine_to_zero(settings):
         (('--batch_size=400', '--training_seq_len=25'), 0.03 * 2**0.5),
         (('--training_seq_len=200',), 0.06),
         (('--batch_size=4000',), 0.06),
+        (('--num_layers=2',), 0.03 * 1.5**0.5),
+        (('--num_layers=1',), 0.03 * 3**0.5),
+        (('--rnn_size=64',), 0.06),
+        (('--rnn_size=64', '--num_layers=8'), 0.06),
+        (('--rnn_size=64', '--num_layers=1'), 0.06 * 3**0.5),
+        (('--rnn_size=16', '--batch_size=8'), 0.12),
+        (('--num_layers=1', '--rnn_size=512'), 0.03 * 3**0.5),
+        (('--rnn_size=1024',), 0.03),
+        (('--num_layers=8',), 0.03),
+        (('--rnn_size=64', '--batch_size=400'), 0.12),
+        (('--rnn_size=64', '--batch_size=400', '--learning_rate=0.03'), 0.03),
         (('--training_seq_len=200', '--learning_rate=0.01'), 0.01),
         (('--batch_size=10', '--learning_rate=0.5'), 0.5),
     ],
 )
-def test_the_highest_rate_is_what_is_set_or_grows_with_the_root_of_a_batch_up_to_its_double(
+def test_the_highest_rate_is_what_is_set_or_more_for_large_batches_and_small_models(
     arguments, highest
 ):
     settings = parse(*arguments)
