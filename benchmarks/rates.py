@@ -12,7 +12,7 @@ import rows
 from benchmark import DATA_DIR, DOCS, ROOT, about_machine, as_table, parse, script
 
 RUNS = ROOT / 'temp' / 'rates'
-RATES = 0.01, 0.015, 0.02, 0.03, 0.04, 0.06, 0.12  # for most rows the default is among them
+RATES = 0.01, 0.015, 0.02, 0.03, 0.04, 0.06, 0.12, 0.24  # for most rows the default is among them
 CHARACTERS = 2_000_000  # that are trained on
 TRIED = {  # settings, and the characters where they are others
     '': CHARACTERS,
