@@ -16,6 +16,7 @@ backstage/; without it the same would be learned from the same text. To look at 
 
 What has the same name and meaning everywhere:
 
+    tf          TensorFlow 1.15, or of a newer one the same interface
     settings    argparse.Namespace, with an attribute for each constant below
     ix2vocab    list of str, the vocabulary: the symbol that each id stands for
     ids         uint8 [characters], the text (uint16 or uint32 for more than 256 symbols)
@@ -69,7 +70,7 @@ weight_decay = 0.1  # each iteration shrinks every weight by this times the lear
 keep_prob = 1.0  # share of a layer's outputs that stay, while training; less for small texts
 warmup_iterations = 100  # iterations in which the rate rises from 0
 max_gradient_norm = 5.0  # gradients of a larger global norm are scaled down to it
-average_decay = 0.99  # held-out loss and samples are of the weights' mean over some 1/(1 - this)
+average_decay = 0.99  # held-out loss and samples use the weights' mean over some 1/(1 - this) steps
 max_iterations = 0  # stop after so many iterations; 0: when all epochs are done
 device = 'auto'  # 'cpu', 'gpu', or 'auto': a GPU where TensorFlow finds one
 threads_per_operation = 1  # CPU threads in each; as many operations as cores run side by side
@@ -79,7 +80,7 @@ seed = 1  # of initial weights, stream offsets, dropout and samples
 log_every = 10  # iterations between two lines with the loss
 eval_every = 500  # iterations between two rounds of samples
 save_every = 1000  # iterations between two checkpoints, each with a held-out loss and a plot
-restart = False  # begin anew, and move what an earlier run left in temp_dir aside
+restart = False  # begin anew, and move aside what an earlier run left in temp_dir
 prime_texts = ['thou art more', 'to be or not to', 'wherefore art thou']  # samples begin so
 sample_length = 100  # characters in a sample; four times as many in those at the end
 temperature = 0.7  # of samples: 1 draws as the model believes, less is safer, 0 is the likeliest
@@ -104,18 +105,18 @@ def clean(text):
     text = fold_to_ascii(text).lower()
     codes = np.frombuffer(text.encode('ascii').translate(CLEAN_BYTES), np.uint8)
     is_space = codes == ord(' ')
-    is_repeated = np.append(False, is_space[1:] & is_space[:-1])[: len(codes)]
+    is_repeated = is_space & np.append(False, is_space[:-1])
     return codes[~is_repeated].tobytes().decode('ascii')
 
 
 def read_text(path, clean_text, seen=None):
-    """Yield the text to learn, in pieces of str, from the file at `path`; `seen` counts losses."""
-    after_space = clean_text  # a clean text does not begin with a space; none meet between pieces
+    """Yield the text to learn, in pieces of str; `seen` counts what of the file is not in it."""
+    last = ' '  # with it, no clean text begins with a space, and none meet between pieces
     for piece in reading.read_pieces(path, seen):
-        text = clean(piece) if clean_text else piece
+        text = clean(last + piece)[1:] if clean_text else piece
         reading.count_losses(piece, text, seen)
-        yield text[1:] if after_space and text.startswith(' ') else text
-        after_space = clean_text and (text.endswith(' ') if text else after_space)
+        last = text[-1:] or last
+        yield text
 
 
 def build_vocab(path, clean_text, min_word_freq):
@@ -138,19 +139,14 @@ def build_vocab(path, clean_text, min_word_freq):
     return [UNKNOWN, *characters]
 
 
-def id_type(ix2vocab):
-    """Return the smallest NumPy type that holds every id: uint8 for up to 256 symbols."""
-    return np.min_scalar_type(len(ix2vocab) - 1)
-
-
 def encode_text(path, clean_text, ix2vocab, file, seen=None):
-    """Write the ids of the text at `path` to a binary file, as the integers that `id_type` tells.
+    """Write the ids of the text at `path` to a binary file, as integers of `reading.id_type`.
 
     Returns:
       How often each symbol occurs, int64 [vocab_size], and the CRC-32 of the ids, which tells one
       text from another.
     """
-    id_of = np.zeros(sys.maxunicode + 1, id_type(ix2vocab))  # of a code point; 0 is 'unknown'
+    id_of = np.zeros(sys.maxunicode + 1, reading.id_type(ix2vocab))  # by code point; 0: 'unknown'
     id_of[[ord(character) for character in ix2vocab[1:]]] = np.arange(1, len(ix2vocab))
     counts, crc = np.zeros(len(ix2vocab), np.int64), 0
     for piece in read_text(path, clean_text, seen):
@@ -181,8 +177,8 @@ def held_out_begin(num_ids, held_out):
 def prepare_text(settings):
     """Write the ids of the text into `temp_dir`; return `ix2vocab`, `split`, and a dict.
 
-    The dict has `text_crc`, the CRC-32 of the ids, and `unseen`, those that do not occur before
-    `split`, and so are not learned.
+    The dict has `text_crc`, the CRC-32 of the ids, and `unseen`, the ids that do not occur
+    before `split`, and so are not learned.
 
     Raises:
       UserError: nothing can be learned from the text, or it is too short, or the run in `temp_dir`
@@ -198,12 +194,10 @@ def prepare_text(settings):
             counts, crc = encode_text(path, settings.clean_text, ix2vocab, file, seen)
             split = held_out_begin(counts.sum(), settings.held_out)
             reading.check_text(path, counts, split, settings, seen)
-            file.flush()
-            ids = np.memmap(file.name, id_type(ix2vocab), 'r')
-            unseen = reading.find_unseen(ids, split, counts)
+            unseen = reading.find_unseen(file, split, counts)
             for text in settings.prime_texts:
-                ids = encode(text, ix2vocab, settings.clean_text)
-                reading.check_prime(text, ids, ix2vocab, unseen)
+                prime = encode(text, ix2vocab, settings.clean_text)
+                reading.check_prime(text, prime, ix2vocab, unseen)
             folder.make_way(settings, crc)
     print(f'{split:,} characters to learn, {counts.sum() - split:,} held out')
     reading.tell_rare(counts[0])
@@ -222,7 +216,7 @@ def read_batch(ids, batch_size, training_seq_len, offset, number, rows=slice(Non
     """Return one batch of an epoch of truncated back-propagation through time.
 
     The text, from `offset` on, is cut into `batch_size` streams of equal length, one below the
-    other. Batch `number` is the columns that follow those of the batch before. So its row b goes on
+    other. Batch `number` has the columns after those of the batch before. So its row b goes on
     where row b of that one ended, and the state of the LSTM can be carried from batch to batch.
 
     Args:
@@ -258,8 +252,8 @@ class LSTM_Model:
 
     The training instance is unrolled for batches of one shape. An instance with
     `infer_sample=True` takes any shape; it measures losses and draws text. `build_models` makes
-    both, the second with the averaged weights of the first. Of the ids in `unseen` none is ever
-    drawn; `top_k`, an int, limits what is drawn to the likeliest so many characters.
+    both, the second with the averaged weights of the first. Ids in `unseen` are never
+    drawn; unless `top_k`, an int, is 0, only the `top_k` likeliest characters are.
     """
 
     def __init__(self, settings, vocab_size, infer_sample=False, unseen=(), top_k=0):
@@ -283,7 +277,7 @@ class LSTM_Model:
         shape = [None, None] if infer_sample else shape
         self.x_data = tf.placeholder(tf.int32, shape, 'x_data')
         self.y_output = tf.placeholder(tf.int32, shape, 'y_output')
-        # and c and h of each layer before the first of them; `zero_state` where nothing was read
+        # c and h of each layer before the first character: `zero_state` where nothing was read
         state_shape = [num_layers, 2, shape[0], rnn_size]
         self.initial_state = tf.placeholder(tf.float32, state_shape, 'initial_state')
         if infer_sample:
@@ -307,27 +301,26 @@ class LSTM_Model:
         # inputs [time, batch, embedding_size] -> outputs, time x [batch, rnn_size]
         outputs, final_state = fast.static_rnn(self.lstm_cell, tf.unstack(inputs), state)
         self.final_state = pack_state(final_state)  # as initial_state, after the last character
-        # A few steps at once here too, so that the way back can begin before all logits are there.
+        # Logits of a few steps at a time, so that the way back can begin before all are there.
         self.logits = [tf.matmul(output, self.W) + self.b for output in fast.grouped(outputs)]
         targets = fast.grouped(tf.unstack(tf.transpose(self.y_output)))
-        # logits [rows, vocab_size], targets and losses [rows], of so many steps: by default 5 * 100
+        # logits [rows, vocab_size], targets and losses [rows], by default of 5 steps of 100 streams
         cross_entropy = tf.nn.sparse_softmax_cross_entropy_with_logits
         losses = [cross_entropy(labels=t, logits=x) for t, x in zip(targets, self.logits)]
         self.cost = tf.reduce_mean(tf.concat(losses, axis=0))  # nats
 
     def _build_training(self, settings):
-        """One step of AdamW on the cost, and one of the averages of the weights."""
+        """One step of AdamW on the cost, then one of the averages of the weights."""
         self.learning_rate = tf.placeholder(tf.float32, [], 'learning_rate')
         variables = tf.trainable_variables()
-        # That of the embedding may come as rows, each with its index. As a whole matrix it is
-        # applied sooner, and the weights of characters that a batch does not have decay too.
+        # That of the embedding may come as rows, one for each character read. As one matrix, where
+        # the rows of a character are added up, it has its true norm, and is applied sooner.
         gradients = map(tf.convert_to_tensor, fast.gradients(self.cost, variables))
         self.cost, *self.gradients = workers.mean([self.cost, *gradients])
-        clipped, self.gradient_norm = tf.clip_by_global_norm(
-            self.gradients, settings.max_gradient_norm
-        )
+        max_norm = settings.max_gradient_norm
+        clipped, self.gradient_norm = tf.clip_by_global_norm(self.gradients, max_norm)
         self.iteration = tf.train.get_or_create_global_step()  # int64, how many steps were taken
-        # Wait for all gradients: a weight would change at any time, also while it is being read.
+        # Wait for all gradients: a weight must not change while another gradient still reads it.
         with tf.control_dependencies(clipped):
             # Loshchilov and Hutter, "Decoupled Weight Decay Regularization", 2019.
             decay = settings.weight_decay * self.learning_rate
@@ -335,17 +328,20 @@ class LSTM_Model:
         with tf.control_dependencies(decayed):
             optimizer = tf.train.AdamOptimizer(self.learning_rate)
             step = optimizer.apply_gradients(zip(clipped, variables), self.iteration)
-        # With the count, early averages reach back only over a tenth of the run so far.
+        # Given the count of steps, early averages reach back over only a tenth of the run so far.
         self.averages = tf.train.ExponentialMovingAverage(settings.average_decay, self.iteration)
         with tf.control_dependencies([step]):
             self.train_op = self.averages.apply(variables)
 
+    def _read(self, ids, state):
+        """Read ids [batch, time]; return outputs [time, batch, rnn_size] and the final state."""
+        inputs = tf.nn.embedding_lookup(self.embedding_mat, tf.transpose(ids))
+        state = unpack_state(state)
+        return tf.nn.dynamic_rnn(self.lstm_cell, inputs, initial_state=state, time_major=True)
+
     def _build_reading(self):
         """Logits and losses of texts of any number and length, by a loop inside the graph."""
-        inputs = tf.nn.embedding_lookup(self.embedding_mat, tf.transpose(self.x_data))
-        outputs, final_state = tf.nn.dynamic_rnn(
-            self.lstm_cell, inputs, initial_state=unpack_state(self.initial_state), time_major=True
-        )  # outputs [time, batch, rnn_size]
+        outputs, final_state = self._read(self.x_data, self.initial_state)
         self.final_state = pack_state(final_state)
         logits = tf.tensordot(outputs, self.W, 1) + self.b
         self.logits = tf.transpose(logits, [1, 0, 2])  # [batch, time, vocab_size]
@@ -360,20 +356,15 @@ class LSTM_Model:
         self.num = tf.placeholder(tf.int32, [], 'num')
         self.temperature = tf.placeholder(tf.float32, [], 'temperature')
         self.seed = tf.placeholder(tf.int32, [2], 'seed')
-        layers, two, _, rnn_size = self.initial_state.shape.as_list()
-        zeros = tf.zeros([layers, two, tf.shape(self.prime)[0], rnn_size])
+        zeros = pack_state(self.lstm_cell.zero_state(tf.shape(self.prime)[0], tf.float32))
         self.sampling_state = tf.placeholder_with_default(zeros, self.initial_state.shape)
-        _, state = tf.nn.dynamic_rnn(  # the last character is read by the first step of the loop
-            self.lstm_cell,
-            tf.nn.embedding_lookup(self.embedding_mat, self.prime[:, :-1]),
-            initial_state=unpack_state(self.sampling_state),
-        )
+        # The last character is read by the first step of the loop.
+        _, state = self._read(self.prime[:, :-1], self.sampling_state)
         # At temperature 0, all but the likeliest are so far below that they are never drawn. (1e30
         # times a logit is still a float32.)
         scale = 1 / tf.maximum(self.temperature, 1e-30)
-        never = np.zeros(self.b.shape, np.float32)
-        never[[0, *unseen]] = -np.inf  # 0 is 'unknown'
-        b = self.b + never
+        never = np.isin(range(self.b.shape[0].value), [0, *unseen])  # 0 is 'unknown'
+        b = tf.where(never, tf.fill(self.b.shape, -np.inf), self.b)
 
         def step(position, seed, character, state, sampled):
             inputs = tf.nn.embedding_lookup(self.embedding_mat, character)  # [streams, embedding]
@@ -385,7 +376,7 @@ class LSTM_Model:
                 logits = tf.where(logits < lowest, tf.fill(tf.shape(logits), -np.inf), logits)
             # A stateless draw depends on its seed alone, not on what was drawn before.
             drawn = tf.random.stateless_categorical(logits, 1, seed, dtype=tf.int32)[:, 0]
-            drawn = tf.minimum(drawn, logits.shape[1].value - 1)  # where no logit is a number
+            drawn = tf.minimum(drawn, logits.shape[1].value - 1)  # NaN logits would draw one more
             seed = tf.add(seed, [0, 1])
             return position + 1, seed, drawn, state, sampled.write(position, drawn)
 
@@ -411,10 +402,7 @@ class LSTM_Model:
         feed = {self.prime: prime, self.num: num, self.temperature: temperature, self.seed: seed}
         if state is not None:
             feed[self.sampling_state] = state
-        # Each character waits for the one before it, so there is nothing to share among threads:
-        # the calling thread (-1), alone, is faster than several that hand work to each other.
-        options = tf.RunOptions(inter_op_thread_pool=-1)
-        return session.run([self.sampled, self.sampled_state], feed, options)
+        return session.run([self.sampled, self.sampled_state], feed, fast.IN_THIS_THREAD)
 
 
 def unpack_state(state):
@@ -514,14 +502,14 @@ def train(settings, stop):
     machine.check_device(settings.device)
     ix2vocab, split, text = workers.once_per_host(prepare_text, settings)
     # Read from the disk as training goes, so a text may be larger than memory.
-    ids = np.memmap(os.path.join(settings.temp_dir, 'text.ids'), id_type(ix2vocab), 'r')
+    ids = np.memmap(os.path.join(settings.temp_dir, 'text.ids'), reading.id_type(ix2vocab), 'r')
     shape = settings.batch_size, settings.training_seq_len
     num_batches = batches_per_epoch(split, *shape)
     num_iterations = min(settings.epochs * num_batches, settings.max_iterations or sys.maxsize)
     print(describe_size(settings, len(ix2vocab), split, num_iterations))
     print(describe_length(settings, num_iterations, highest_rate(settings)))
     print('Building the graph')
-    stop.listen()
+    stop.listen()  # Ctrl-C ends the program until here; from here on it saves the run first
     with fast.new_graph() as graph:
         model, sampler = build_models(settings, len(ix2vocab), text['unseen'])
         run = saving.Run(settings, model)
@@ -536,7 +524,7 @@ def train(settings, stop):
         board = Board(settings, graph, done)
         bar = progress_bar(done, num_iterations, settings)
 
-        def look():
+        def measure_held_out():
             """Measure the held-out loss, if nothing asks to stop."""
             bar.set_postfix_str('measuring the held-out loss')
             means = measure(session, sampler, [sampler.losses], ids, split, *shape, stop)
@@ -547,8 +535,8 @@ def train(settings, stop):
                 run.held_out_losses.append((iteration, *means))
                 board.add_held_out(iteration, *means, session)
 
-        if run.is_unmeasured():  # a stop came before
-            look()
+        if run.is_unmeasured():  # the last held-out loss of an earlier run is missing
+            measure_held_out()
             run.save(session, state, is_end=iteration == num_iterations)
         for iteration in range(done + 1, num_iterations + 1):
             epoch, batch = (iteration - 1) // num_batches + 1, (iteration - 1) % num_batches + 1
@@ -577,7 +565,7 @@ def train(settings, stop):
                 board.add_texts(iteration, 'samples', texts)
             stopped = workers.any_of(bool(stop.signal))
             if run.is_due() and not stopped:
-                look()
+                measure_held_out()
                 stopped = workers.any_of(bool(stop.signal))
             if run.is_due() or stopped:
                 run.save(session, state, is_end=stopped or iteration == num_iterations)

@@ -108,17 +108,23 @@ def check_text(path, counts, split, settings, seen):
         )
 
 
-def find_unseen(ids, split, counts):
+def id_type(ix2vocab):
+    """Return the smallest NumPy type that holds every id: uint8 for up to 256 symbols."""
+    return np.min_scalar_type(len(ix2vocab) - 1)
+
+
+def find_unseen(file, split, counts):
     """Return which ids do not occur before position `split`, a list of int.
 
     Args:
-      ids: integers [characters], a whole text.
+      file: binary file, into which the ids of a whole text were written, as integers of `id_type`.
       counts: integers [vocab_size], how often each id occurs in it.
 
     Raises:
       UserError: 'unknown' alone occurs before it.
     """
-    left = counts.copy()
+    file.flush()
+    ids, left = np.memmap(file.name, id_type(counts), 'r'), counts.copy()
     for begin in range(split, len(ids), 1 << 20):  # bincount needs eight times as much memory
         left -= np.bincount(ids[begin : begin + (1 << 20)], minlength=len(left))
     if not left[1:].any():

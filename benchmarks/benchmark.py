@@ -56,7 +56,7 @@ def prepared_text(folder, *arguments):
     settings = parse(f'--temp_dir={folder}', *arguments)
     with contextlib.redirect_stdout(sys.stderr):
         ix2vocab, split, _ = script.prepare_text(settings)
-    ids = np.memmap(os.path.join(folder, 'text.ids'), script.id_type(ix2vocab), 'r')
+    ids = np.memmap(os.path.join(folder, 'text.ids'), script.reading.id_type(ix2vocab), 'r')
     return settings, ids, split
 
 

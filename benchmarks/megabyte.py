@@ -86,7 +86,7 @@ def measure_windows(folder, size, streams=200):
     """Return the held-out loss of the best model if its memory is empty every `size` characters."""
     settings = argparse.Namespace(temp_dir=str(folder), checkpoint='', device='auto')
     with trained.opened(settings) as (session, sampler, ix2vocab, run, _):
-        ids = np.fromfile(str(folder / 'text.ids'), script.id_type(ix2vocab))
+        ids = np.fromfile(str(folder / 'text.ids'), script.reading.id_type(ix2vocab))
         ids = ids[script.held_out_begin(len(ids), run.held_out) :]
         count = (len(ids) - 1) // size
         x, y = (ids[begin : begin + count * size].reshape(count, size) for begin in (0, 1))

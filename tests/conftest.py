@@ -159,7 +159,7 @@ def encode(path, clean_text, ix2vocab):
     """Return the ids of a text, as the file that the script writes has them."""
     file = io.BytesIO()
     counts, crc = script.encode_text(path, clean_text, ix2vocab, file)
-    ids = np.frombuffer(file.getvalue(), script.id_type(ix2vocab))
+    ids = np.frombuffer(file.getvalue(), script.reading.id_type(ix2vocab))
     np.testing.assert_array_equal(np.bincount(ids, minlength=len(ix2vocab)), counts)
     assert zlib.crc32(ids) == crc
     return ids

@@ -94,7 +94,7 @@ def test_any_bytes_are_a_text_or_a_sentence(text, clean_text, min_word_freq, hel
             assert '\n' not in str(error)
             assert sorted(os.listdir(folder)) == ['text.txt']
             return
-        ids = np.fromfile(f'{folder}/text.ids', script.id_type(ix2vocab))
+        ids = np.fromfile(f'{folder}/text.ids', script.reading.id_type(ix2vocab))
         assert 0 < split < len(ids)
         assert 0 <= ids.min() <= ids.max() < len(ix2vocab)
         seen = reading.Counter()

@@ -15,10 +15,10 @@ import sys
 import tempfile
 import zlib
 
-from backstage import files, running, tf
+from backstage import fast, files, reading, running, tf
 from backstage.pipes import text_at_hand
 from backstage.settings import UserError, read_settings
-from stacked_lstm_shakespeare import decode, encode, held_out_begin, id_type, read_text
+from stacked_lstm_shakespeare import decode, encode, held_out_begin, read_text
 from tools import trained
 
 import numpy as np
@@ -77,7 +77,7 @@ def read_ids(settings, run, ix2vocab):
         path = os.path.join(settings.temp_dir, 'text.ids')
         name = f'the held-out part of {run.text_file or "the works of Shakespeare"}'
         try:
-            ids = np.memmap(path, id_type(ix2vocab), 'r')
+            ids = np.memmap(path, reading.id_type(ix2vocab), 'r')
         except (OSError, ValueError):  # it is not there, or empty
             ids = np.zeros(0, np.uint8)
         if zlib.crc32(ids) != run.text_crc:
@@ -99,10 +99,9 @@ def read(session, sampler, ids):
     """
     likeliest = tf.nn.top_k(sampler.probabilities[0, 0], min(AT_MOST, sampler.W.shape[1].value))
     state, rows = sampler.zero_state(1), []
-    options = tf.RunOptions(inter_op_thread_pool=-1)  # each waits for the one before it
     for ix in ids:
         feed = {sampler.x_data: [[ix]], sampler.initial_state: state}
-        state, top = session.run([sampler.final_state, likeliest], feed, options)
+        state, top = session.run([sampler.final_state, likeliest], feed, fast.IN_THIS_THREAD)
         rows.append((np.tanh(state[:, 0, 0]), top.indices, top.values))
     return tuple(map(np.array, zip(*rows)))
 

@@ -23,7 +23,6 @@ from stacked_lstm_shakespeare import (
     encode,
     encode_text,
     held_out_begin,
-    id_type,
     measure,
 )
 from tools import trained
@@ -62,7 +61,7 @@ def read_ids(run, ix2vocab):
                 f'{path} has no text to be measured: it takes two characters. Take another'
             )
         file.flush()
-        return np.memmap(file, id_type(ix2vocab), 'r'), counts, crc, run.text_file or path
+        return np.memmap(file, reading.id_type(ix2vocab), 'r'), counts, crc, run.text_file or path
 
 
 def streams_and_warm_up(num_ids, start, most, run):
@@ -137,7 +136,9 @@ def measure_lines(session, sampler, ix2vocab, run):
                 ids = np.concatenate(
                     [np.append(before, text) for text in texts if len(text)] or [[]]
                 )
-                share = overlap.learned_share(ids.astype(id_type(ix2vocab)), run, held_out_begin)
+                share = overlap.learned_share(
+                    ids.astype(reading.id_type(ix2vocab)), run, held_out_begin
+                )
                 overlap.tell(share, f'the first {len(texts):,} lines')
             for (number, line), text, total in zip(
                 some, texts, lines_of.sum_losses(session, sampler, texts, before)
