@@ -36,7 +36,8 @@ def describe_size(settings, vocab_size, characters, num_iterations):
 
 
 def describe_length(settings, num_iterations, rate):
-    """Return in words how long a run is, and its highest learning rate."""
+    """Return in words how long a run is, and its highest learning rate: `rate` if it gets there."""
+    rate *= min(1, num_iterations / max(1, settings.warmup_iterations))
     # In thousands of iterations the loss still falls.
     few = num_iterations < 1000 and num_iterations != settings.max_iterations
     shape = f'{settings.batch_size} x {settings.training_seq_len} characters'

@@ -51,17 +51,18 @@ def test_the_keep_prob_that_is_advised_is_the_best_of_each_row_that_was_measured
 
 
 @pytest.mark.parametrize(
-    'num_iterations, max_iterations, advice',
+    'num_iterations, max_iterations, rate, advice',
     [
-        (19, 0, '; they are few: try a smaller batch_size, or more epochs'),
-        (999, 1000, '; they are few: try a smaller batch_size, or more epochs'),
-        (1000, 0, ''),
-        (10, 10, ''),
+        (19, 0, '0.00806', '; they are few: try a smaller batch_size, or more epochs'),
+        (999, 1000, '0.0424', '; they are few: try a smaller batch_size, or more epochs'),
+        (1000, 0, '0.0424', ''),
+        (100, 100, '0.0424', ''),
+        (10, 10, '0.00424', ''),  # it ends while the rate still rises
     ],
 )
-def test_how_long_a_run_is_is_told(num_iterations, max_iterations, advice):
+def test_how_long_a_run_is_is_told(num_iterations, max_iterations, rate, advice):
     settings = parse(f'--max_iterations={max_iterations}')
-    length = f'Run: {num_iterations:,} iterations of 100 x 50 characters, at a rate of up to 0.0424'
+    length = f'Run: {num_iterations:,} iterations of 100 x 50 characters, at a rate of up to {rate}'
     assert report.describe_length(settings, num_iterations, 0.03 * 2**0.5) == length + advice
 
 
