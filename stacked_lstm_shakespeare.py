@@ -16,7 +16,7 @@ backstage/; without it the same would be learned from the same text. To look at 
 
 What has the same name and meaning everywhere:
 
-    tf          TensorFlow 1.15, or of a newer one the same interface
+    tf          TensorFlow 1.15, or the same interface of a newer one
     settings    argparse.Namespace, with an attribute for each constant below
     ix2vocab    list of str, the vocabulary: the symbol that each id stands for
     ids         uint8 [characters], the text (uint16 or uint32 for more than 256 symbols)
