@@ -68,6 +68,8 @@ try:
     with no_log_of_import():
         tf = find_tensorflow()
 except Exception as problem:  # not only ImportError: a wrong protobuf raises TypeError
+    if isinstance(problem.__cause__, KeyboardInterrupt):  # that came in a C function
+        sys.exit(130)
     reason = str(problem).strip().split('\n')[0]
     wanted = 'requirements.txt' if sys.version_info < (3, 9) else 'requirements-tf2.txt'
     print(

@@ -175,7 +175,10 @@ def run(main, arguments):
         if is_exhausted and not any(reason in str(error) for reason in files):
             sizes = 'rnn_size, num_layers, batch_size, training_seq_len or streams'
             problem = f'memory is full; lower {sizes}'
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, SystemError) as error:
+        # Where Ctrl-C comes in a C function of TensorFlow 1.15, Python makes a SystemError of it.
+        if not isinstance(error.__cause__ or error, KeyboardInterrupt):
+            raise
         problem, status = 'stopped', 130  # what a shell reports of a program that Ctrl-C ended
     program = os.path.basename(main.__code__.co_filename)
     with contextlib.suppress(OSError):  # where standard error is full or gone, the status is left
