@@ -403,3 +403,9 @@ def test_ctrl_c_while_tensorflow_is_imported_is_no_traceback(tmp_path):
     process.send_signal(signal.SIGINT)
     output, errors = process.communicate(timeout=60)
     assert (process.returncode, output, errors) == (130, '', '')
+
+
+def test_nor_is_ctrl_c_that_python_made_another_error_of(tmp_path):
+    error = "SystemError('initialization of it raised unreported exception')"
+    (tmp_path / 'tensorflow.py').write_text(f'raise {error} from KeyboardInterrupt()')
+    assert run_script(cwd=tmp_path, PYTHONPATH=str(tmp_path)) == (130, '', '')
