@@ -11,6 +11,10 @@ import sys
 import types
 import warnings
 
+from backstage import interrupts
+
+interrupts.end_while_importing()
+
 # TensorFlow reads these as it is imported. What the shell has set comes first.
 # At 3 its C++ part logs nothing: at 2 it would name each CUDA library that a machine without a GPU
 # does not have. What goes wrong is raised in Python all the same.
@@ -68,8 +72,6 @@ try:
     with no_log_of_import():
         tf = find_tensorflow()
 except Exception as problem:  # not only ImportError: a wrong protobuf raises TypeError
-    if isinstance(problem.__cause__, KeyboardInterrupt):  # that came in a C function
-        sys.exit(130)
     reason = str(problem).strip().split('\n')[0]
     wanted = 'requirements.txt' if sys.version_info < (3, 9) else 'requirements-tf2.txt'
     print(
@@ -78,5 +80,3 @@ except Exception as problem:  # not only ImportError: a wrong protobuf raises Ty
         file=sys.stderr,
     )
     sys.exit(2)
-except KeyboardInterrupt:
-    sys.exit(130)  # what a shell reports of a program that Ctrl-C ended

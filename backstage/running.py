@@ -12,7 +12,7 @@ import sys
 import threading
 import time
 
-from backstage import tf, workers
+from backstage import interrupts, tf, workers
 from backstage.settings import UserError
 
 # The signals that ask to stop, and how many seconds later one counts as the second. Make, `timeout`
@@ -161,7 +161,8 @@ def run(main, arguments):
         # A log file is never far behind; a terminal that lacks a character shows '?' in its place.
         sys.stdout.reconfigure(line_buffering=True, errors='replace')
     try:
-        return main(arguments)
+        with interrupts.between_calls():
+            return main(arguments)
     except BrokenPipeError:  # the reader of the output, such as `head`, has gone
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
@@ -175,10 +176,7 @@ def run(main, arguments):
         if is_exhausted and not any(reason in str(error) for reason in files):
             sizes = 'rnn_size, num_layers, batch_size, training_seq_len or streams'
             problem = f'memory is full; lower {sizes}'
-    except (KeyboardInterrupt, SystemError) as error:
-        # Where Ctrl-C comes in a C function of TensorFlow 1.15, Python makes a SystemError of it.
-        if not isinstance(error.__cause__ or error, KeyboardInterrupt):
-            raise
+    except KeyboardInterrupt:
         problem, status = 'stopped', 130  # what a shell reports of a program that Ctrl-C ended
     program = os.path.basename(main.__code__.co_filename)
     with contextlib.suppress(OSError):  # where standard error is full or gone, the status is left

@@ -334,12 +334,6 @@ def test_what_a_tool_writes_to_a_reader_that_has_gone_ends_it_quietly(trained):
     assert process.wait(timeout=60) == 1
 
 
-def caused(error):
-    """Return an error that Ctrl-C is the cause of, as Python has it for a C function."""
-    error.__cause__ = KeyboardInterrupt()
-    return error
-
-
 @pytest.mark.parametrize(
     'error, status, words',
     [
@@ -363,7 +357,6 @@ def caused(error):
             *(2, 'TensorFlow failed: no room.'),
         ),
         (KeyboardInterrupt(), 130, 'stopped.'),
-        (caused(SystemError('f returned a result with an error set')), 130, 'stopped.'),
     ],
 )
 def test_what_goes_wrong_is_told_in_one_line(error, status, words, monkeypatch, capsys):
@@ -376,14 +369,6 @@ def test_what_goes_wrong_is_told_in_one_line(error, status, words, monkeypatch, 
     output, errors = capsys.readouterr()
     assert (output, errors.count('\n')) == ('', 1)
     assert errors.startswith(f'test_running.py: {words}')
-
-
-def test_an_error_of_python_itself_is_not_taken_for_ctrl_c():
-    def main(_):
-        raise SystemError('f returned NULL')
-
-    with pytest.raises(SystemError):
-        running.run(main, [])
 
 
 def write_with_tensorflow(path):

@@ -5,7 +5,6 @@ import dis
 import importlib.util
 import inspect
 import re
-import signal
 import sys
 import types
 
@@ -13,7 +12,7 @@ from backstage.settings import KINDS, RANGES, read_settings
 from tools import evaluate, export, heatmap, plot, sample
 
 import pytest
-from conftest import ROOT, SCRIPT, TOOLS, parse, run_script, run_tool, script, start_script
+from conftest import ROOT, SCRIPT, TOOLS, parse, run_script, run_tool, script
 
 PROGRAMS = [script, *TOOLS]
 of_each_program = pytest.mark.parametrize('program', PROGRAMS, ids=lambda one: one.__name__)
@@ -392,20 +391,3 @@ def test_a_python_without_a_package_is_told_before_it_trains(tmp_path, package):
     )
     assert (status, output, errors.count('\n')) == (2, '', 1)
     assert f"No module named '{package}'" in errors
-
-
-def test_ctrl_c_while_tensorflow_is_imported_is_no_traceback(tmp_path):
-    (tmp_path / 'tensorflow.py').write_text(
-        "import time; print('begun', flush=True); time.sleep(60)"
-    )
-    process = start_script(cwd=tmp_path, PYTHONPATH=str(tmp_path))
-    assert process.stdout.readline() == 'begun\n'
-    process.send_signal(signal.SIGINT)
-    output, errors = process.communicate(timeout=60)
-    assert (process.returncode, output, errors) == (130, '', '')
-
-
-def test_nor_is_ctrl_c_that_python_made_another_error_of(tmp_path):
-    error = "SystemError('initialization of it raised unreported exception')"
-    (tmp_path / 'tensorflow.py').write_text(f'raise {error} from KeyboardInterrupt()')
-    assert run_script(cwd=tmp_path, PYTHONPATH=str(tmp_path)) == (130, '', '')
