@@ -17,11 +17,11 @@ HOME = os.path.dirname(os.path.dirname(os.path.realpath(__file__)))
 def end_while_importing():
     """Let Ctrl-C end the process as it does one that is not Python, until `between_calls`.
 
-    That is for the programs of this project. A notebook that imports one of them lives on.
+    That is for the script and the tools. A notebook that imports one of them lives on.
     """
     program = os.path.realpath(getattr(sys.modules['__main__'], '__file__', None) or os.devnull)
     folder = os.path.dirname(program)
-    is_ours = HOME in (folder, os.path.dirname(folder))  # the script; a tool, a benchmark
+    is_ours = folder in (HOME, os.path.join(HOME, 'tools'))
     if is_ours and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
 
