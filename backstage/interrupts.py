@@ -15,22 +15,24 @@ HOME = os.path.dirname(os.path.dirname(os.path.realpath(__file__)))
 
 
 def end_while_importing():
-    """Let Ctrl-C end the process as it does one that is not Python, until `between_calls`.
+    """Let Ctrl-C end the process as it does one that is not Python, but not in `between_calls`.
 
-    That is for the script and the tools. A notebook that imports one of them lives on.
+    That is for a process of the script or a tool alone. What imports or runs one of them, such as a
+    notebook, lives on.
     """
     program = os.path.realpath(getattr(sys.modules['__main__'], '__file__', None) or os.devnull)
-    folder = os.path.dirname(program)
-    is_ours = folder in (HOME, os.path.join(HOME, 'tools'))
-    if is_ours and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+    is_script = program == os.path.join(HOME, 'stacked_lstm_shakespeare.py')
+    is_ours = is_script or os.path.dirname(program) == os.path.join(HOME, 'tools')
+    is_alone = is_ours and not hasattr(sys, 'ps1')  # IPython has one, whose %run runs programs
+    if is_alone and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 @contextlib.contextmanager
 def between_calls():
-    """Let Ctrl-C raise KeyboardInterrupt, but never within a call of TensorFlow: at its end."""
+    """Let Ctrl-C raise KeyboardInterrupt, but never within a call of TensorFlow: after it."""
     earlier = signal.getsignal(signal.SIGINT)
-    is_main = threading.current_thread() is threading.main_thread()  # Python asks that
+    is_main = threading.current_thread() is threading.main_thread()  # which alone may set one
     is_taken = is_main and earlier in (signal.default_int_handler, signal.SIG_DFL)
     if is_taken:
         signal.signal(signal.SIGINT, interrupt)
@@ -42,7 +44,7 @@ def between_calls():
 
 
 def interrupt(_, frame):
-    """Raise KeyboardInterrupt, where TensorFlow is called at the next line after that call."""
+    """Raise KeyboardInterrupt. In a call of TensorFlow, let its caller raise it when that ends."""
     caller = None
     while frame:
         if frame.f_globals.get('__name__', '').startswith('tensorflow'):
@@ -54,5 +56,7 @@ def interrupt(_, frame):
 
     if not caller:
         end()
-    caller.f_trace = end  # as a debugger stops where a function has returned
+    # As a debugger stops where a function has returned. A caller that Python calls while it cleans
+    # up, such as a `__del__`, could not raise it; there is none.
+    caller.f_trace = end
     sys.settrace(lambda *_: None)

@@ -70,6 +70,20 @@ def test_run_trains_and_the_notebook_goes_on(notebook):
     assert notebook.run('1 + 1') == ('2', '')
 
 
+def test_interrupting_the_kernel_while_tensorflow_is_imported_leaves_it_alive(tmp_path):
+    (tmp_path / 'tensorflow.py').write_text(
+        "import time; print('begun', flush=True); time.sleep(60)"
+    )
+    notebook = Notebook(tmp_path)
+    try:
+        notebook.run('import sys; sys.path.insert(0, "")')
+        _, error = notebook.run(f'%run {SCRIPT} --epochs=1', interrupt_at='begun')
+        assert error.startswith('KeyboardInterrupt')
+        assert notebook.run('1 + 1') == ('2', '')
+    finally:
+        notebook.close()
+
+
 def test_imported_its_main_trains(notebook):
     arguments = [*ARGUMENTS, '--max_iterations=5', '--temp_dir=imported']
     shown, error = notebook.run(f'{IMPORT}script.main({arguments})')
