@@ -18,13 +18,14 @@ def end_while_importing():
     """Let Ctrl-C end the process as it does one that is not Python, but not in `between_calls`.
 
     That is for a process of the script or a tool alone. What imports or runs one of them, such as a
-    notebook, lives on.
+    notebook or a prompt, lives on.
     """
     program = os.path.realpath(getattr(sys.modules['__main__'], '__file__', None) or os.devnull)
     is_script = program == os.path.join(HOME, 'stacked_lstm_shakespeare.py')
     is_ours = is_script or os.path.dirname(program) == os.path.join(HOME, 'tools')
-    is_alone = is_ours and not hasattr(sys, 'ps1')  # IPython has one, whose %run runs programs
-    if is_alone and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+    # Where somebody types: with `python -i`, and in IPython, whose %run runs programs
+    has_prompt = sys.flags.inspect or hasattr(sys, 'ps1')
+    if is_ours and not has_prompt and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 

@@ -86,6 +86,19 @@ def test_a_program_of_another_kind_that_imports_the_script_catches_ctrl_c_itself
     assert subprocess.check_output(command, timeout=60) == b'caught\n'
 
 
+def test_the_prompt_of_python_i_outlives_ctrl_c():
+    typed = 'import os, signal\nos.kill(os.getpid(), signal.SIGINT)\nprint(6 * 7)\n'
+    found = subprocess.run(
+        [sys.executable, '-i', str(SCRIPT), '--help'],
+        check=False,
+        input=typed.encode(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    assert (found.returncode, found.stdout.endswith(b'42\n')) == (0, True)
+    assert b'KeyboardInterrupt' in found.stderr
+
+
 def test_ctrl_c_ends_a_program_at_once(capsys):
     def main(_):
         done.append('before')
