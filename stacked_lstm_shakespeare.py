@@ -33,12 +33,14 @@ import os
 import sys
 import zlib
 
-from backstage import fast, folder, machine, pictures, reading, running, saving, seeded, tf, workers
+from backstage import fast, machine, pictures, reading, running, saving, seeded, tf, workers
 from backstage.bars import measured, progress_bar
 from backstage.board import Board
-from backstage.files import whole_file
+from backstage.files import part_of
+from backstage.folder import only_run_in
 from backstage.letters import code_points, composed, fold_to_ascii
 from backstage.pipes import text_at_hand
+from backstage.records import count_iterations
 from backstage.report import describe_length, describe_loss, describe_size, how_to_go_on, print_end
 from backstage.settings import UserError, read_settings
 
@@ -65,13 +67,14 @@ init_from = ''  # the temp_dir of another run, whose best weights this one begin
 epochs = 10  # passes through the text
 batch_size = 100  # streams of text read side by side
 training_seq_len = 50  # characters of a stream in a batch, through which the gradient flows back
-learning_rate = 0.0  # highest rate of Adam, after the warm-up; 0: 0.03 to 0.12, by the shape
+learning_rate = 0.0  # highest rate of Adam; 0: from 0.03 to 0.12, as batch and layers take it
 weight_decay = 0.1  # each iteration shrinks every weight by this times the learning rate
 keep_prob = 1.0  # share of a layer's outputs that stay, while training; less for small texts
 warmup_iterations = 100  # iterations in which the rate rises from 0
 max_gradient_norm = 5.0  # gradients of a larger global norm are scaled down to it
 average_decay = 0.99  # held-out loss and samples use the weights' mean over some 1/(1 - this) steps
 max_iterations = 0  # stop after so many iterations; 0: when all epochs are done
+patience = 0  # stop after so many saves without a better held-out loss; 0: never
 device = 'auto'  # 'cpu', 'gpu', or 'auto': a GPU where TensorFlow finds one
 threads_per_operation = 1  # CPU threads in each; as many operations as cores run side by side
 seed = 1  # of initial weights, stream offsets, dropout and samples
@@ -181,16 +184,16 @@ def prepare_text(settings):
     before `split`, and so are not learned.
 
     Raises:
-      UserError: nothing can be learned from the text, or it is too short, or the run in `temp_dir`
-        has learned another. No ids are written then.
+      UserError: nothing can be learned from the text, or it is too short.
     """
     seen = reading.Counter()  # how much of the file is not in the text, and why
+    ids_path = os.path.join(settings.temp_dir, 'text.ids')
     with text_at_hand(settings, settings.temp_dir) as path:
         print('Building Shakespeare Vocab by Characters')
         ix2vocab = build_vocab(path, settings.clean_text, settings.min_word_freq)
         print(f'Vocabulary Length = {len(ix2vocab)}')
         machine.check_memory(settings, len(ix2vocab), workers.count(), workers.count_on_host())
-        with whole_file(os.path.join(settings.temp_dir, 'text.ids')) as file:
+        with open(part_of(ids_path), 'wb') as file:  # it gets its name when the run begins
             counts, crc = encode_text(path, settings.clean_text, ix2vocab, file, seen)
             split = held_out_begin(counts.sum(), settings.held_out)
             reading.check_text(path, counts, split, settings, seen)
@@ -198,7 +201,6 @@ def prepare_text(settings):
             for text in settings.prime_texts:
                 prime = encode(text, ix2vocab, settings.clean_text)
                 reading.check_prime(text, prime, ix2vocab, unseen)
-            folder.make_way(settings, crc)
     print(f'{split:,} characters to learn, {counts.sum() - split:,} held out')
     reading.tell_rare(counts[0])
     return ix2vocab, split, {'text_crc': crc, 'unseen': unseen}
@@ -353,9 +355,12 @@ class LSTM_Model:
     def _build_sampling(self, unseen, top_k):
         """Whole texts drawn in one session call, by a loop inside the graph."""
         self.prime = tf.placeholder(tf.int32, [None, None], 'prime')  # [streams, characters]
-        self.num = tf.placeholder(tf.int32, [], 'num')
         self.temperature = tf.placeholder(tf.float32, [], 'temperature')
+        # What is drawn by: numbers from 0 up to 1, [streams, num]. An export makes its own.
+        self.num = tf.placeholder(tf.int32, [], 'num')
         self.seed = tf.placeholder(tf.int32, [2], 'seed')
+        noise = seeded.noise(self.prime, self.num, self.seed)
+        self.noise = tf.placeholder_with_default(noise, [None, None])
         zeros = pack_state(self.lstm_cell.zero_state(tf.shape(self.prime)[0], tf.float32))
         self.sampling_state = tf.placeholder_with_default(zeros, self.initial_state.shape)
         # The last character is read by the first step of the loop.
@@ -363,10 +368,11 @@ class LSTM_Model:
         # At temperature 0, all but the likeliest are so far below that they are never drawn. (1e30
         # times a logit is still a float32.)
         scale = 1 / tf.maximum(self.temperature, 1e-30)
+        num = tf.shape(self.noise)[1]
         never = np.isin(range(self.b.shape[0].value), [0, *unseen])  # 0 is 'unknown'
         b = tf.where(never, tf.fill(self.b.shape, -np.inf), self.b)
 
-        def step(position, seed, character, state, sampled):
+        def step(position, character, state, sampled):
             inputs = tf.nn.embedding_lookup(self.embedding_mat, character)  # [streams, embedding]
             with tf.variable_scope('rnn'):  # where dynamic_rnn has the weights of the cells
                 output, state = self.lstm_cell(inputs, state)
@@ -374,35 +380,50 @@ class LSTM_Model:
             if top_k:
                 lowest = tf.nn.top_k(logits, min(top_k, logits.shape[1].value))[0][:, -1:]
                 logits = tf.where(logits < lowest, tf.fill(tf.shape(logits), -np.inf), logits)
-            # A stateless draw depends on its seed alone, not on what was drawn before.
-            drawn = tf.random.stateless_categorical(logits, 1, seed, dtype=tf.int32)[:, 0]
-            drawn = tf.minimum(drawn, logits.shape[1].value - 1)  # NaN logits would draw one more
-            seed = tf.add(seed, [0, 1])
-            return position + 1, seed, drawn, state, sampled.write(position, drawn)
+            # The first character up to which the probabilities add up to more than the number.
+            sums = tf.cumsum(tf.nn.softmax(logits), axis=1)
+            lot = self.noise[:, position, None] * sums[:, -1:]  # that is 1, but for rounding
+            drawn = tf.reduce_sum(tf.cast(sums <= lot, tf.int32), axis=1)
+            return position + 1, drawn, state, sampled.write(position, drawn)
 
         *_, final_state, sampled = tf.while_loop(
-            lambda position, *_: position < self.num,
+            lambda position, *_: position < num,
             step,
-            (0, self.seed, self.prime[:, -1], state, tf.TensorArray(tf.int32, self.num)),
+            (0, self.prime[:, -1], state, tf.TensorArray(tf.int32, num)),
             parallel_iterations=1,  # each waits for the one before it anyway
         )
         self.sampled_state = pack_state(final_state)  # the last one drawn has not been read yet
         self.sampled = tf.transpose(sampled.stack())  # [streams, num]
 
-    def sample(self, session, prime, num, temperature, seed, state=None):
+    def sample(self, session, prime, num, temperature, random, state=None):
         """Return how texts go on, int32 [streams, num], and the state before the last character.
 
         Args:
           prime: int32 [streams, characters], one character or more.
           num: int, characters to draw for each stream.
           temperature: float; at 0 the likeliest character is drawn.
-          seed: int32 [2].
+          random: list of np.random.RandomState, one for each stream, as `random_of` returns it.
           state: what an earlier call returned, to go on from there; None: nothing was read before.
         """
-        feed = {self.prime: prime, self.num: num, self.temperature: temperature, self.seed: seed}
+        # Less than 1 also as float32, of which 2**23 are so.
+        noise = np.stack([one.randint(2**23, size=num) for one in random]) / 2**23
+        feed = {self.prime: prime, self.noise: noise, self.temperature: temperature}
         if state is not None:
             feed[self.sampling_state] = state
         return session.run([self.sampled, self.sampled_state], feed, fast.IN_THIS_THREAD)
+
+
+def random_of(prime, number, *seeds):
+    """Return the np.random.RandomState of a sample, which follows from its prime and its number.
+
+    So a text that begins otherwise is drawn otherwise, and each sample is the same wherever it is.
+
+    Args:
+      prime: int32 [1, characters].
+      number: int, how many samples with this prime came before.
+      seeds: int, one or more.
+    """
+    return np.random.RandomState([*seeds, zlib.crc32(prime), number])
 
 
 def unpack_state(state):
@@ -493,7 +514,7 @@ def measure(session, model, what, ids, start, batch_size, training_seq_len, stop
     return list(totals / (len(ids) - start))
 
 
-def train(settings, stop):
+def train(settings, stop, run_folder):
     """Train a model; leave its checkpoints, vocabulary, history and plot in `temp_dir`.
 
     Returns:
@@ -501,28 +522,29 @@ def train(settings, stop):
     """
     machine.check_device(settings.device)
     ix2vocab, split, text = workers.once_per_host(prepare_text, settings)
-    # Read from the disk as training goes, so a text may be larger than memory.
-    ids = np.memmap(os.path.join(settings.temp_dir, 'text.ids'), reading.id_type(ix2vocab), 'r')
     shape = settings.batch_size, settings.training_seq_len
     num_batches = batches_per_epoch(split, *shape)
-    num_iterations = min(settings.epochs * num_batches, settings.max_iterations or sys.maxsize)
+    run_folder.decide(text['text_crc'], num_batches)  # whether the run that is there goes on
+    num_iterations = count_iterations(settings.epochs, settings.max_iterations, num_batches)
     print(describe_size(settings, len(ix2vocab), split, num_iterations))
     print(describe_length(settings, num_iterations, highest_rate(settings)))
     print('Building the graph')
     stop.listen()  # Ctrl-C ends the program until here; from here on it saves the run first
     with fast.new_graph() as graph:
         model, sampler = build_models(settings, len(ix2vocab), text['unseen'])
-        run = saving.Run(settings, model)
+        run = saving.Run(settings, model, run_folder)
         graph.finalize()  # an operation added later, by mistake, would be an error
     config = machine.session_config(settings.threads_per_operation, settings.device)
     with tf.Session(graph=graph, config=config) as session:
-        print(f'Training on {machine.device_in_use(session, settings.device)}')
-        state = run.begin_or_continue(session, num_iterations, ix2vocab, text)
-        if state is None:  # all its iterations were done before
-            return run, 0
+        record = {**text, 'num_batches': num_batches}
+        state = run.begin_or_continue(session, num_iterations, ix2vocab, record)
         iteration = done = len(run.losses)
-        board = Board(settings, graph, done)
-        bar = progress_bar(done, num_iterations, settings)
+        # Read from the disk as training goes, so a text may be larger than memory.
+        ids = np.memmap(f'{settings.temp_dir}/text.ids', reading.id_type(ix2vocab), 'r')
+        if done < run.last:
+            print(f'Training on {machine.device_in_use(session, settings.device)}')
+        board = Board(settings, graph, done, run.has_more())
+        bar = progress_bar(done, run.last, settings)
 
         def measure_held_out():
             """Measure the held-out loss, if nothing asks to stop."""
@@ -537,15 +559,18 @@ def train(settings, stop):
 
         if run.is_unmeasured():  # the last held-out loss of an earlier run is missing
             measure_held_out()
-            run.save(session, state, is_end=iteration == num_iterations)
-        for iteration in range(done + 1, num_iterations + 1):
+            run.save(session, state, is_end=done == run.last)
+        if done:
+            pictures.save_if_possible(run.plot, draw_losses, *run.all_losses())
+        is_over = done == run.last
+        for iteration in range(done + 1, run.last + 1):
             epoch, batch = (iteration - 1) // num_batches + 1, (iteration - 1) % num_batches + 1
             if batch == 1:
-                bar.write(f'Starting Epoch #{epoch} of {settings.epochs}.')
+                bar.write(f'Starting Epoch #{epoch} of {math.ceil(run.last / num_batches)}.')
                 state = np.zeros_like(state)  # the streams begin anew
             offset = stream_offset(settings.seed, epoch, settings.training_seq_len)
             x, y = read_batch(ids[:split], *shape, offset, batch - 1, workers.rows(shape[0]))
-            rate = learning_rate_at(iteration, num_iterations, settings)
+            rate = learning_rate_at(iteration, run.last, settings)
             feed = {model.x_data: x, model.y_output: y, model.initial_state: state}
             wanted = [model.cost, model.gradient_norm, model.final_state, model.train_op]
             loss, norm, state, _ = session.run(wanted, {**feed, model.learning_rate: rate})
@@ -563,19 +588,20 @@ def train(settings, stop):
                 texts = sample_texts(session, sampler, ix2vocab, iteration, settings, stop)
                 bar.write('\n'.join(texts))
                 board.add_texts(iteration, 'samples', texts)
-            stopped = workers.any_of(bool(stop.signal))
+                bar.unpause()
+            stopped, asked = workers.any_of(bool(stop.signal), stop.wants_save())
             if run.is_due() and not stopped:
                 measure_held_out()
-                stopped = workers.any_of(bool(stop.signal))
-            if run.is_due() or stopped:
-                run.save(session, state, is_end=stopped or iteration == num_iterations)
+                stopped, is_over = workers.any_of(bool(stop.signal), run.is_over())
+            if run.is_due() or stopped or asked:
+                run.save(session, state, is_end=stopped or is_over)
                 pictures.save_if_possible(run.plot, draw_losses, *run.all_losses())
-            if stopped:
+                bar.unpause()  # what this took is no time of training
+            if stopped or is_over:
                 break
         bar.close()
         board.close()
-        is_whole = iteration == num_iterations and not run.is_unmeasured()
-        if workers.any_of(bool(stop.signal)) and not is_whole:
+        if workers.any_of(bool(stop.signal))[0] and (run.is_unmeasured() or not is_over):
             print(f'Stopped after iteration {iteration}. {how_to_go_on(settings)}')
             return run, stop.status
         texts = sample_texts(session, sampler, ix2vocab, iteration, settings, stop, times=4)
@@ -589,20 +615,20 @@ def train(settings, stop):
 def sample_texts(session, sampler, ix2vocab, iteration, settings, stop, times=1):
     """Return, for each prime text, that text and how the model goes on with it: list of str.
 
-    They are `times` as long as `sample_length`, if nothing asks to stop. The random numbers depend
-    on the seed, the iteration, the place in the list and the place in the text alone.
+    They are `times` as long as `sample_length`, if nothing asks to stop.
     """
     texts = []
     for k, prime_text in enumerate(settings.prime_texts):
         prime, state = encode(prime_text, ix2vocab, settings.clean_text), None
-        seed = np.random.RandomState([settings.seed, iteration, k]).randint(2**30, size=2)
+        number = settings.prime_texts[:k].count(prime_text)
+        random = [random_of(prime, number, settings.seed, iteration)]
         ids = list(prime[0])
         end = len(ids) + times * settings.sample_length
         while len(ids) < end and not stop.signal:
             num = min(5000, end - len(ids))  # some tenths of a second
-            prime, state = sampler.sample(session, prime, num, settings.temperature, seed, state)
+            prime, state = sampler.sample(session, prime, num, settings.temperature, random, state)
             ids.extend(prime[0])
-            prime, seed = prime[:, -1:], np.add(seed, [0, num])
+            prime = prime[:, -1:]
         texts.append(decode(ids, ix2vocab))
     return texts
 
@@ -625,10 +651,11 @@ def main(arguments):
     """Train as the constants above and the command line say; return the exit status."""
     settings = read_settings(globals(), arguments)
     workers.join(settings)
-    with running.Stop() as stop, workers.together(), folder.only_run_in(settings):
-        run, status = train(settings, stop)
+    with running.Stop() as stop, workers.together(), only_run_in(settings, globals()) as run_folder:
+        run, status = train(settings, stop, run_folder)
         if status == 0:
             print_end(run)
+        run_folder.print_end()
     if status == 0 and settings.show_plot:
         pictures.show(draw_losses, *run.all_losses())
     return status

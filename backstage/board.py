@@ -15,15 +15,15 @@ class Board:
     """Writes what TensorBoard shows into the folder `board` of a run. Worker 0 alone does so.
 
     `done` iterations are done. What a run wrote of later ones is discarded: after a kill they come
-    again.
+    again. Of a run without more to come nothing is written.
     """
 
-    def __init__(self, settings, graph, done):
+    def __init__(self, settings, graph, done, has_more):
         self.weights = graph.get_collection(tf.GraphKeys.TRAINABLE_VARIABLES)
         self.characters = settings.batch_size * settings.training_seq_len
         self.last = done, time.perf_counter()
         self.writer = None
-        if workers.is_first():
+        if workers.is_first() and has_more:
             # TensorFlow names the file by the second, and empties one that has this name already.
             folder, suffix = os.path.join(settings.temp_dir, 'board'), f'.{done:09}'
             self.writer = tf.summary.FileWriter(folder, graph, filename_suffix=suffix)

@@ -27,11 +27,18 @@ def make_folder(path, setting):
         raise UserError(f'{path} cannot be written to: {error.strerror}. Give another {setting}')
 
 
+def part_of(path):
+    """Return where a file is written before it takes the place of `path`.
+
+    No other process writes there, on no other host that shares the folder.
+    """
+    return f'{path}.{socket.gethostname()}.{os.getpid()}.part'
+
+
 @contextlib.contextmanager
 def whole_file(path):
     """Open a file that takes the place of `path` when it is complete; else nothing is left."""
-    # No other process writes to this one, on no other host that shares the folder.
-    part = f'{path}.{socket.gethostname()}.{os.getpid()}.part'
+    part = part_of(path)
     try:
         with open(part, 'wb') as file:
             yield file

@@ -1,12 +1,12 @@
-"""The folder of a run: it is its own, no other run is in it, and what an earlier one left fits."""
+"""The folder of a run: whose files are whose, one run at a time, and an earlier run put aside."""
 
 import contextlib
-import glob
 import itertools
 import os
+import re
 import time
 
-from backstage import files, history, records, warm_start, workers
+from backstage import files, history, records, report, warm_start, workers
 from backstage.settings import UserError
 
 try:
@@ -14,25 +14,56 @@ try:
 except ImportError:  # Windows
     fcntl = None
 
-# What restart moves aside.
-OF_A_RUN = [
-    'model-*', 'checkpoint', 'best', 'board', 'vocabulary.json', 'settings.json', history.NAME,
-    'loss.png', 'runs.png', 'heatmap.png', 'cells.html', 'text.txt',
-]  # fmt: skip
-# What may be there before a run is: of one that did not come to its first save, of tools.plot.
-HARMLESS = ['lock', 'text.ids', 'text.*.part', 'runs.png', 'earlier-*']
+# The files of a run by their whole names, in temp_dir and in two folders in it. A file with any
+# other name is somebody else's: it is never looked at, moved, removed, or a reason to refuse.
+OF_TRAINING = r'(settings|vocabulary)\.json|history\.csv|loss\.png|text\.(ids|txt)'
+OF_TOOLS = r'(runs|heatmap)\.png|cells\.html'
+CHECKPOINT = r'checkpoint|model-[0-9]+\.(index|data-[0-9]+-of-[0-9]+)'
+OF_A_RUN = {
+    '': f'{OF_TRAINING}|{OF_TOOLS}|{CHECKPOINT}',
+    'best': CHECKPOINT,
+    'board': r'events\.out\.tfevents\..+',
+}
+# What a killed run leaves: TensorFlow's part of a checkpoint, and ours of other files.
+HALF_CHECKPOINT = rf'checkpoint\.tmp\w+|({CHECKPOINT})\.tempstate[0-9]+'
+LEFTOVERS = {
+    '': rf'({OF_TRAINING}|{OF_TOOLS})\..+\.[0-9]+\.part|{HALF_CHECKPOINT}',
+    'best': HALF_CHECKPOINT,
+}
+HALF_ASIDE = {'': r'earlier-[0-9-]+\.part'}  # a run that was being put aside
+
+
+def find(folder, table):
+    """Return the paths, relative to a folder, of the files in it that a table has: list of str."""
+    found = []
+    for inner, pattern in table.items():
+        with contextlib.suppress(OSError):  # there is no such folder
+            names = sorted(os.listdir(os.path.join(folder, inner)))
+            found += [os.path.join(inner, name) for name in names if re.fullmatch(pattern, name)]
+    return found
+
+
+def is_same(path, other):
+    """Return whether two paths, of which one may be empty, are of the same file."""
+    return bool(path and other) and os.path.realpath(path) == os.path.realpath(other)
 
 
 @contextlib.contextmanager
-def only_run_in(settings):
+def only_run_in(settings, script):
     """Keep other runs out of `temp_dir`, which is made, as long as this one lasts, however it ends.
 
     The system lets go of the lock, and the file stays. On Windows, and on file systems without
     locks, runs are not kept apart.
 
+    Args:
+      script: dict, the `globals()` of the script: its file, and its settings without changes.
+
+    Yields:
+      A RunFolder.
+
     Raises:
-      UserError: another run is there, or one that had other settings, or files that are not of a
-        run, or nothing can be written there, or TensorFlow cannot take the name.
+      UserError: another run is there, or something else has a name that a run writes, or nothing
+        can be written there, or TensorFlow cannot take the name, or the run there is damaged.
     """
     folder = settings.temp_dir
     if set(folder) & set('[]*?'):
@@ -41,11 +72,44 @@ def only_run_in(settings):
             f'temp_dir'
         )
     files.make_folder(folder, 'temp_dir')
-    if not workers.is_first():
-        yield
-        return
-    check_is_ours(folder)
-    with open(os.path.join(folder, 'lock'), 'a+') as lock:
+    with contextlib.ExitStack() as stack:
+        stack.callback(drop_text, folder)
+        run_folder = RunFolder(settings, script)
+        if workers.is_first():
+            check_names(settings)
+            stack.enter_context(locked(os.path.join(folder, 'lock')))
+            finish_putting_aside(settings)
+            run_folder.look()
+        yield run_folder
+
+
+def check_names(settings):
+    """Raise UserError if something else has a name that a run would write."""
+    folder = settings.temp_dir
+    taken = [name for name in ('best', 'board') if os.path.isfile(os.path.join(folder, name))]
+    if not records.is_run(folder) and not find(folder, HALF_ASIDE):
+        names = find(folder, {'': f'{OF_TRAINING}|{CHECKPOINT}', 'best': CHECKPOINT})
+        own_text = settings.text_file
+        taken += [name for name in names if not is_same(os.path.join(folder, name), own_text)]
+    taken = [name for name in taken if name != 'text.ids']  # a start that was killed leaves it
+    with contextlib.suppress(OSError), open(os.path.join(folder, 'lock'), 'rb') as lock:
+        taken += [] if re.fullmatch(rb'[0-9]*', lock.read(100)) else ['lock']
+    if taken:
+        raise UserError(
+            f'{os.path.join(folder, taken[0])} is not of a run, and a run would write there. Move '
+            f'it away, or give another temp_dir'
+        )
+
+
+@contextlib.contextmanager
+def locked(path):
+    """Hold the lock of a folder.
+
+    Raises:
+      UserError: another process holds it.
+    """
+    folder = os.path.dirname(path)
+    with open(path, 'a+') as lock:
         try:
             if fcntl:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -60,72 +124,201 @@ def only_run_in(settings):
         lock.truncate(0)
         lock.write(str(os.getpid()))
         lock.flush()
-        check_continues(settings)
-        warm_start.check(settings)
         yield
 
 
-def check_is_ours(folder):
-    """Raise UserError if a folder has files, and they are not of a run."""
-    if records.is_run(folder):
-        return
-    allowed = [path for name in HARMLESS for path in glob.glob(os.path.join(folder, name))]
-    if os.path.join(folder, 'text.ids') in allowed:
-        allowed.append(os.path.join(folder, 'text.txt'))  # the copy of a piped text
-    for name in sorted(os.listdir(folder)):
-        path = os.path.join(folder, name)
-        is_of_another_run = os.path.isdir(path) and name not in OF_A_RUN
-        if not (name.startswith('.') or path in allowed or is_of_another_run):
-            raise UserError(
-                f'{folder} has files that are not of a run, such as {name}. Give another temp_dir'
-            )
+# --- A run that is put aside ---------------------------------------------------------------------
 
 
-def check_continues(settings, text_crc=None):
-    """Raise UserError if the run in `temp_dir` cannot go on with these settings, and this text.
+def put_aside(folder, aside, own_text):
+    """Move the run in a folder into the folder `aside`, which has its name once all is there.
 
-    `text_crc` is None while the text has not been read.
+    Args:
+      own_text: str, the text of the run to come, which stays.
     """
-    if not workers.is_first() or not records.continues(settings):
-        return
-    then = records.read_record(settings.temp_dir)
-    others = [name for name in records.FIXED if then[name] != getattr(settings, name)]
-    advice = 'or another temp_dir, or --restart to begin anew'
-    if others:
-        now = ', '.join(f'{name} is {getattr(settings, name)!r}' for name in others)
-        theirs = ' '.join(f'--{name}={then[name]!r}' for name in others)
-        run = f'the run in {settings.temp_dir} has {theirs}'
-        raise UserError(f'{now}, and {run}. Give that, {advice}')
-    if text_crc not in (None, then['text_crc']):
-        raise UserError(
-            f'the run in {settings.temp_dir} has learned another text, '
-            f'{then["text_file"] or "the works of Shakespeare"} as it was then. Give that, {advice}'
-        )
+    part = f'{aside}.part'
+    for name in find(folder, OF_A_RUN):
+        if not is_same(os.path.join(folder, name), own_text):
+            os.makedirs(os.path.dirname(os.path.join(part, name)), exist_ok=True)
+            os.rename(os.path.join(folder, name), os.path.join(part, name))
+    for inner in 'best', 'board':
+        with contextlib.suppress(OSError):  # it is not there, or has files of somebody else
+            os.rmdir(os.path.join(folder, inner))
+    os.rename(part, aside)
+    files.reach_disk(aside, folder)
+
+
+def finish_putting_aside(settings):
+    """Put the rest of a run aside, where a process was killed while it did so."""
+    for name in find(settings.temp_dir, HALF_ASIDE):
+        aside = os.path.join(settings.temp_dir, name[: -len('.part')])
+        put_aside(settings.temp_dir, aside, settings.text_file)
+        print(f'The earlier run, which was on its way there, is in {aside}')
 
 
 def free_name(path):
     """Return the path or, where there is one (of a run that began in the same second), `path-2`."""
     names = itertools.chain([path], (f'{path}-{number}' for number in itertools.count(2)))
-    return next(name for name in names if not os.path.lexists(name))
+    return next(n for n in names if not (os.path.lexists(n) or os.path.lexists(f'{n}.part')))
 
 
-def make_way(settings, text_crc):
-    """Move what an earlier run left into a folder of its own, if the one to come begins anew.
+# --- The text of a run, which comes before it is known whether the run can begin -----------------
 
-    Raises:
-      UserError: the run goes on, and has learned another text.
+TEXT = ('text.ids', 'text.txt')
+
+
+def take_text(folder):
+    """Give what this process has written of a text its name."""
+    for path in (os.path.join(folder, name) for name in TEXT):
+        if os.path.exists(files.part_of(path)):
+            os.replace(files.part_of(path), path)
+
+
+def drop_text(folder):
+    """Remove what this process has written of a text, where no run has begun with it."""
+    for path in (os.path.join(folder, name) for name in TEXT):
+        with contextlib.suppress(OSError):
+            os.remove(files.part_of(path))
+
+
+# --- The run that is there, and the one to come --------------------------------------------------
+
+
+class RunFolder:
+    """`temp_dir`, for as long as this process has it to itself. Worker 0 alone looks into it.
+
+    Attributes:
+      path: str.
+      is_new: bool, whether a new run begins; else the one that is there goes on.
+      is_finished: bool, whether the one that is there has nothing more to train.
     """
-    folder, own_text = settings.temp_dir, os.path.realpath(settings.text_file)
-    check_continues(settings, text_crc)
-    # A best model without a run is what is left of one; it is not that of the run to come.
-    is_rest = records.checkpoints(os.path.join(folder, 'best')) and not records.continues(settings)
-    if not workers.is_first() or not (settings.restart or is_rest):
-        return
-    paths = [path for name in OF_A_RUN for path in glob.glob(os.path.join(folder, name))]
-    paths = [path for path in paths if os.path.realpath(path) != own_text]
-    if paths:
-        aside = free_name(os.path.join(folder, time.strftime('earlier-%Y%m%d-%H%M%S')))
-        os.makedirs(aside)
-        for path in paths:
-            os.rename(path, os.path.join(aside, os.path.basename(path)))
-        print(f'The earlier run is now in {aside}')
+
+    def __init__(self, settings, script):
+        self.settings, self.script, self.path = settings, script, settings.temp_dir
+        self.is_new, self.is_finished = True, False
+        self.done, self.then = 0, {}  # iterations of the run that is there, and its record
+        self.changed = []  # names of the settings that are others now
+        self.more = []  # what would train a finished run further
+        self.aside = None  # where the run that is there goes, or went
+
+    def look(self):
+        """Look at the run that is there, and decide what its record alone decides.
+
+        Raises:
+          UserError: it is damaged, or `init_from` is nothing to begin with.
+        """
+        there = records.checkpoints(self.path)
+        best = records.checkpoints(os.path.join(self.path, 'best'))
+        self.done = records.iteration_of((there or best)[-1]) if there or best else 0
+        self.is_new = self.settings.restart or not there
+        try:
+            self.then = records.read_record(self.path) if there or best else {}
+        except UserError:
+            if not self.is_new:
+                raise
+        if self.is_new:
+            self._begin_new('restart is True' if there else 'its checkpoints are gone')
+        else:
+            self.decide(None, self.then.get('num_batches'))
+
+    def decide(self, text_crc, num_batches):
+        """Decide whether the run that is there goes on: it does where it can, and is of use.
+
+        Args:
+          text_crc: int, that of the text to learn; None while it has not been read.
+          num_batches: int, how many an epoch has; None while that is not known.
+
+        Raises:
+          UserError: the text is another one, and no setting says so.
+        """
+        if self.is_new:
+            return
+        then, now = self.then, vars(self.settings)
+        self.changed = [name for name in now if records.has_changed(name, then, now[name])]
+        has_ended = bool(num_batches) and self._has_ended(num_batches)
+        is_other_text = text_crc not in (None, then['text_crc'])
+        reasons = [name for name in self.changed if name in records.FIXED]
+        if is_other_text:
+            reasons += [name for name in self.changed if name in records.OF_THE_TEXT]
+        if has_ended and self.is_finished:
+            reasons += [name for name in self.changed if name in records.OF_THE_TRAINING]
+        if reasons:
+            what = [f'{name} is {now[name]!r} ({then[name]!r} before)' for name in reasons]
+            self._begin_new(', '.join(what))
+        elif is_other_text:
+            text = then['text_file'] or 'the works of Shakespeare'
+            raise UserError(
+                f'the run in {self.path} has learned another text, {text} as it was then. Give '
+                f'that, or another temp_dir, or --restart to begin anew'
+            )
+
+    def _has_ended(self, num_batches):
+        """Return whether the run came to the end that it had; note whether it now has another."""
+        then = {'patience': 0, **self.then}
+        now, done = self.settings, self.done
+        planned = records.count_iterations(then['epochs'], then['max_iterations'], num_batches)
+        wanted = records.count_iterations(now.epochs, now.max_iterations, num_batches)
+        if then['patience'] and self._has_stalled(then):
+            self.is_finished = wanted <= planned and 0 < now.patience <= then['patience']
+            self.more = [f'patience above {then["patience"]}']
+            return True
+        self.is_finished, self.more = wanted <= done, []
+        if now.epochs * num_batches <= done:
+            self.more.append(f'epochs above {done // num_batches}')
+        if 0 < now.max_iterations <= done:
+            self.more.append(f'max_iterations above {done}')
+        return done >= planned
+
+    def _has_stalled(self, then):
+        with contextlib.suppress(UserError):  # there is no history
+            held_out_losses = history.read(self.path, self.done)[1]
+            return history.has_stalled(held_out_losses, then['patience'], then['save_every'])
+
+    def _begin_new(self, reason):
+        self.is_new, self.is_finished = True, False
+        warm_start.check(self.settings)
+        if self.done:
+            name = time.strftime('earlier-%Y%m%d-%H%M%S')
+            self.aside = free_name(os.path.join(self.path, name))
+            print(f'A new run begins: {reason}. {self._describe_aside("goes to")}')
+
+    def _describe_aside(self, verb):
+        """Return in words where the earlier run is, and the command that goes on with it there."""
+        changes = {'temp_dir': self.aside}
+        for name in records.DECIDING:
+            if name in self.then and self.then[name] != self.script[name]:
+                changes[name] = self.then[name]
+        if not self.then.get('text_file', True):
+            changes['data_dir'] = self.then['data_dir']
+        copy, text = os.path.join(self.path, 'text.txt'), changes.get('text_file', '')
+        if is_same(text, copy) and not is_same(copy, self._own_text()):
+            changes['text_file'] = os.path.join(self.aside, 'text.txt')
+        return (
+            f'The earlier run, of {self.done:,} iterations, {verb} {self.aside}. To go on with it: '
+            f'{report.command(self.script["__file__"], **changes)}'
+        )
+
+    def begin(self):
+        """Make way for a run that nothing can refuse any more."""
+        if self.aside:
+            put_aside(self.path, self.aside, self._own_text())
+
+    def _own_text(self):
+        """Return the file that is learned now, unless its place is still that of an earlier one."""
+        path = self.settings.text_file
+        return '' if os.path.exists(files.part_of(path)) else path
+
+    def clear(self):
+        """Remove what killed runs have left half written."""
+        for name in find(self.path, LEFTOVERS):
+            os.remove(os.path.join(self.path, name))
+
+    def print_end(self):
+        """Print, last of all, where an earlier run is, or what would train a finished one on."""
+        if self.aside and os.path.isdir(self.aside):
+            print(self._describe_aside('is in'))
+        elif self.is_finished:
+            print(
+                f'This run is finished, after {self.done:,} iterations. To train it further, set '
+                f'{" and ".join(self.more)}; to train a new one, add --restart'
+            )

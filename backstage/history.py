@@ -48,6 +48,15 @@ def read(folder, num_iterations=None):
     return losses, sorted(held_out.items())
 
 
+def has_stalled(held_out_losses, patience, save_every):
+    """Return whether the last `patience` held-out losses brought no better one; never if it is 0.
+
+    Those count that came with a save of every `save_every` iterations, not that of an earlier end.
+    """
+    losses = [loss for iteration, loss in held_out_losses if iteration % save_every == 0]
+    return 0 < patience < len(losses) and min(losses[-patience:]) >= min(losses[:-patience])
+
+
 class Writer:
     """Writes the losses of a run; the lists given are those that grow, and are not copied.
 

@@ -25,23 +25,30 @@ def end_while_importing():
     is_ours = is_script or os.path.dirname(program) == os.path.join(HOME, 'tools')
     # Where somebody types: with `python -i`, and in IPython, whose %run runs programs
     has_prompt = sys.flags.inspect or hasattr(sys, 'ps1')
-    if is_ours and not has_prompt and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
+    if is_ours and not has_prompt:
+        if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+            signal.signal(signal.SIGINT, signal.SIG_DFL)
+        if hasattr(signal, 'SIGUSR1'):  # asks to save, and there is nothing to save yet
+            signal.signal(signal.SIGUSR1, signal.SIG_IGN)
 
 
 @contextlib.contextmanager
 def between_calls():
-    """Let Ctrl-C raise KeyboardInterrupt, but never within a call of TensorFlow: after it."""
-    earlier = signal.getsignal(signal.SIGINT)
-    is_main = threading.current_thread() is threading.main_thread()  # which alone may set one
-    is_taken = is_main and earlier in (signal.default_int_handler, signal.SIG_DFL)
-    if is_taken:
-        signal.signal(signal.SIGINT, interrupt)
+    """Let Ctrl-C raise KeyboardInterrupt, but never within a call of TensorFlow: after it.
+
+    And let SIGUSR1 end nothing: it asks to save, and where this holds there is nothing to save.
+    """
+    earlier = {}
+    if threading.current_thread() is threading.main_thread():  # which alone may set a handler
+        if signal.getsignal(signal.SIGINT) in (signal.default_int_handler, signal.SIG_DFL):
+            earlier[signal.SIGINT] = signal.signal(signal.SIGINT, interrupt)
+        if hasattr(signal, 'SIGUSR1') and signal.getsignal(signal.SIGUSR1) == signal.SIG_DFL:
+            earlier[signal.SIGUSR1] = signal.signal(signal.SIGUSR1, signal.SIG_IGN)
     try:
         yield
     finally:
-        if is_taken:
-            signal.signal(signal.SIGINT, earlier)
+        for number, handler in earlier.items():
+            signal.signal(number, handler)
 
 
 def interrupt(_, frame):

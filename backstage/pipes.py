@@ -16,8 +16,7 @@ LIMIT = 100e9  # bytes, at most, and half of what is free: an endless text has t
 def text_at_hand(settings, folder):
     """Find the text, and yield its path; one that can be read only once is copied first.
 
-    The copy is `folder`/text.txt, and is what `settings.text_file` names in the end. It takes the
-    place of an earlier one if no error is raised meanwhile.
+    The copy is the part of `folder`/text.txt, which `settings.text_file` names in the end.
 
     Raises:
       UserError: no source has the text, or it cannot be read, or it does not end.
@@ -28,7 +27,7 @@ def text_at_hand(settings, folder):
         return
     copy = os.path.join(folder, 'text.txt')
     print(f'{path} can be read only once: reading it to its end, into {copy}')
-    with files.whole_file(copy) as file:
+    with open(files.part_of(copy), 'wb') as file:
         try:
             copy_pipe(path, file)
             yield file.name

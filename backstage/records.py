@@ -1,20 +1,31 @@
 """What stands in the folder of a run besides weights and losses: its settings and its text."""
 
 import contextlib
-import glob
 import os
+import re
+import sys
 
 from backstage import files, tf, workers
-from backstage.settings import KINDS, RANGES, UserError, find_fault
+from backstage.settings import KINDS, PATHS, RANGES, UserError, find_fault
 
 # What TensorFlow raises where a checkpoint is damaged: a 2.x IndexError, where it ends too early.
 UNREADABLE = tf.errors.OpError, ValueError, IndexError
 
 # A run goes on only with these as they were. Others would make another model, read another text or
 # other batches of it, or draw other random numbers.
-FIXED = [
+NEEDED = [
     'num_layers', 'rnn_size', 'embedding_size', 'residual', 'clean_text', 'min_word_freq',
     'held_out', 'batch_size', 'training_seq_len', 'seed',
+]  # fmt: skip
+FIXED = [*NEEDED, 'init_from']
+OF_THE_TEXT = ['text_file', 'data_dir', 'gutenberg_url']  # these say which text it is
+# These can change on the way. In a run that has ended, they would change nothing any more.
+OF_THE_TRAINING = [
+    'learning_rate', 'weight_decay', 'keep_prob', 'warmup_iterations', 'max_gradient_norm',
+    'average_decay',
+]  # fmt: skip
+DECIDING = [
+    *FIXED, *OF_THE_TRAINING, 'text_file', 'gutenberg_url', 'epochs', 'max_iterations', 'patience',
 ]  # fmt: skip
 
 
@@ -23,14 +34,28 @@ def checkpoints(folder):
 
     TensorFlow's own list, in the file `checkpoint`, is not asked: it may be the damaged one.
     """
-    paths = [path[: -len('.index')] for path in glob.glob(os.path.join(folder, 'model-*.index'))]
-    numbered = [path for path in paths if path.rpartition('-')[2].isdigit()]
-    return sorted(numbered, key=lambda path: int(path.rpartition('-')[2]))
+    names = os.listdir(folder) if os.path.isdir(folder) else []
+    found = [name[: -len('.index')] for name in names if re.fullmatch(r'model-[0-9]+\.index', name)]
+    return sorted((os.path.join(folder, name) for name in found), key=iteration_of)
 
 
-def continues(settings):
-    """Return whether there is a run in `temp_dir`, and it is to go on."""
-    return bool(checkpoints(settings.temp_dir)) and not settings.restart
+def iteration_of(path):
+    """Return the iteration of a checkpoint, from its name."""
+    return int(path.rpartition('-')[2])
+
+
+def has_changed(name, then, now):
+    """Return whether a setting, which is `now`, is another one in the record of a run."""
+    if name not in then or name in ('temp_dir', 'restart'):
+        return False
+    if name in PATHS and now and then[name]:
+        return os.path.realpath(now) != os.path.realpath(then[name])
+    return now != then[name]
+
+
+def count_iterations(epochs, max_iterations, num_batches):
+    """Return how many iterations a run has."""
+    return min(epochs * num_batches, max_iterations or sys.maxsize)
 
 
 def is_run(folder):
@@ -45,6 +70,8 @@ def is_run(folder):
 def read_record(folder):
     """Return what is known of a run in a folder, dict: its settings, text_crc, unseen, workers.
 
+    And num_batches, how many an epoch has, unless it is of an earlier version.
+
     What it has besides, a setting of a later version perhaps, is left out.
 
     Raises:
@@ -52,10 +79,10 @@ def read_record(folder):
     """
     record = _read(folder, 'settings.json', dict)
     besides = {'text_crc', 'workers'}  # no settings, but whole numbers
-    known = {*RANGES, *KINDS, *besides}
+    known = {*RANGES, *KINDS, *besides, 'num_batches'}
     unseen = record.get('unseen', [])  # earlier versions did not write it
     record = {name: value for name, value in record.items() if name in known}
-    missing = {*FIXED, 'text_file', *besides} - set(record)
+    missing = {*NEEDED, 'text_file', *besides} - set(record)
     are_ids = isinstance(unseen, list) and all(type(ix) is int and ix >= 0 for ix in unseen)
     faults = [find_fault(name, value, default=0) for name, value in record.items()]
     if missing or any(faults) or not are_ids:

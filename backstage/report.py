@@ -3,8 +3,13 @@
 import math
 import os
 import shlex
+import sys
+
+from backstage.settings import PATHS
 
 import numpy as np
+
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
 
 def count_parameters(settings, vocab_size):
@@ -57,9 +62,23 @@ def how_to_go_on(settings):
     return f'The same command{without} goes on from there'
 
 
+def command(path, **settings):
+    """Return a shell command that runs a program of the project with some settings, from anywhere.
+
+    Args:
+      path: str, its file, or `tools`.
+    """
+    words = [sys.executable, os.path.abspath(os.path.join(ROOT, path))]
+    for name, value in settings.items():
+        whole = os.path.abspath(value) if name in PATHS and value else value
+        words.append(f'--{name}={whole}')
+    return ' '.join(map(shlex.quote, words))
+
+
 def print_end(run):
     """Print how a run ended, and what can be done with its model."""
-    last = [loss for loss in run.losses[-100:] if not math.isnan(loss)]  # as one that was lost is
+    width = min(100, math.ceil(len(run.losses) / 10))  # the first iterations of a run are steep
+    last = [loss for loss in run.losses[-width:] if not math.isnan(loss)]  # as a lost one is
     if last:
         mean = describe_loss(np.mean(last))
         print(f'Final loss, mean of the last {len(last)} iterations: {mean}')
@@ -70,5 +89,5 @@ def print_end(run):
         print(f'Best held-out loss, at iteration {iteration}: {describe_loss(loss)}')
     if os.path.exists(run.plot):  # otherwise a message has said why not
         print(f'The plot is {run.plot}')
-    print(f'To let it write: python -m tools.sample --temp_dir={shlex.quote(run.folder)}')
-    print('What else can be done with it: python -m tools')
+    print(f'To let it write: {command("tools/sample.py", temp_dir=run.settings.temp_dir)}')
+    print(f'What else can be done with it: {command("tools")}')

@@ -11,20 +11,26 @@ import socket
 import sys
 import threading
 import time
+import traceback
 
 from backstage import interrupts, tf, workers
 from backstage.settings import UserError
 
 # The signals that ask to stop, and how many seconds later one counts as the second. Make, `timeout`
-# and a shell whose terminal was closed pass it on to programs that have had it already.
-SIGNALS = {signal.SIGINT: 0.3, signal.SIGTERM: 3, getattr(signal, 'SIGHUP', signal.SIGTERM): 3}
+# and a shell whose terminal was closed pass it on to programs that have had it already; of the time
+# that a process may take, the system reminds it each second.
+SECONDS = {'SIGINT': 0.3, 'SIGTERM': 3, 'SIGHUP': 3, 'SIGUSR2': 3, 'SIGXCPU': math.inf}
+SIGNALS = {getattr(signal, name): s for name, s in SECONDS.items() if hasattr(signal, name)}
+SAVE = getattr(signal, 'SIGUSR1', None)  # asks to save, and to go on
 
 
 class Stop:
-    """Turns Ctrl-C, SIGTERM or SIGHUP into a request; once more, later, ends the process at once.
+    """Turns Ctrl-C and other signals into a request; once more, later, ends the process at once.
 
     It does so from `listen` on, to the end of the `with` in which it is used. Nor does output that
     nobody takes any more end what is done there.
+
+    SIGUSR1 asks for a save (Slurm sends it some time before the end of a job, if it is asked to).
 
     Python calls its own handlers only between two calls, and a session call can last. Therefore
     a thread waits for what Python writes into a socket at the moment that a signal comes.
@@ -35,6 +41,7 @@ class Stop:
 
     def __init__(self):
         self.signal = 0
+        self.is_save_wanted = False
         self.earlier = {}  # what was done at each signal before
         self.output = unbroken_output()
 
@@ -49,11 +56,17 @@ class Stop:
         self.reader, self.writer = socket.socketpair()
         self.writer.setblocking(False)
         self.earlier_writer = signal.set_wakeup_fd(self.writer.fileno())
-        for number in SIGNALS:
-            if number != signal.SIGINT and signal.getsignal(number) == signal.SIG_IGN:
+        for number in [*SIGNALS, *([SAVE] if SAVE else [])]:
+            is_ignored = signal.getsignal(number) == signal.SIG_IGN
+            if is_ignored and number not in (signal.SIGINT, SAVE):
                 continue  # as nohup wants it
             self.earlier[number] = signal.signal(number, lambda *_: None)
         threading.Thread(target=self.watch, daemon=True).start()
+
+    def wants_save(self):
+        """Return whether a save was asked for since this was last called."""
+        wanted, self.is_save_wanted = self.is_save_wanted, False
+        return wanted
 
     @property
     def status(self):
@@ -66,9 +79,12 @@ class Stop:
         """Wait for signals, and say at once what is done."""
         with self.reader:
             for (number,) in iter(lambda: self.reader.recv(1), b''):
-                if number not in SIGNALS:
+                if number == SAVE:
+                    self.is_save_wanted = True
+                    self.say('saving, after this iteration')
+                elif number not in SIGNALS:
                     continue
-                if not self.signal:
+                elif not self.signal:
                     self.signal, first = number, time.monotonic()
                     self.say('stopping, once the run is saved; a second one stops it now, unsaved')
                 elif time.monotonic() - first > SIGNALS[number]:
@@ -152,6 +168,17 @@ def one_line(error):
     return text.strip().split('\n')[0]
 
 
+@contextlib.contextmanager
+def traceback_if_wanted():
+    """Print the traceback of an error, for those who change the code, where SHOW_TRACEBACK is."""
+    try:
+        yield
+    except Exception:
+        if os.environ.get('SHOW_TRACEBACK'):
+            traceback.print_exc()
+        raise
+
+
 def run(main, arguments):
     """Call the `main` of a program; return the exit status, after one line for a mistake."""
     for name, mode in ('stdin', 'r'), ('stdout', 'w'), ('stderr', 'w'):
@@ -161,7 +188,7 @@ def run(main, arguments):
         # A log file is never far behind; a terminal that lacks a character shows '?' in its place.
         sys.stdout.reconfigure(line_buffering=True, errors='replace')
     try:
-        with interrupts.between_calls():
+        with interrupts.between_calls(), traceback_if_wanted():
             return main(arguments)
     except BrokenPipeError:  # the reader of the output, such as `head`, has gone
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

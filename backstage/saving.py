@@ -6,34 +6,30 @@ import glob
 import math
 import os
 
-from backstage import files, history, records, tf, warm_start, workers
+from backstage import files, folder, history, records, tf, warm_start, workers
 from backstage.running import one_line
 from backstage.settings import UserError
 
 import numpy as np
 from tqdm import tqdm
 
-# What a killed run may leave: TensorFlow's part of a checkpoint, and ours of other files.
-HALF_WRITTEN = [
-    'model-*.tempstate*', 'checkpoint.tmp*', 'text.ids.*.part', 'text.txt.*.part',
-    '*.json.*.part', '*.csv.*.part', '*.png.*.part',
-]  # fmt: skip
-
 
 class Run:
     """A run. To be made while the graph is built, when all its variables are there.
 
     Attributes:
-      folder, plot: str, where it is, and the picture of its losses.
+      folder: RunFolder.
+      plot: str, the picture of its losses.
+      last: int, the iteration with which it ends, unless `is_over` before.
       losses: array of float, nats, of each iteration so far; not a number where it was lost.
       held_out_losses: list of (iteration, nats).
       best: (iteration, nats) of the best model on the disk, with its held-out loss; None if there
         is none.
     """
 
-    def __init__(self, settings, model):
-        self.settings, self.folder = settings, settings.temp_dir
-        self.plot = os.path.join(self.folder, 'loss.png')
+    def __init__(self, settings, model, run_folder):
+        self.settings, self.folder = settings, run_folder
+        self.plot = os.path.join(settings.temp_dir, 'loss.png')
         self.losses, self.held_out_losses, self.best = array.array('d'), [], None
         self.model, self.iteration = model, model.iteration
         # The memory of all streams, of all workers, so that a checkpoint holds it.
@@ -49,56 +45,65 @@ class Run:
         self.initialize = tf.global_variables_initializer()
         self.copy_of_first = workers.copy_of_first(tf.global_variables())
 
-    def begin_or_continue(self, session, num_iterations, ix2vocab, text):
+    def begin_or_continue(self, session, num_iterations, ix2vocab, record):
         """Initialize all variables, or restore the newest checkpoint that can be read.
 
+        Args:
+          record: dict, what is to be known of the run besides its settings.
+
         Returns:
-          The state that the next batch begins with, as `initial_state` of the model; None if so
-          many iterations are done, and the last of them was measured.
+          The state that the next batch begins with, as `initial_state` of the model.
 
         Raises:
           UserError: there are checkpoints, and none can be read.
         """
-        self.num_iterations = num_iterations
         session.run(self.initialize)
-        if workers.is_first():
-            for name in HALF_WRITTEN:
-                for path in glob.glob(f'{self.folder}/{name}') + glob.glob(
-                    f'{self.folder}/best/{name}'
-                ):
-                    os.remove(path)
-            there = records.checkpoints(self.folder)
-            best = records.checkpoints(os.path.join(self.folder, 'best'))
-            if there:
-                self._restore(session, there)
-                self._find_best(best)
-            elif self.settings.init_from:
-                warm_start.load(session, self.model, self.settings, ix2vocab)
-        self.losses, self.held_out_losses = workers.broadcast((self.losses, self.held_out_losses))
+        if workers.is_first() and not self.folder.is_new:
+            self._restore(session)
+        elif workers.is_first() and self.settings.init_from:
+            warm_start.load(session, self.model, self.settings, ix2vocab)
+        # Where its last checkpoint is damaged, even a finished run goes on, from the one before.
+        self.folder.is_finished &= len(self.losses) == self.folder.done
+        known = self.losses, self.held_out_losses, self.folder.is_finished
+        self.losses, self.held_out_losses, is_finished = workers.broadcast(known)
         done = len(self.losses)
-        if done > num_iterations or (done == num_iterations and not self.is_unmeasured()):
-            print(
-                f'This run ended after {done} iterations. More epochs go on from there (or a '
-                f'higher max_iterations, if one was given); --restart begins anew; another '
-                f'temp_dir leaves it as it is'
-            )
-            return None
-        if done:
-            print(f'Continuing after iteration {done}, from {self.folder}/model-{done}')
-        if workers.is_first():
-            before = records.read_record(self.folder)['workers'] if done else workers.count()
-            if before != workers.count():
-                print(
-                    f'Workers: {workers.count()} now, {before} before. The losses stay the same '
-                    f'but for rounding'
+        self.last = done if is_finished else num_iterations
+        if self.has_more():
+            self._tell_begin(done)
+            if workers.is_first():
+                self.folder.begin()  # from here on nothing refuses it
+                records.keep_record(self.settings, ix2vocab, record)
+                self.history = history.Writer(
+                    self.settings.temp_dir, self.losses, self.held_out_losses
                 )
-            records.keep_record(self.settings, ix2vocab, text)
-            self.history = history.Writer(self.folder, self.losses, self.held_out_losses)
+        workers.once_per_host(folder.take_text, self.settings.temp_dir)
+        if workers.is_first():
+            self.folder.clear()
         session.run(self.copy_of_first)
         state = session.run(self.carried_state)
         return state[:, :, workers.rows(self.settings.batch_size)]
 
-    def _restore(self, session, paths):
+    def _tell_begin(self, done):
+        """Say where a run goes on, and what has changed since."""
+        if not done:
+            return
+        path = os.path.join(self.settings.temp_dir, f'model-{done}')
+        print(f'Continuing after iteration {done}, from {path}')
+        then, now = self.folder.then, vars(self.settings)
+        if self.folder.changed:
+            changes = (
+                f'{name}={now[name]!r} ({then[name]!r} before)' for name in self.folder.changed
+            )
+            print(f'Changed since then: {", ".join(changes)}')
+        if then and then['workers'] != workers.count():
+            print(
+                f'Workers: {workers.count()} now, {then["workers"]} before. The losses stay the '
+                f'same but for rounding'
+            )
+
+    def _restore(self, session):
+        paths = records.checkpoints(self.settings.temp_dir)
+        self._find_best(records.checkpoints(os.path.join(self.settings.temp_dir, 'best')))
         for path in reversed(paths):
             try:
                 self.saver.restore(session, path)
@@ -107,7 +112,7 @@ class Run:
                 print(f'The checkpoint {path} cannot be used: {one_line(error)}')
                 continue
             try:
-                self.losses, self.held_out_losses = history.read(self.folder, iteration)
+                self.losses, self.held_out_losses = history.read(self.settings.temp_dir, iteration)
                 lost = np.count_nonzero(np.isnan(self.losses))
             except UserError:
                 print(f'There is no {history.NAME} to be read. The losses so far are unknown')
@@ -117,7 +122,9 @@ class Run:
             # The oldest goes at the next save, and one that cannot be read before it.
             self.kept[''] = [p for p in paths if p != path] + [path]
             return
-        raise UserError(f'no checkpoint in {self.folder} can be used. Begin anew with --restart')
+        raise UserError(
+            f'no checkpoint in {self.settings.temp_dir} can be used. Begin anew with --restart'
+        )
 
     def _find_best(self, paths):
         self.kept['best'] = paths
@@ -131,10 +138,20 @@ class Run:
         """Return copies of both, to be drawn: NumPy would hold the array, and it could not grow."""
         return np.array(self.losses), list(self.held_out_losses)
 
+    def has_more(self):
+        """Return whether something is left to be trained, or measured."""
+        return len(self.losses) < self.last or self.is_unmeasured()
+
     def is_due(self):
         """Return whether what was learned by now is to be saved and measured."""
         done = len(self.losses)
-        return done == self.num_iterations or done % self.settings.save_every == 0
+        return done == self.last or done % self.settings.save_every == 0
+
+    def is_over(self):
+        """Return whether the run ends here: no iteration is left, or no patience."""
+        patience, save_every = self.settings.patience, self.settings.save_every
+        has_stalled = history.has_stalled(self.held_out_losses, patience, save_every)
+        return len(self.losses) >= self.last or has_stalled
 
     def is_unmeasured(self):
         """Return whether a stop came while the held-out loss was measured."""
@@ -159,7 +176,7 @@ class Run:
             self.history.append()
             self.carried_state.load(state, session)
             self.held_out_loss.load(loss, session)
-            best = records.checkpoints(os.path.join(self.folder, 'best'))
+            best = records.checkpoints(os.path.join(self.settings.temp_dir, 'best'))
             if self.best and not any(path.endswith(f'-{self.best[0]}') for path in best):
                 self.best = None  # somebody removed it
             if not math.isnan(loss) and (not self.best or loss < self.best[1]):
@@ -174,7 +191,7 @@ class Run:
 
     def _checkpoint(self, session, where, keep):
         """Write a checkpoint to the disk, not only to the system's memory, and then remove one."""
-        path = os.path.join(self.folder, where, 'model')
+        path = os.path.join(self.settings.temp_dir, where, 'model')
         path = self.saver.save(session, path, len(self.losses), write_meta_graph=False)
         files.reach_disk(*glob.glob(glob.escape(path) + '.*'), os.path.dirname(path))
         kept = self.kept[where] = [p for p in self.kept[where] if p != path] + [path]

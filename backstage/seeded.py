@@ -20,6 +20,21 @@ def by_name(getter, name, *arguments, initializer=None, **more):
     return getter(name, *arguments, initializer=initializer, **more)
 
 
+def noise(prime, num, seed):
+    """Return numbers from 0 up to 1 to draw texts by: float32 [streams, num].
+
+    They follow from the seed, int32 [2], from how a text begins, a row of `prime`, and from how
+    often one that begins so came before it; not from what else is drawn.
+    """
+    words = tf.concat([tf.tile(seed[None], [tf.shape(prime)[0], 1]), prime], axis=1)
+    begins = tf.strings.reduce_join(tf.as_string(words), axis=1, separator=' ')
+    begins = tf.strings.to_hash_bucket_fast(begins, 2**31)
+    is_same = tf.cast(tf.equal(begins[:, None], begins), tf.int64)  # [streams, streams]
+    numbers = tf.reduce_sum(tf.linalg.band_part(is_same, -1, 0), axis=1)  # of those before it
+    seeds = tf.stack([begins, numbers], axis=1)
+    return tf.map_fn(lambda one: tf.random.stateless_uniform([num], one), seeds, tf.float32)
+
+
 def drop_out(cells, settings):
     """Return cells with dropout of what each puts out, by one mask for all time steps of a batch.
 

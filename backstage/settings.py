@@ -2,6 +2,7 @@
 
 import argparse
 import contextlib
+import difflib
 import functools
 import os
 import re
@@ -16,7 +17,7 @@ TINY = 1e-9  # nothing smaller makes sense for a setting that must not be 0
 RANGES = {  # lowest and highest; whole numbers where these are
     **dict.fromkeys(['log_every', 'eval_every', 'save_every', 'num_samples'], (1, MANY)),
     **dict.fromkeys(['min_word_freq', 'epochs'], (1, MANY)),
-    **dict.fromkeys(['max_iterations', 'warmup_iterations', 'top_k'], (0, MANY)),
+    **dict.fromkeys(['max_iterations', 'patience', 'warmup_iterations', 'top_k'], (0, MANY)),
     **dict.fromkeys(['rnn_size', 'embedding_size'], (1, 100_000)),
     **dict.fromkeys(['batch_size', 'sample_length', 'characters'], (1, 1_000_000)),
     **dict.fromkeys(['num_layers', 'training_seq_len'], (1, 1000)),  # each makes the graph longer
@@ -42,7 +43,6 @@ KINDS = {
     'device': ('auto', 'cpu', 'gpu'),
 }
 
-FORMER_FLAGS = ('sample', 'evaluate', 'heatmap', 'export', 'plot')  # tools that were once flags
 NEVER_EMPTY = ('data_dir', 'temp_dir', 'folder')
 PATHS = (
     'text_file', 'text_files', 'data_dir', 'temp_dir', 'init_from', 'checkpoint', 'folder',
@@ -52,19 +52,18 @@ BOOLEANS = {'true': True, 'yes': True, '1': True, 'false': False, 'no': False, '
 
 
 class Parser(argparse.ArgumentParser):
-    """An ArgumentParser that reports a mistake in one line, and knows what became a tool."""
+    """An ArgumentParser that reports a mistake in one line, with the names that may be meant."""
 
-    def error(self, message):
-        self.exit(2, f'{self.prog}: {" ".join(message.split())}. --help lists the settings.\n')
+    def error(self, message, end='.'):
+        self.exit(2, f'{self.prog}: {" ".join(message.split())}{end} --help lists the settings.\n')
 
     def parse_args(self, arguments):
         settings, unknown = self.parse_known_args(arguments)
-        for word in unknown:
-            name = word[2:].partition('=')[0]
-            if word.startswith('--') and name in FORMER_FLAGS:
-                self.error(f'--{name} is a program of its own: python -m tools.{name}')
         if unknown:
-            self.error(f'unrecognized arguments: {" ".join(unknown)}')
+            name = unknown[0].partition('=')[0].lower().replace('-', '_').strip('_')
+            close = difflib.get_close_matches(name, vars(settings), 1)
+            end = f'; did you mean --{close[0]}?' if close else '.'
+            self.error(f'unrecognized arguments: {" ".join(unknown)}', end)
         return settings
 
 
@@ -104,8 +103,8 @@ def read_settings(program, arguments):
             nargs={list: '+', bool: '?'}.get(kind),
             const=True if kind is bool else None,  # --restart: short for --restart=True
             default=default,
-            metavar=kind.__name__ if kind in (bool, int, float) else 'text',
-            help=f'{comment} ({default!r})'.replace('%', '%%'),
+            metavar=describe_kind(name, kind),
+            help=f'{comment} ({describe(default)})'.replace('%', '%%'),
         )
     settings = parser.parse_args(arguments)
     for name, value in vars(settings).items():
@@ -115,6 +114,20 @@ def read_settings(program, arguments):
         if name in PATHS:
             setattr(settings, name, expand_home(value))
     return settings
+
+
+def describe_kind(name, kind):
+    """Return what the help says that a setting takes."""
+    if name in PATHS:
+        return 'path'
+    if isinstance(kind, tuple):
+        return '|'.join(kind)
+    return {int: 'number', float: 'number', bool: 'bool'}.get(kind, 'text')
+
+
+def describe(default):
+    """Return what the help says that a setting is: numbers as people write them."""
+    return f'{default:g}' if type(default) is float else repr(default)
 
 
 def read_value(kind, text):

@@ -12,9 +12,9 @@ LAYERS = ['num_layers', 'rnn_size', 'embedding_size', 'residual']
 
 
 def check(settings):
-    """Raise UserError if the model in `init_from` cannot be what a run begins with."""
+    """Raise UserError if the model in `init_from` cannot be what a new run begins with."""
     folder = settings.init_from
-    if not folder or records.continues(settings):
+    if not folder:
         return
     if not records.is_run(folder):
         raise UserError(f'there is no model in {folder}. Give init_from the temp_dir of a run')

@@ -153,20 +153,20 @@ def once_per_host(function, *arguments):
     return result
 
 
-def any_of(is_so):
-    """Return whether it is so for any worker. Cheap enough to be asked after every step."""
+def any_of(*flags):
+    """Return for each bool whether one worker has it. Cheap enough to be asked after every step."""
     if not horovod:
-        return is_so
-    session, own, total = _open_sum()
-    return bool(session.run(total, {own: float(is_so)}) > 0)
+        return flags
+    session, own, total = _open_sum(len(flags))
+    return [count > 0 for count in session.run(total, {own: flags})]
 
 
 @functools.lru_cache(maxsize=None)
-def _open_sum():
-    """Return a session that stays open, a float32 scalar to be fed, and its sum over all."""
+def _open_sum(size):
+    """Return a session that stays open, float32 [size] to be fed, and its sum over all workers."""
     with tf.Graph().as_default() as graph:
-        own = tf.placeholder(tf.float32, [])
-        total = horovod.allreduce(own, op=horovod.Sum, name='any_of')
+        own = tf.placeholder(tf.float32, [size])
+        total = horovod.allreduce(own, op=horovod.Sum, name=f'any_of_{size}')
     return tf.Session(graph=graph, config=machine.session_config(1, 'cpu')), own, total
 
 

@@ -32,11 +32,11 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 SMALL = ('--rnn_size=16', '--embedding_size=8', '--batch_size=8', '--training_seq_len=12')
 
 
-# Each program in tools/; trained.py, which opens a model for them, is none, nor is backstage.py.
+# Each program in tools/; trained.py, which opens a model for them, is none.
 TOOLS = [
     importlib.import_module(f'tools.{path.stem}')
     for path in sorted((ROOT / 'tools').glob('*.py'))
-    if path.stem not in ('__init__', '__main__', 'trained', 'backstage')
+    if path.stem not in ('__init__', '__main__', 'trained')
 ]
 IX2VOCAB = [script.UNKNOWN, *script.CHARACTERS]
 

@@ -71,8 +71,8 @@ def test_the_samples_and_the_settings_are_there_as_they_are(run):
     _, board = run
     samples, settings = texts(board, 'samples'), texts(board, 'settings')
     assert (list(samples), list(settings)) == ([60], [0])
-    assert [line[:18] for line in samples[60].split('\n')] == [
-        '    thou art more ', '    to be or not t', '    wherefore art '
+    assert [line[:17] for line in samples[60].split('\n')] == [
+        '    thou art more', '    to be or not ', '    wherefore art'
     ]  # fmt: skip
     assert '    rnn_size = 16\n' in settings[0]
     assert "    text_file = 'short.txt'\n" in settings[0]
@@ -121,7 +121,7 @@ def board_of(tmp_path):
         graph = tf.Graph()
         with graph.as_default():
             tf.get_variable('weight', [2])
-        return Board(parse(f'--temp_dir={tmp_path}'), graph, done)
+        return Board(parse(f'--temp_dir={tmp_path}'), graph, done, has_more=True)
 
     return open_board
 

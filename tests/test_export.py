@@ -32,7 +32,13 @@ with tf.Graph().as_default(), tf.Session() as session:
     inputs = {'prime': prime, 'num': num, 'temperature': 1e-3, 'seed': [1, 2]}
     drawn = call('generate', inputs)['ids']
     assert call('serving_default', inputs)['ids'].tolist() == drawn.tolist()
-print(json.dumps([answer['probabilities'].tolist(), drawn.tolist()]))
+    def generate(*primes, seed=(1, 2)):
+        inputs = {'prime': primes, 'num': num, 'temperature': 1.0, 'seed': seed}
+        return call('generate', inputs)['ids'].tolist()
+    one, other = prime[0], prime[0][::-1]
+    texts = {'alone': generate(one), 'twice': generate(one, one), 'first': generate(one, other)}
+    texts.update({'last': generate(other, one), 'with another seed': generate(one, seed=(1, 3))})
+print(json.dumps([answer['probabilities'].tolist(), drawn.tolist(), texts]))
 """
 
 
@@ -50,11 +56,17 @@ def test_an_export_gives_the_same_in_a_process_that_knows_nothing_of_this_projec
         [sys.executable, '-c', LOADER, str(folder), json.dumps(prime)],
         check=True, cwd=str(tmp_path), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
     )  # fmt: skip
-    probabilities, drawn = json.loads(result.stdout)
+    probabilities, drawn, texts = json.loads(result.stdout)
     logits, _ = lstm_logits(trained.lstm(trained.best), np.array(prime), np.zeros((3, 2, 1, 16)))
     np.testing.assert_allclose(probabilities[0][0], np.exp(log_softmax(logits[0, -1])), atol=1e-5)
     expected = trained.likeliest(trained.best, 'the king', 40)
     assert 'the king' + script.decode(drawn[0], IX2VOCAB) == expected
+    # A text is the same alone and beside another; what begins otherwise ends otherwise.
+    (alone,) = texts['alone']
+    assert texts['twice'][0] == texts['first'][0] == texts['last'][1] == alone
+    others = [texts['twice'][1], texts['first'][1], texts['with another seed'][0]]
+    for text in others:
+        assert sum(a == b for a, b in zip(text[-20:], alone[-20:])) < 15
 
 
 def test_an_export_that_does_not_succeed_leaves_no_folder(trained, tmp_path, use, monkeypatch):

@@ -1,12 +1,18 @@
 """The folder of a run: another run is kept out, and so is a run from files that are not its own."""
 
+import contextlib
 import errno
+import itertools
 import os
+import shutil
+import subprocess
+import sys
+import time
 
 from backstage import folder as folders
 
 import pytest
-from conftest import start_script
+from conftest import SCRIPT, content, parse, script, start_script
 from runs import ARGUMENTS, run_here, wait_for
 
 pytest_plugins = 'runs'
@@ -38,6 +44,48 @@ def test_where_there_are_no_locks_a_line_says_so_and_the_run_goes_on(folder, mon
     assert output.startswith(line)
 
 
+FOREIGN = [
+    'train.log', 'slurm-17.out', 'notes.md', '.gitkeep', 'model-final.h5', 'model-notes.txt',
+    'model-60.index.old', 'data.csv.1.part', 'history.csv.part', 'my.text.ids.host.1.part',
+    'checkpoint.tmp', 'settings.json.bak', 'best/photo.jpg', 'board/map.txt', 'other/loss.png',
+    'earlier-20200101-000000/notes.md', 'earlier.part',
+]  # fmt: skip
+
+
+def add_foreign_files(temp):
+    """Put files of somebody else into a folder; return what they hold."""
+    for name in FOREIGN:
+        (temp / name).parent.mkdir(parents=True, exist_ok=True)
+        (temp / name).write_text(f'this is {name}')
+    return {name: f'this is {name}' for name in FOREIGN}
+
+
+def read_foreign_files(temp):
+    return {name: (temp / name).read_text() for name in FOREIGN}
+
+
+def test_files_with_other_names_are_nobodys_business(folder):
+    """A log that is written beside the model, as by `> temp/train.log`, notes, other models."""
+    temp = folder / 'temp'
+    files = add_foreign_files(temp)
+    how = (*ARGUMENTS, '--max_iterations=3')
+    for more in [], ['--max_iterations=4'], ['--rnn_size=8'], ['--rnn_size=8', '--restart']:
+        status, _, errors = run_here(*how, *more, cwd=folder)
+        assert (status, errors) == (0, '')
+        assert read_foreign_files(temp) == files
+    kept = [path for path in temp.glob('earlier-*') if path.name != 'earlier-20200101-000000']
+    assert len(kept) == 2
+    assert not {path.name for one in kept for path in one.rglob('*')} & set(FOREIGN)
+
+
+def test_a_log_in_a_fresh_folder_gets_what_is_printed(folder):
+    (folder / 'temp').mkdir()
+    command = [sys.executable, str(SCRIPT), *ARGUMENTS, '--max_iterations=3']
+    with open(str(folder / 'temp' / 'train.log'), 'w') as log:
+        assert subprocess.call(command, cwd=str(folder), stdout=log, stderr=log) == 0
+    assert 'Held-out loss' in (folder / 'temp' / 'train.log').read_text()
+
+
 @pytest.mark.parametrize(
     'name, text',
     [
@@ -48,39 +96,56 @@ def test_where_there_are_no_locks_a_line_says_so_and_the_run_goes_on(folder, mon
         ('vocabulary.json', '["unknown"]'),
         ('checkpoint', 'of another program'),
         ('model-1.index', 'of another program'),
-        ('best/photo.jpg', 'a picture'),
-        ('board/map.txt', 'a text'),
+        ('best/model-1.index', 'of another program'),
+        ('best', 'a file'),
+        ('board', 'a file'),
         ('loss.png', 'a picture'),
-        ('thesis.tex', 'years of work'),
         ('text.txt', 'a text'),
-        ('text.tex', 'years of work'),
+        ('lock', 'of another program'),
     ],
 )
 @pytest.mark.parametrize('restart', [False, True])
-def test_a_folder_of_somebody_elses_files_is_left_as_it_is(folder, name, text, restart):
+def test_something_else_with_a_name_that_a_run_writes_is_left_as_it_is(folder, name, text, restart):
     path = folder / 'temp' / name
     path.parent.mkdir(parents=True)
     path.write_text(text)
     status, output, errors = run_here(*ARGUMENTS, f'--restart={restart}', cwd=folder)
-    first = name.split('/')[0]
     assert (status, output) == (2, '')
     assert errors == (
-        f'stacked_lstm_shakespeare.py: temp has files that are not of a run, such as {first}. Give '
-        f'another temp_dir.\n'
+        f'stacked_lstm_shakespeare.py: temp/{name} is not of a run, and a run would write there. '
+        f'Move it away, or give another temp_dir.\n'
     )
     left = [path for path in (folder / 'temp').rglob('*') if path.is_file()]
     assert left == [path]
     assert path.read_text() == text
 
 
-def test_folders_of_other_runs_and_what_a_run_leaves_before_its_first_save_are_no_hindrance(folder):
-    temp = folder / 'temp'
-    (temp / 'three_layers').mkdir(parents=True)
-    (temp / 'earlier-20200101-000000').mkdir()
-    for name in '.gitkeep', '.DS_Store', 'lock', 'text.ids', 'text.ids.host.12.part', 'runs.png':
-        (temp / name).write_text('')
-    status, _, errors = run_here(*ARGUMENTS, '--max_iterations=3', cwd=folder)
-    assert (status, errors) == (0, '')
+def test_a_text_of_ones_own_may_stand_where_a_copy_of_a_pipe_would(folder):
+    (folder / 'temp').mkdir()
+    (folder / 'short.txt').rename(folder / 'temp' / 'text.txt')
+    how = (*ARGUMENTS, '--text_file=temp/text.txt', '--max_iterations=3')
+    assert run_here(*how, cwd=folder)[::2] == (0, '')
+    assert run_here(*how, '--rnn_size=8', cwd=folder)[::2] == (0, '')
+    assert (folder / 'temp' / 'text.txt').exists()
+
+
+LEFT = [
+    'model-70.data-00000-of-00001.tempstate123', 'model-70.index.tempstate9',
+    'best/model-70.data-00000-of-00001.tempstate123', 'checkpoint.tmp0123456789abcdef',
+    'settings.json.host.12.part', 'history.csv.my.host-1.9.part', 'text.ids.host.1.part',
+]  # fmt: skip
+
+
+@pytest.mark.parametrize('before', ['a first run', 'a run'])
+def test_what_a_killed_run_began_to_write_is_no_hindrance_and_is_cleared_away(begun, before):
+    temp = begun / 'temp'
+    if before == 'a first run':
+        shutil.rmtree(str(temp))
+        (temp / 'best').mkdir(parents=True)
+    for name in LEFT:
+        (temp / name).write_text('{"lo')
+    assert run_here(*ARGUMENTS, '--max_iterations=61', cwd=begun)[::2] == (0, '')
+    assert [name for name in LEFT if (temp / name).exists()] == []
 
 
 def test_a_run_with_damaged_settings_is_still_known_as_one(begun):
@@ -90,7 +155,7 @@ def test_a_run_with_damaged_settings_is_still_known_as_one(begun):
     assert 'settings.json cannot be read: it is damaged. Train anew, with --restart' in errors
     status, output, errors = run_here(*ARGUMENTS, '--restart', '--max_iterations=3', cwd=begun)
     assert (status, errors) == (0, '')
-    assert 'The earlier run is now in temp/earlier-' in output
+    assert 'The earlier run, of 60 iterations, is in temp/earlier-' in output.splitlines()[-1]
 
 
 def test_two_earlier_runs_of_one_second_go_into_folders_of_their_own(begun, monkeypatch):
@@ -102,3 +167,80 @@ def test_two_earlier_runs_of_one_second_go_into_folders_of_their_own(begun, monk
     first = 'earlier-20200101-000000'
     assert names == [first, f'{first}-2', f'{first}-3']
     assert all((begun / 'temp' / name / folders.history.NAME).exists() for name in names)
+
+
+def names_in(folder):
+    return {str(path.relative_to(folder)) for path in folder.rglob('*') if path.is_file()}
+
+
+def test_an_earlier_run_is_put_aside_whole_and_goes_on_there_with_the_command_that_is_named(begun):
+    earlier, files = content(begun / 'temp'), names_in(begun / 'temp')
+    how = (*ARGUMENTS, '--learning_rate=0.01', '--max_iterations=3')
+    status, output, errors = run_here(*how, cwd=begun)
+    assert (status, errors) == (0, '')
+    (aside,) = (begun / 'temp').glob('earlier-*')
+    assert content(aside) == earlier
+    assert names_in(aside) == files - {'lock'}
+    first, *_, last = output.splitlines()
+    assert first.startswith('A new run begins: learning_rate is 0.01 (0.0 before). ')
+    command = last.split('To go on with it: ')[1]
+    assert f'The earlier run, of 60 iterations, goes to temp/{aside.name}. ' in first
+    assert last.startswith(f'The earlier run, of 60 iterations, is in temp/{aside.name}. ')
+    assert first.endswith(command)
+    shown = f'{command} --max_iterations=61 --show_plot=False'
+    result = subprocess.run(shown, shell=True, check=True, cwd='/', stdout=subprocess.PIPE)
+    assert b'Continuing after iteration 60' in result.stdout
+    assert (aside / 'model-61.index').exists()
+
+
+class Killed(BaseException):
+    """Ends a process as a kill does: nothing is cleaned up after it."""
+
+
+def test_a_run_that_is_put_aside_loses_nothing_wherever_that_is_killed(begun, monkeypatch):
+    """At each rename; the next start finishes it first."""
+    files = names_in(begun / 'temp') - {'lock'}
+    before = {name: (begun / 'temp' / name).read_bytes() for name in files}
+    rename = os.rename
+    for moment in itertools.count():
+        here = begun / f'killed-{moment}'
+        shutil.copytree(str(begun / 'temp'), str(here))
+        aside, left = str(here / 'earlier-20200101-000000'), iter(range(moment))
+
+        def rename_or_die(*names, left=left):
+            if next(left, None) is None:
+                raise Killed
+            rename(*names)
+
+        monkeypatch.setattr(folders.os, 'rename', rename_or_die)
+        with contextlib.suppress(Killed):
+            folders.put_aside(str(here), aside, '')
+            break
+        monkeypatch.setattr(folders.os, 'rename', rename)
+        with folders.only_run_in(parse(f'--temp_dir={here}'), vars(script)) as run_folder:
+            assert run_folder.is_new and run_folder.aside is None
+        after = {name: (here / aside / name).read_bytes() for name in names_in(here / aside)}
+        assert after == before
+    assert moment == len(files) + 1
+
+
+@pytest.mark.parametrize('how', [['--device=gpu'], ['--text_file=none.txt'], ['--batch_size=9000']])
+@pytest.mark.parametrize('kind', ['--rnn_size=8', '--restart'])
+def test_nothing_is_moved_for_a_new_run_that_is_refused(begun, how, kind):
+    before = content(begun / 'temp'), names_in(begun / 'temp')
+    status, _, errors = run_here(*ARGUMENTS, kind, *how, cwd=begun)
+    assert (status, errors.count('\n')) == (2, 1)
+    assert (content(begun / 'temp'), names_in(begun / 'temp')) == before
+
+
+def test_nothing_is_moved_while_another_run_is_there(folder):
+    first = start_script(*ARGUMENTS, '--epochs=1000', cwd=folder)
+    wait_for(first, 'Held-out loss')
+    time.sleep(0.5)
+    for more in '--rnn_size=8', '--restart':
+        status, output, errors = run_here(*ARGUMENTS, more, cwd=folder)
+        assert (status, output, errors.count('\n')) == (2, '', 1)
+        assert 'temp is in use' in errors
+    assert not list((folder / 'temp').glob('earlier-*'))
+    first.kill()
+    first.communicate()

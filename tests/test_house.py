@@ -22,22 +22,6 @@ def imported(path):
     return modules
 
 
-def calls(path, name):
-    """Return what a function of a file calls, as it is named there."""
-    (function,) = [
-        node
-        for node in ast.parse(path.read_text(encoding='utf-8')).body
-        if isinstance(node, ast.FunctionDef) and node.name == name
-    ]
-    return {dotted(n.func) for n in ast.walk(function) if isinstance(n, ast.Call)}
-
-
-def dotted(node):
-    if isinstance(node, ast.Attribute):
-        return f'{dotted(node.value)}.{node.attr}'
-    return getattr(node, 'id', '')
-
-
 def test_each_storey_is_there():
     assert len(BACKSTAGE) > 8 and len(TOOLS) > 5
 
@@ -57,17 +41,3 @@ def test_a_tool_imports_no_other_program_than_the_script(path):
     assert not imported(path) & {'benchmarks', 'tests'}
     text = path.read_text(encoding='utf-8')
     assert set(re.findall(r'^(?:from|import) tools.*', text, re.M)) <= {'from tools import trained'}
-
-
-@pytest.mark.parametrize('path', [*BACKSTAGE, *TOOLS], ids=lambda path: path.stem)
-def test_a_room_can_be_read_in_one_sitting(path):
-    assert len(path.read_text(encoding='utf-8').splitlines()) <= 200
-
-
-def test_the_script_can_be_read_in_one_sitting():
-    assert len(SCRIPT.read_text(encoding='utf-8').splitlines()) <= 650
-
-
-def test_three_calls_lead_from_main_to_the_step():
-    assert 'train' in calls(SCRIPT, 'main')
-    assert 'session.run' in calls(SCRIPT, 'train')

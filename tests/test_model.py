@@ -14,6 +14,7 @@ from conftest import (
     lstm_logits,
     lstm_losses,
     read_lstm,
+    script,
 )
 
 
@@ -156,8 +157,9 @@ def test_the_sampler_has_the_variables_of_the_model(stack):
     assert stack.reader.embedding_mat is stack.model.embedding_mat
 
 
-def sample(stack, prime, num, temperature, seed=(1, 2), state=None):
-    return stack.reader.sample(stack.session, prime, num, temperature, seed, state)
+def sample(stack, prime, num, temperature, seed=1, state=None):
+    random = [np.random.RandomState([seed, stream]) for stream in range(len(prime))]
+    return stack.reader.sample(stack.session, prime, num, temperature, random, state)
 
 
 def known(logits):
@@ -251,12 +253,46 @@ def test_characters_are_drawn_with_the_probabilities_of_the_softmax(stack, tempe
     assert (np.abs(frequencies - expected) < 5 * deviation + 1e-4).all()
 
 
+def test_the_largest_random_number_draws_the_last_character_that_has_a_chance(stack):
+    last = VOCAB - 3
+    stack.model.W.load(np.zeros((UNITS, VOCAB)), stack.session)
+    stack.model.b.load(np.array([0.0] * (last + 1) + [-1e9] * (VOCAB - last - 1)), stack.session)
+    for noise, expected in (0, 1), (1 - 2**-23, last):
+        feed = {stack.reader.prime: stack.x, stack.reader.temperature: 1.0}
+        feed[stack.reader.noise] = np.full([BATCH, 5], noise)
+        drawn = stack.session.run(stack.reader.sampled, feed)
+        np.testing.assert_array_equal(drawn, np.full([BATCH, 5], expected))
+
+
 def test_the_same_seed_draws_the_same_text_and_another_one_another(stack):
-    first, _ = sample(stack, stack.x, 50, 1.0, seed=(1, 2))
-    again, _ = sample(stack, stack.x, 50, 1.0, seed=(1, 2))
-    other, _ = sample(stack, stack.x, 50, 1.0, seed=(1, 3))
+    first, _ = sample(stack, stack.x, 50, 1.0, seed=1)
+    again, _ = sample(stack, stack.x, 50, 1.0, seed=1)
+    other, _ = sample(stack, stack.x, 50, 1.0, seed=2)
     np.testing.assert_array_equal(first, again)
     assert (first != other).mean() > 0.3
+
+
+def test_a_text_is_drawn_alone_as_it_is_beside_others(stack):
+    prime = np.tile(stack.x, (20, 1))
+    together, _ = sample(stack, prime, 50, 1.0)
+    random = [np.random.RandomState([1, stream]) for stream in range(len(prime))]
+    for stream in 0, 1, 17:
+        alone, _ = stack.reader.sample(
+            stack.session, prime[stream : stream + 1], 50, 1.0, random[stream : stream + 1]
+        )
+        np.testing.assert_array_equal(alone[0], together[stream])
+
+
+def test_random_numbers_follow_from_the_seeds_the_prime_and_the_number_of_the_sample():
+    def numbers(prime, number, *seeds):
+        random = script.random_of(np.array([prime], np.int32), number, *seeds)
+        return tuple(random.randint(2**23, size=5))
+
+    places = [([1, 2], 0, 1), ([2, 1], 0, 1), ([1], 0, 1), ([1, 2], 1, 1), ([1, 2], 0, 2)]
+    places += [([1, 2], 0, 1, 500), ([1, 2], 0, 500, 1)]
+    drawn = [numbers(*place) for place in places]
+    assert drawn == [numbers(*place) for place in places]
+    assert len(set(drawn)) == len(places)
 
 
 def test_the_draw_of_each_position_is_one_of_its_own(stack):
@@ -267,8 +303,12 @@ def test_the_draw_of_each_position_is_one_of_its_own(stack):
     assert abs(repeats - 1 / (VOCAB - 1)) < 0.05
 
 
-def test_a_text_drawn_in_two_halves_is_the_text_drawn_at_once(stack):
-    whole, _ = sample(stack, stack.x, 20, 1e-3)
-    first, state = sample(stack, stack.x, 10, 1e-3)
-    second, _ = sample(stack, first[:, -1:], 10, 1e-3, state=state)
-    np.testing.assert_array_equal(np.concatenate([first, second], axis=1), whole)
+def test_a_text_drawn_in_pieces_is_the_text_drawn_at_once(stack):
+    whole, _ = sample(stack, stack.x, 30, 1.0)
+    random = [np.random.RandomState([1, stream]) for stream in range(BATCH)]
+    pieces, prime, state = [], stack.x, None
+    for num in 10, 1, 19:
+        drawn, state = stack.reader.sample(stack.session, prime, num, 1.0, random, state)
+        pieces.append(drawn)
+        prime = drawn[:, -1:]
+    np.testing.assert_array_equal(np.concatenate(pieces, axis=1), whole)

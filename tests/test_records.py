@@ -1,9 +1,10 @@
 """Records: what a run notes of itself, which settings may change, and how it is moved aside."""
 
 import json
+import re
 import shutil
 
-from backstage import folder, records
+from backstage import records
 from backstage.settings import UserError
 from tools import trained
 
@@ -24,13 +25,13 @@ def test_a_run_notes_its_settings_its_vocabulary_its_text_and_its_losses(begun):
     record = records.read_record(str(begun / 'temp'))
     settings = vars(parse(*ARGUMENTS, '--max_iterations=60'))
     assert {name: record[name] for name in settings} == settings
-    assert set(record) - set(settings) == {'text_crc', 'unseen', 'workers'}
+    assert set(record) - set(settings) == {'text_crc', 'unseen', 'workers', 'num_batches'}
     assert json.loads((begun / 'temp' / 'vocabulary.json').read_text()) == IX2VOCAB
 
 
 @pytest.mark.parametrize(
     'changes',
-    [{name: None} for name in [*records.FIXED, 'text_file', 'text_crc', 'workers']]
+    [{name: None} for name in [*records.NEEDED, 'text_file', 'text_crc', 'workers']]
     + [{'seed': '1'}, {'held_out': 2.0}, {'residual': 1}, {'device': 'tpu'}, {'prime_texts': 'so'}]
     + [{'rnn_size': {'a': 1}}, {'held_out': float('nan')}, {'temperature': 10**400}, {'seed': []}]
     + [{'prime_texts': [['so']]}, {'device': ['cpu']}, {'text_file': 'a\0b'}, {'data_dir': 1}]
@@ -53,7 +54,13 @@ def test_what_is_no_record_at_all_is_told_with_its_path(tmp_path, text):
 
 
 def test_checkpoints_are_found_in_the_order_of_their_iterations(tmp_path):
-    for name in 'model-100.index', 'model-20.index', 'model-3.data', 'model-x.index', 'model.index':
+    for name in (
+        'model-100.index',
+        'model-20.index',
+        'model-3.data',
+        'model-x.index',
+        'model-².index',
+    ):
         (tmp_path / name).write_text('')
     assert records.checkpoints(str(tmp_path)) == [f'{tmp_path}/model-20', f'{tmp_path}/model-100']
 
@@ -83,93 +90,165 @@ def test_what_a_later_version_has_noted_besides_is_no_matter(begun):
     path = begun / 'temp' / 'settings.json'
     change(path, new_one=[1, {'a': 2}], other=float('nan'), **{'no name': 1})
     run, _ = trained.read_run(str(begun / 'temp'))
-    assert set(vars(run)) == {*vars(parse()), 'text_crc', 'unseen', 'workers'}
+    assert set(vars(run)) == {*vars(parse()), 'text_crc', 'unseen', 'workers', 'num_batches'}
     status, output, errors = run_here(*ARGUMENTS, '--max_iterations=61', cwd=begun)
     assert (status, errors) == (0, '')
     assert 'Continuing after iteration 60' in output
 
 
-OTHERS = {
-    'num_layers': 3, 'rnn_size': 24, 'embedding_size': 9, 'residual': False, 'clean_text': False,
-    'min_word_freq': 6, 'held_out': 0.1, 'batch_size': 9, 'training_seq_len': 13, 'seed': 7,
-}  # fmt: skip
+# Settings in another value, and what one sees of that: the whole table of README.
+OTHER_MODEL = [
+    '--num_layers=3', '--rnn_size=24', '--embedding_size=9', '--residual=False',
+    '--clean_text=False', '--min_word_freq=6', '--held_out=0.1', '--batch_size=9',
+    '--training_seq_len=13', '--seed=7', '--text_file=other.txt',
+]  # fmt: skip
+OTHER_TRAINING = [
+    '--learning_rate=0.01', '--weight_decay=0', '--keep_prob=0.9', '--warmup_iterations=7',
+    '--max_gradient_norm=1', '--average_decay=0.9',
+]  # fmt: skip
+DISPLAY = ['--prime_texts=so', '--temperature=1', '--sample_length=5', '--show_plot=False']
+NO_MATTER = [
+    '--epochs=1', '--device=cpu', '--threads_per_operation=2', '--log_every=3', '--eval_every=7',
+    '--save_every=9', '--data_dir=elsewhere', '--gutenberg_url=http://nowhere', '--patience=3',
+    '--text_file=./short.txt', '--download_timeout=7', '--text_file=moved.txt',
+]  # fmt: skip
+FINISHED = 'This run is finished, after 60 iterations. To train it further, set max_iterations'
 
 
-@pytest.mark.parametrize('name', records.FIXED)
-def test_a_setting_that_does_not_fit_is_named_with_both_values(begun_once, name):
-    arguments = (*ARGUMENTS, f'--temp_dir={begun_once}/temp')
-    before, now = getattr(parse(*arguments), name), OTHERS[name]
-    with pytest.raises(UserError) as caught:
-        folder.check_continues(parse(*arguments, f'--{name}={now}'))
-    assert str(caught.value) == (
-        f'{name} is {now}, and the run in {begun_once}/temp has --{name}={before}. Give that, or '
-        f'another temp_dir, or --restart to begin anew'
-    )
-    folder.check_continues(parse(*arguments))
+def test_every_setting_has_its_row():
+    rows = [*OTHER_MODEL, *OTHER_TRAINING, *DISPLAY, *NO_MATTER]
+    named = {argument.split('=')[0][2:] for argument in rows}
+    assert named == set(vars(parse())) - {'restart', 'init_from', 'max_iterations', 'temp_dir'}
 
 
-def test_all_settings_that_do_not_fit_are_named_at_once_and_nothing_changes(begun):
-    before = content(begun / 'temp')
-    arguments = [a for a in ARGUMENTS if not a.startswith(('--batch_size', '--rnn_size'))]
-    status, output, errors = run_here(*arguments, cwd=begun)
-    assert (status, output, errors.count('\n')) == (2, '', 1)
-    assert 'rnn_size is 128, batch_size is 100, and the run in temp has' in errors
-    assert 'has --rnn_size=16 --batch_size=8. Give that' in errors
-    assert content(begun / 'temp') == before
-
-
-def test_all_other_settings_may_change_from_one_part_of_a_run_to_the_next(begun):
-    changes = [
-        '--learning_rate=0.01', '--weight_decay=0', '--keep_prob=0.9', '--warmup_iterations=7',
-        '--max_gradient_norm=1', '--average_decay=0.9', '--epochs=3', '--log_every=3',
-        '--eval_every=7', '--save_every=9', '--sample_length=5', '--temperature=1',
-        '--prime_texts=so', '--device=cpu', '--threads_per_operation=2', '--download_timeout=7',
-        '--show_plot=False',
-        '--gutenberg_url=http://nowhere', '--data_dir=elsewhere', '--text_file=./short.txt',
-    ]  # fmt: skip
-    (begun / 'temp').rename(begun / 'moved')
-    more = ('--temp_dir=moved', '--max_iterations=61')
-    changed = {argument.split('=')[0][2:] for argument in (*changes, *more)}
-    assert changed == set(vars(parse())) - set(records.FIXED) - {'restart', 'init_from'}
-    status, output, errors = run_here(*ARGUMENTS, *changes, *more, cwd=begun)
+def rerun(begun, *arguments):
+    """Run the script again in a folder; return its output, and the iterations there, by folder."""
+    (begun / 'other.txt').write_bytes((begun / 'short.txt').read_bytes().replace(b'e', b'o', 1))
+    (begun / 'moved.txt').write_bytes((begun / 'short.txt').read_bytes())
+    status, output, errors = run_here(*ARGUMENTS, *arguments, cwd=begun)
     assert (status, errors) == (0, '')
-    assert 'Continuing after iteration 60' in output
-    record = records.read_record(str(begun / 'moved'))
+    folders = [begun / 'temp', *(begun / 'temp').glob('earlier-*')]
+    newest = [records.checkpoints(str(one))[-1] for one in folders]
+    return output, [records.iteration_of(path) for path in newest]
+
+
+@pytest.fixture
+def unfinished(begun):
+    """A run that was stopped after 60 of its 376 iterations."""
+    change(begun / 'temp' / 'settings.json', max_iterations=0)
+    return begun
+
+
+@pytest.mark.parametrize('argument', [*OTHER_MODEL, *OTHER_TRAINING])
+def test_after_a_finished_run_another_model_text_or_training_begins_a_new_one(begun, argument):
+    output, iterations = rerun(begun, '--max_iterations=3', argument)
+    assert iterations == [3, 60]
+    first, *_, last = output.splitlines()
+    name = argument.split('=')[0][2:]
+    if name == 'text_file':  # a text has to be read first
+        (first,) = (line for line in output.splitlines() if line.startswith('A new run begins'))
+    assert first.startswith(f'A new run begins: {name} is ')
+    assert last.startswith('The earlier run, of 60 iterations, is in temp/earlier-')
+
+
+@pytest.mark.parametrize('argument', [*DISPLAY, *NO_MATTER])
+def test_after_a_finished_run_what_would_train_nothing_prints_its_samples(begun, argument):
+    before = content(begun / 'temp')
+    (begun / 'temp' / 'loss.png').unlink()
+    output, iterations = rerun(begun, '--max_iterations=60', argument)
+    assert iterations == [60]
+    assert output.splitlines()[-1].startswith(FINISHED)
+    prime = 'so' if argument == '--prime_texts=so' else 'thou art more'
+    assert any(line.startswith(prime) for line in output.splitlines())
+    assert 'Iteration:' not in output and 'Continuing' not in output
+    assert content(begun / 'temp') == before
+    assert (begun / 'temp' / 'loss.png').exists()
+
+
+@pytest.mark.parametrize('argument', [*DISPLAY[:1], *OTHER_TRAINING[:1], ''])
+def test_a_finished_run_with_more_iterations_goes_on_and_names_what_has_changed(begun, argument):
+    output, iterations = rerun(begun, '--max_iterations=61', *filter(None, [argument]))
+    assert iterations == [61]
+    assert 'Continuing after iteration 60, from temp/model-60' in output
+    changed = {
+        '': 'max_iterations=61 (60 before)',
+        '--prime_texts=so': "max_iterations=61 (60 before), prime_texts=['so'] (['thou art more'",
+        '--learning_rate=0.01': 'learning_rate=0.01 (0.0 before), max_iterations=61 (60 before)',
+    }[argument]
+    assert f'Changed since then: {changed}' in output
+
+
+@pytest.mark.parametrize('argument', OTHER_MODEL)
+def test_an_unfinished_run_gives_way_to_one_that_it_cannot_become(unfinished, argument):
+    output, iterations = rerun(unfinished, '--max_iterations=3', argument)
+    assert iterations == [3, 60]
+    assert output.splitlines()[-1].startswith('The earlier run, of 60 iterations, is in temp/earl')
+
+
+def test_an_unfinished_run_goes_on_with_what_can_change_on_the_way(unfinished):
+    (unfinished / 'temp').rename(unfinished / 'moved')
+    (unfinished / 'short.txt').rename(unfinished / 'moved.txt')
+    how = [*OTHER_TRAINING, *DISPLAY, *NO_MATTER, '--temp_dir=moved', '--max_iterations=61']
+    status, output, errors = run_here(*ARGUMENTS, *how, cwd=unfinished)
+    assert (status, errors) == (0, '')
+    assert 'Continuing after iteration 60, from moved/model-60' in output
+    assert 'learning_rate=0.01 (0.0 before), weight_decay=0.0 (0.1 before)' in output
+    record = records.read_record(str(unfinished / 'moved'))
     assert (record['learning_rate'], record['prime_texts']) == (0.01, ['so'])
 
 
-def test_what_is_refused_leaves_the_ids_of_the_run_as_they_are(begun):
-    ids = (begun / 'temp' / 'text.ids').read_bytes()
-    (begun / 'other.txt').write_text('so it begins ' * 2000)
-    for argument in '--seed=7', '--text_file=other.txt':
-        status, output, _ = run_here(*ARGUMENTS, argument, cwd=begun)
-        assert status == 2
-        assert ('Vocabulary' in output) == (argument != '--seed=7')  # settings are compared first
-        assert (begun / 'temp' / 'text.ids').read_bytes() == ids
-        assert not list((begun / 'temp').glob('*.part'))
+def test_an_unfinished_run_that_is_given_less_than_it_has_ends_there(unfinished):
+    output, iterations = rerun(unfinished, '--max_iterations=50')
+    assert (iterations, 'Iteration:' in output) == ([60], False)
+    assert output.splitlines()[-1].startswith(FINISHED)
 
 
-def test_another_text_is_refused(begun):
+@pytest.mark.parametrize('kind', ['finished', 'unfinished'])
+def test_a_text_that_was_edited_is_refused_while_no_setting_names_another(request, kind):
+    begun = request.getfixturevalue({'finished': 'begun'}.get(kind, kind))
+    before = content(begun / 'temp'), (begun / 'temp' / 'text.ids').read_bytes()
     text = (begun / 'short.txt').read_bytes()
-    (begun / 'other.txt').write_bytes(text.replace(b'e', b'o', 1))
-    status, _, errors = run_here(*ARGUMENTS, '--text_file=other.txt', cwd=begun)
+    (begun / 'short.txt').write_bytes(text.replace(b'e', b'o', 1))
+    status, _, errors = run_here(*ARGUMENTS, cwd=begun)
     assert (status, errors.count('\n')) == (2, 1)
     assert 'has learned another text, short.txt as it was then. Give that, or another' in errors
+    assert (content(begun / 'temp'), (begun / 'temp' / 'text.ids').read_bytes()) == before
+    assert not list((begun / 'temp').glob('*.part'))
+
+
+def test_another_beginning_is_another_run(begun):
+    output, iterations = rerun(begun, '--max_iterations=3', '--temp_dir=next')
+    how = (*ARGUMENTS, '--max_iterations=61', '--init_from=next')
+    status, output, errors = run_here(*how, cwd=begun)
+    assert (status, errors) == (0, '')
+    assert output.startswith("A new run begins: init_from is 'next' ('' before). ")
+    again = run_here(*ARGUMENTS, '--max_iterations=62', '--init_from=./next', cwd=begun)[1]
+    assert 'Continuing after iteration 61' in again
+
+
+def test_what_is_said_to_train_a_finished_run_further_does(begun):
+    """The last line is followed word for word."""
+    how, wanted = {'epochs': 1, 'max_iterations': 60}, []
+    for _ in range(3):
+        output, _ = rerun(begun, *(f'--{name}={value}' for name, value in how.items()))
+        more = dict(re.findall(r'(\w+) above (\d+)', output.splitlines()[-1]))
+        wanted.append(list(more))
+        how.update({name: int(value) + 1 for name, value in more.items()})
+    assert wanted == [['max_iterations'], [], ['max_iterations']]
+    how['max_iterations'] = 0
+    output, (iterations,) = rerun(begun, *(f'--{name}={value}' for name, value in how.items()))
+    assert iterations == 188
+    output, _ = rerun(begun, *(f'--{name}={value}' for name, value in how.items()))
+    assert 'To train it further, set epochs above 1; to train a new one' in output
 
 
 def test_restart_begins_anew_and_keeps_the_earlier_run(begun):
     earlier = content(begun / 'temp')
-    (begun / 'temp' / 'photo.png').write_bytes(b'not of a run')
-    arguments = ('--restart', '--max_iterations=60')
-    status, output, errors = run_here(*ARGUMENTS, *arguments, cwd=begun)
+    status, output, errors = run_here(*ARGUMENTS, '--restart', '--max_iterations=60', cwd=begun)
     assert (status, errors) == (0, '')
     (aside,) = (begun / 'temp').glob('earlier-*')
-    assert f'The earlier run is now in temp/{aside.name}' in output
+    assert f'The earlier run, of 60 iterations, is in temp/{aside.name}' in output
     assert content(aside) == earlier
-    assert {'board', 'loss.png', 'settings.json', 'vocabulary.json'} <= {
-        path.name for path in aside.iterdir()
-    }
-    assert (begun / 'temp' / 'photo.png').exists()
     assert 'Iteration: 10,' in output
     assert content(begun / 'temp') == earlier  # the same came of it
 
@@ -192,5 +271,5 @@ def test_what_is_left_of_a_run_without_its_checkpoints_is_moved_aside(begun, und
     for path in (begun / 'temp').glob('model-*'):
         path.unlink()
     (begun / 'temp' / 'photo.png').write_bytes(b'not of a run')
-    assert 'The earlier run is now in' in finish(begun, undisturbed)
+    assert 'The earlier run, of 60 iterations, is in temp/earlier-' in finish(begun, undisturbed)
     assert (begun / 'temp' / 'photo.png').exists()

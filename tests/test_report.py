@@ -3,6 +3,7 @@
 import argparse
 import math
 import shlex
+import sys
 
 from backstage import report, tf
 
@@ -74,7 +75,7 @@ def test_a_loss_is_told_in_nats_bits_and_perplexity():
 
 def end_of(capsys, **changes):
     """Return the lines that a run says at its end."""
-    run = {'losses': [1.0], 'held_out_losses': [], 'best': None, 'plot': '', 'folder': 'temp'}
+    run = {'losses': [1.0], 'held_out_losses': [], 'best': None, 'plot': '', 'settings': parse()}
     report.print_end(argparse.Namespace(**{**run, **changes}))
     return capsys.readouterr().out.splitlines()
 
@@ -85,12 +86,26 @@ def test_the_best_is_the_best_of_the_models_on_the_disk(capsys):
     assert best.startswith('Best held-out loss, at iteration 40: 1.5000 nats')
 
 
+@pytest.mark.parametrize('length, width', [(1, 1), (30, 3), (150, 15), (995, 100), (9070, 100)])
+def test_the_final_loss_is_the_mean_of_the_last_tenth_and_of_100_iterations_at_most(
+    capsys, length, width
+):
+    losses = [9.0] * (length - width) + [2.0] * width
+    final, *_ = end_of(capsys, losses=losses)
+    assert final.startswith(f'Final loss, mean of the last {width} iterations: 2.0000 nats')
+
+
 def test_losses_that_were_lost_do_not_count(capsys):
-    final, *_ = end_of(capsys, losses=[9.0] * 50 + [math.nan] * 98 + [1.0, 2.0])
+    final, *_ = end_of(capsys, losses=[9.0] * 950 + [math.nan] * 98 + [1.0, 2.0])
     assert final.startswith('Final loss, mean of the last 2 iterations: 1.5000 nats')
     assert 'loss' not in ''.join(end_of(capsys, losses=[math.nan] * 5))
 
 
-def test_the_command_that_is_named_can_be_pasted_whatever_the_folder_is_called(capsys):
-    command = end_of(capsys, folder="temp/a b's")[-2].split(': ', 1)[1]
-    assert shlex.split(command) == ['python', '-m', 'tools.sample', "--temp_dir=temp/a b's"]
+def test_a_command_that_is_named_can_be_pasted_anywhere_whatever_the_folder_is_called(
+    capsys, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    *_, first, second = end_of(capsys, settings=parse("--temp_dir=temp/a b's"))
+    words = shlex.split(first.split(': ', 1)[1])
+    assert words == [sys.executable, f'{ROOT}/tools/sample.py', f"--temp_dir={tmp_path}/temp/a b's"]
+    assert shlex.split(second.split(': ', 1)[1]) == [sys.executable, f'{ROOT}/tools']

@@ -7,24 +7,37 @@ import pytest
 from conftest import ROOT, TOOLS
 
 
-def list_tools(*arguments):
-    return subprocess.run(
-        [sys.executable, '-m', 'tools', *arguments], check=False, cwd=str(ROOT),
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, universal_newlines=True,
+def call(*words, cwd=ROOT):
+    """Run Python; return (exit status, standard output, standard error)."""
+    result = subprocess.run(
+        [sys.executable, *map(str, words)], check=False, cwd=str(cwd), stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE, universal_newlines=True,
     )  # fmt: skip
+    return result.returncode, result.stdout, result.stderr
 
 
-@pytest.mark.parametrize('arguments', [(), ('--help',)])
-def test_all_tools_are_listed_with_what_they_say_of_themselves(arguments):
-    result = list_tools(*arguments)
-    assert (result.returncode, result.stderr) == (0, '')
-    listed = [line.split(None, 1) for line in result.stdout.splitlines()[2:]]
+@pytest.mark.parametrize('words', [('-m', 'tools'), ('-m', 'tools', '--help'), (ROOT / 'tools',)])
+def test_all_tools_are_listed_with_what_they_say_of_themselves(words):
+    status, output, errors = call(*words)
+    assert (status, errors) == (0, '')
+    first, _, *lines = output.splitlines()
     expected = [[t.__name__.split('.')[1], t.__doc__.split('\n')[0]] for t in TOOLS]
-    assert listed == expected and len(listed) > 4
+    assert [line.split(None, 1) for line in lines] == expected and len(expected) > 4
+    assert f'by {sys.executable} {ROOT}/tools/NAME.py;' in first
 
 
-@pytest.mark.parametrize('word, name', [('sample', 'sample'), ('train', 'NAME'), ('-x', 'NAME')])
-def test_a_tool_that_is_started_in_another_way_gets_a_sentence(word, name):
-    result = list_tools(word)
-    assert (result.returncode, result.stdout, result.stderr.count('\n')) == (2, '', 1)
-    assert f'started as python -m tools.{name}, and' in result.stderr
+@pytest.mark.parametrize('word, name', [('sample', 'sample'), ('plot', 'plot'), ('-x', 'sample')])
+def test_a_tool_that_is_started_in_another_way_gets_a_sentence_with_the_command(word, name):
+    status, output, errors = call('-m', 'tools', word)
+    assert (status, output, errors.count('\n')) == (2, '', 1)
+    assert f'such as {sys.executable} {ROOT}/tools/{name}.py.' in errors
+
+
+@pytest.mark.parametrize('tool', TOOLS, ids=lambda tool: tool.__name__)
+def test_a_tool_can_be_started_by_its_path_from_any_folder(tool, tmp_path):
+    status, output, errors = call(tool.__file__, '--help', cwd=tmp_path)
+    assert (status, errors) == (0, '')
+    assert output.startswith(f'usage: python -m {tool.__name__} ')
+    status, output, errors = call(tool.__file__, cwd=tmp_path)
+    assert (status, output, errors.count('\n')) == (2, '', 1)
+    assert 'in temp. ' in errors

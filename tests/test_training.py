@@ -3,14 +3,25 @@
 import json
 import math
 import re
+import subprocess
 
-from backstage import machine, running, saving, tf
+from backstage import folder, machine, running, saving, tf
 
 import matplotlib.figure
 import matplotlib.image
 import numpy as np
 import pytest
-from conftest import SMALL, encode, history, lstm_losses, parse, read_lstm, run_script, script
+from conftest import (
+    SMALL,
+    encode,
+    history,
+    lstm_losses,
+    parse,
+    read_lstm,
+    run_script,
+    script,
+)
+from runs import run_here
 
 
 def test_the_rate_rises_in_a_line_and_falls_in_a_cosine_to_zero(settings):
@@ -115,6 +126,11 @@ def short(settings, short_text, monkeypatch):
     return settings
 
 
+def train(settings):
+    with folder.only_run_in(settings, vars(script)) as run_folder:
+        return script.train(settings, running.Stop(), run_folder)
+
+
 def test_the_graph_is_final_before_training_and_nothing_is_added_to_it(short, monkeypatch):
     sizes = []
 
@@ -126,13 +142,13 @@ def test_the_graph_is_final_before_training_and_nothing_is_added_to_it(short, mo
     real_save = saving.Run.save
     monkeypatch.setattr(saving.Run, 'save', save)
     short.max_iterations, short.save_every, short.eval_every = 20, 5, 4
-    script.train(short, running.Stop())
+    train(short)
     assert len(sizes) == 4 and len(set(sizes)) == 1 and sizes[0] > 100
 
 
 def test_a_step_is_taken_at_the_rate_of_the_schedule(short, monkeypatch):
     monkeypatch.setattr(script, 'learning_rate_at', lambda *_: 0.0)
-    run, status = script.train(short, running.Stop())
+    run, status = train(short)
     assert (len(run.losses), status) == (40, 0)
     assert min(run.losses) > math.log(40) - 0.1
 
@@ -148,11 +164,57 @@ def short_run(tmp_path_factory, works):
     return folder, output
 
 
-def test_a_finished_run_names_the_command_that_lets_its_model_write(short_run):
-    assert short_run[1].endswith(
-        '\nTo let it write: python -m tools.sample --temp_dir=temp\n'
-        'What else can be done with it: python -m tools\n'
-    )
+def test_the_commands_that_a_run_names_at_its_end_work_where_they_are_pasted(short_run, tmp_path):
+    *_, first, second = short_run[1].splitlines()
+    for line, begin, printed in (
+        (first, 'To let it write: ', 'thou art more'),
+        (second, 'What else can be done with it: ', 'What can be done with a trained model'),
+    ):
+        assert line.startswith(begin)
+        result = subprocess.run(
+            line[len(begin) :], shell=True, check=False, cwd=str(tmp_path), universal_newlines=True,
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        )  # fmt: skip
+        status, output, errors = result.returncode, result.stdout, result.stderr
+        assert (status, errors, output[: len(printed)]) == (0, '', printed)
+
+
+@pytest.mark.parametrize(
+    'arguments, said',
+    [
+        (['--max_iterations=40'], ['#1 of 1']),
+        (['--epochs=1'], ['#1 of 1']),
+        (['--max_iterations=200', '--epochs=9'], ['#1 of 2', '#2 of 2']),
+    ],
+    ids=str,
+)
+def test_as_many_epochs_are_announced_as_are_begun(short_text, tmp_path, arguments, said):
+    status, output, errors = run_here(*SMALL, f'--text_file={short_text}', *arguments, cwd=tmp_path)
+    assert (status, errors) == (0, '')
+    begun = [line for line in output.splitlines() if line.startswith('Starting Epoch')]
+    assert begun == [f'Starting Epoch {what}.' for what in said]
+
+
+@pytest.mark.parametrize('prime_texts', [['so', 'or', 'so', 'to'], ['to', 'so']])
+def test_samples_of_training_differ_by_their_prime_and_not_by_their_place(
+    short, prime_texts, monkeypatch
+):
+    short.max_iterations, short.prime_texts = 2, prime_texts
+    drawn = []
+
+    def note(*arguments, **more):
+        drawn.extend(sample_texts(*arguments, **more))
+        return drawn
+
+    sample_texts = script.sample_texts
+    monkeypatch.setattr(script, 'sample_texts', note)
+    train(short)
+    by_prime = dict(zip(prime_texts[::-1], drawn[::-1]))
+    assert len({text[2:] for text in drawn}) == len(drawn)
+    short.prime_texts = ['to', 'so']
+    drawn.clear()
+    train(short)
+    assert drawn == [by_prime['to'], by_prime['so']]
 
 
 def test_a_run_prints_the_lines_of_the_recipe(short_run):

@@ -15,6 +15,9 @@ import sys
 import tempfile
 import zlib
 
+sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.realpath(__file__))))
+
+import stacked_lstm_shakespeare as script
 from backstage import fast, files, reading, running, tf
 from backstage.pipes import text_at_hand
 from backstage.settings import UserError, read_settings
@@ -25,7 +28,7 @@ import numpy as np
 
 # --- Settings ------------------------------------------------------------------------------------
 
-temp_dir = 'temp'  # folder of the run; the page goes there too
+temp_dir = script.temp_dir  # folder of the run; the page goes there too
 checkpoint = ''  # the model to take, such as temp/model-9070; empty: the best so far
 text_file = ''  # a UTF-8 text to be read; empty: the part held out of the run's own
 characters = 5000  # so many of its first characters are read

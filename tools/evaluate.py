@@ -10,10 +10,14 @@ loss of each, in nats per character, and the line: `| sort -n` ranks them.
 import contextlib
 import itertools
 import math
+import os
 import sys
 import tempfile
 from csv import DictWriter
 
+sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.realpath(__file__))))
+
+import stacked_lstm_shakespeare as script
 from backstage import lines as lines_of
 from backstage import overlap, reading, running, tf
 from backstage.pipes import text_at_hand
@@ -31,7 +35,7 @@ import numpy as np
 
 # --- Settings ------------------------------------------------------------------------------------
 
-temp_dir = 'temp'  # folder of the run
+temp_dir = script.temp_dir  # folder of the run
 checkpoint = ''  # the model to take, such as temp/model-9070; empty: the best so far
 text_file = ''  # a UTF-8 text, to be measured whole; empty: the part held out of the run's own
 text_files = []  # several, one after the other, instead

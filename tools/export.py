@@ -10,13 +10,16 @@ import os
 import sys
 import tempfile
 
+sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.realpath(__file__))))
+
+import stacked_lstm_shakespeare as script
 from backstage import files, running, tf
 from backstage.settings import UserError, read_settings
 from tools import trained
 
 # --- Settings ------------------------------------------------------------------------------------
 
-temp_dir = 'temp'  # folder of the run
+temp_dir = script.temp_dir  # folder of the run
 checkpoint = ''  # the model to take, such as temp/model-9070; empty: the best so far
 folder = 'serving/shakespeare/1'  # a new folder; the number is the model's version
 device = 'auto'  # 'cpu', 'gpu', or 'auto': a GPU where TensorFlow finds one

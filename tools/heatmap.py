@@ -9,6 +9,9 @@ import math
 import os
 import sys
 
+sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.realpath(__file__))))
+
+import stacked_lstm_shakespeare as script
 from backstage import pictures, reading, running
 from backstage.settings import UserError, read_settings
 from stacked_lstm_shakespeare import UNKNOWN, encode
@@ -18,7 +21,7 @@ import numpy as np
 
 # --- Settings ------------------------------------------------------------------------------------
 
-temp_dir = 'temp'  # folder of the run; the picture goes there too
+temp_dir = script.temp_dir  # folder of the run; the picture goes there too
 checkpoint = ''  # the model to take, such as temp/model-9070; empty: the best so far
 text = 'to be or not to be that is the question'  # 2 to 2,000 characters
 show_plot = True  # show it in a window too, where there is a display

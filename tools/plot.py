@@ -9,6 +9,9 @@ It takes them from the history of a run, which may still be going on.
 import os
 import sys
 
+sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.realpath(__file__))))
+
+import stacked_lstm_shakespeare as script
 from backstage import files, history, pictures, running
 from backstage.settings import UserError, read_settings
 from stacked_lstm_shakespeare import draw_losses
@@ -17,7 +20,7 @@ import numpy as np
 
 # --- Settings ------------------------------------------------------------------------------------
 
-temp_dir = 'temp'  # folder of the run, and of the picture
+temp_dir = script.temp_dir  # folder of the run, and of the picture
 folders = []  # of several runs, to be drawn in one picture
 show_plot = True  # show it in a window too, where there is a display
 

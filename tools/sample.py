@@ -8,6 +8,7 @@ asked for in a terminal. If there are none, samples begin as those of the traini
 to the standard output, and nothing else is.
 """
 
+import collections
 import contextlib
 import itertools
 import os
@@ -15,22 +16,25 @@ import re
 import stat
 import sys
 
+sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.realpath(__file__))))
+
+import stacked_lstm_shakespeare as script
 from backstage import reading, running
-from backstage.letters import composed
+from backstage.letters import composed, shown
 from backstage.settings import UserError, read_settings
-from stacked_lstm_shakespeare import decode, encode
+from stacked_lstm_shakespeare import decode, encode, random_of
 from tools import trained
 
 import numpy as np
 
 # --- Settings ------------------------------------------------------------------------------------
 
-temp_dir = 'temp'  # folder of the run
+temp_dir = script.temp_dir  # folder of the run
 checkpoint = ''  # the model to take, such as temp/model-9070; empty: the best so far
 prime_text = ''  # how a sample begins; empty: a line each of the input, else as in training
 num_samples = 1  # samples to print, of each prime text
 sample_length = 100  # characters to draw for each, at most
-stop_at = ''  # a sample ends before this text, such as \\n (a line end), where the model writes it
+stop_at = ''  # a sample ends before this text, such as \n (a line end), where the model writes it
 temperature = 0.7  # 1 draws as the model believes, less is safer, 0 is the likeliest
 top_k = 0  # only the likeliest so many characters are drawn; 0: all of them
 seed = 1  # of the random numbers; another one gives other samples
@@ -41,14 +45,17 @@ STREAMS = 100  # samples that are drawn side by side
 BLOCK = 1000  # so many are drawn before the first of them is printed
 
 
-def draw(session, sampler, primes, settings, *numbers):
-    """Yield how texts, int32 [streams, characters], go on, in pieces: int32 [streams, num]."""
-    random = np.random.RandomState([settings.seed, *numbers])  # numbers tell which samples it is
-    state = None
+def draw(session, sampler, primes, random, settings):
+    """Yield how texts go on, in pieces: int32 [streams, num].
+
+    Args:
+      primes: list of int32 [1, characters], of the same length.
+      random: list of np.random.RandomState, one for each.
+    """
+    primes, state = np.concatenate(primes), None
     for begin in range(0, settings.sample_length, PIECE):
         num = min(PIECE, settings.sample_length - begin)
-        seed = random.randint(2**30, size=2)
-        sampled, state = sampler.sample(session, primes, num, settings.temperature, seed, state)
+        sampled, state = sampler.sample(session, primes, num, settings.temperature, random, state)
         yield sampled
         primes = sampled[:, -1:]
 
@@ -59,10 +66,10 @@ def cut(text, stop_at):
     return (text, False) if place < 0 else (text[:place], True)
 
 
-def draw_texts(session, sampler, primes, settings, ix2vocab, *numbers):
+def draw_texts(session, sampler, primes, random, settings, ix2vocab):
     """Return how texts of the same length go on, list of (str, whether they came to stop_at)."""
     texts = [''] * len(primes)
-    for piece in draw(session, sampler, np.concatenate(primes), settings, *numbers):
+    for piece in draw(session, sampler, primes, random, settings):
         texts = [text + decode(ids, ix2vocab) for text, ids in zip(texts, piece)]
         found = [cut(text, settings.stop_at) for text in texts]
         if all(stopped for _, stopped in found):
@@ -70,54 +77,51 @@ def draw_texts(session, sampler, primes, settings, ix2vocab, *numbers):
     return found
 
 
-def print_all(session, sampler, primes, settings, ix2vocab):
-    """Print samples that begin with `primes`, an iterable of int32 [1, characters], in its order.
+def print_all(session, sampler, samples, settings, ix2vocab):
+    """Print samples, an iterable of pairs of int32 [1, characters] and RandomState, in its order.
 
-    Those of the same length are drawn side by side. However many come after a sample, it stays the
-    same.
+    Those that begin with as many characters are drawn side by side.
     """
-    missed, primes = 0, iter(primes)
-    for block in itertools.count():
-        some = list(itertools.islice(primes, max(1, min(BLOCK, 10**6 // settings.sample_length))))
-        if not some:
-            break
-        samples = {}
-        for length in sorted({prime.size for prime in some}):
-            alike = [k for k, prime in enumerate(some) if prime.size == length]
+    missed, samples = 0, iter(samples)
+    size = max(1, min(BLOCK, 10**6 // settings.sample_length))
+    for block in iter(lambda: list(itertools.islice(samples, size)), []):
+        texts = {}
+        for length in sorted({prime.size for prime, _ in block}):
+            alike = [k for k, (prime, _) in enumerate(block) if prime.size == length]
             for first in range(0, len(alike), STREAMS):
                 batch = alike[first : first + STREAMS]
-                numbers = (block, length, first)
-                starts = [some[k] for k in batch]
-                found = draw_texts(session, sampler, starts, settings, ix2vocab, *numbers)
-                samples.update(zip(batch, found))
-        for k, prime in enumerate(some):
-            text, stopped = samples[k]
-            print(decode(prime[0], ix2vocab) + text)
+                primes, random = zip(*[block[k] for k in batch])
+                found = draw_texts(session, sampler, primes, random, settings, ix2vocab)
+                texts.update(zip(batch, found))
+        for k, (prime, _) in enumerate(block):
+            text, stopped = texts[k]
+            print(shown(decode(prime[0], ix2vocab) + text, sys.stdout))
             missed += not stopped
     tell_missed(missed, settings)
 
 
-def print_one(session, sampler, prime, settings, ix2vocab, number):
+def print_one(session, sampler, prime, random, settings, ix2vocab):
     """Print a sample as it is drawn."""
-    print(decode(prime[0], ix2vocab), end='', flush=True)
+    print(shown(decode(prime[0], ix2vocab), sys.stdout), end='', flush=True)
     text, printed = '', 0
-    for piece in draw(session, sampler, prime, settings, number):
+    for piece in draw(session, sampler, [prime], [random], settings):
         text, stopped = cut(text + decode(piece[0], ix2vocab), settings.stop_at)
         # What may be the begin of stop_at waits for the next piece.
         end = len(text) if stopped else max(printed, len(text) - max(0, len(settings.stop_at) - 1))
-        print(text[printed:end], end='', flush=True)
+        print(shown(text[printed:end], sys.stdout), end='', flush=True)
         printed = end
         if stopped:
             break
-    print(text[printed:])
+    print(shown(text[printed:], sys.stdout))
     tell_missed(not stopped, settings)
 
 
 def tell_missed(count, settings):
     """Say how many samples did not come to where they are to stop, if any."""
     if settings.stop_at and count:
+        samples = 'sample' if count == 1 else 'samples'
         print(
-            f'{count:,} samples did not come to {settings.stop_at!r} in {settings.sample_length} '
+            f'{count:,} {samples} did not come to {settings.stop_at!r} in {settings.sample_length} '
             f'characters. --sample_length draws more',
             file=sys.stderr,
         )
@@ -167,28 +171,34 @@ def main(arguments):
     lines = [] if settings.prime_text or is_asked else read_input()
     with trained.opened(settings, settings.top_k) as (session, sampler, ix2vocab, run, _):
         settings.stop_at = read_stop_at(settings.stop_at, ix2vocab, run)
-        how = settings, ix2vocab
+        how, numbers = (settings, ix2vocab), collections.Counter()
 
         def read_prime(text, file=sys.stderr):
             prime = encode(text, ix2vocab, run.clean_text)
             reading.check_prime(text, prime, ix2vocab, run.unseen, file)
             return prime
 
+        def next_sample(prime):
+            """Return how a sample begins, and what it is drawn by."""
+            number = numbers[prime.tobytes()]
+            numbers[prime.tobytes()] += 1
+            return prime, random_of(prime, number, settings.seed)
+
         if settings.prime_text or not is_asked:
             texts = lines or [settings.prime_text or run.prime_texts[0]]
             primes = [read_prime(text) for text in texts]
+            samples = (next_sample(p) for p in primes for _ in range(settings.num_samples))
             if len(primes) * settings.num_samples == 1:
-                print_one(session, sampler, primes[0], *how, 0)
+                print_one(session, sampler, *next(samples), *how)
             else:
-                repeated = (p for p in primes for _ in range(settings.num_samples))
-                print_all(session, sampler, repeated, *how)
+                print_all(session, sampler, samples, *how)
             return 0
         with contextlib.suppress(ImportError):
             import readline  # noqa: F401  with it `input` has arrow keys and a history
-        for number in itertools.count():
+        while True:
             try:
                 prime = read_prime(input('Prime text (Ctrl-D ends): '), None)
-                print_one(session, sampler, prime, *how, number)
+                print_one(session, sampler, *next_sample(prime), *how)
             except EOFError:
                 print()
                 return 0

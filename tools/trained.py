@@ -7,6 +7,8 @@ import re
 import sys
 import time
 
+sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.realpath(__file__))))
+
 import stacked_lstm_shakespeare as script
 from backstage import fast, machine, records, seeded, tf, workers
 from backstage.running import one_line
