@@ -54,14 +54,8 @@ def test_what_is_no_record_at_all_is_told_with_its_path(tmp_path, text):
 
 
 def test_checkpoints_are_found_in_the_order_of_their_iterations(tmp_path):
-    for name in (
-        'model-100.index',
-        'model-20.index',
-        'model-3.data',
-        'model-x.index',
-        'model-².index',
-    ):
-        (tmp_path / name).write_text('')
+    for ending in '100.index', '20.index', '3.data', 'x.index', '².index', '.index':
+        (tmp_path / f'model-{ending}').write_text('')
     assert records.checkpoints(str(tmp_path)) == [f'{tmp_path}/model-20', f'{tmp_path}/model-100']
 
 
@@ -217,7 +211,7 @@ def test_a_text_that_was_edited_is_refused_while_no_setting_names_another(reques
 
 
 def test_another_beginning_is_another_run(begun):
-    output, iterations = rerun(begun, '--max_iterations=3', '--temp_dir=next')
+    run_here(*ARGUMENTS, '--max_iterations=3', '--temp_dir=next', cwd=begun)
     how = (*ARGUMENTS, '--max_iterations=61', '--init_from=next')
     status, output, errors = run_here(*how, cwd=begun)
     assert (status, errors) == (0, '')
