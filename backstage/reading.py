@@ -20,7 +20,7 @@ def file_pieces(path, size=1 << 20):
     """
     try:
         with open(path, 'rb') as file:
-            problem = encodings.kind(file.read(512))
+            problem = encodings.kind(file.read(512), path)
         if problem:
             raise UserError(f'{path} {problem}')
         with open(path, encoding='utf-8-sig') as file:
@@ -38,7 +38,7 @@ def file_pieces(path, size=1 << 20):
     except UnicodeDecodeError:
         raise UserError(f'{path} {encodings.fault(path)}')
     except OSError as error:
-        raise UserError(f'{path} cannot be read: {error.strerror}. Give another text_file')
+        raise UserError(f'{path} {encodings.unreadable(path, error)}')
 
 
 def read_pieces(path, seen=None):
