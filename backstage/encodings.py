@@ -37,10 +37,9 @@ WITHOUT_ZEROS = (
     'CP866', 'ISO8859-2', 'ISO8859-5', 'ISO8859-7', 'ISO8859-15', 'CP1253', 'CP1254', 'CP1255',
     'CP1256', 'CP1257', 'CP1258', 'CP437', 'CP850', 'TIS-620', 'MAC-CYRILLIC',
 )  # fmt: skip
-SAMPLE = 100_000  # bytes, from which an encoding is guessed
+SAMPLE = 100_000  # bytes, from which an encoding is guessed; a multiple of 4
 WORD = re.compile('[^\0-/:-?]+')  # no part of a character is one of these bytes, in any of them
 FAULT = re.compile('[\0\udc80-\udcff]')  # a zero, or a byte that is no part of a character
-BEYOND_ASCII = re.compile('[^\0-\x7f\udc80-\udcff]')
 
 
 def kind(head, path):
@@ -53,20 +52,25 @@ def kind(head, path):
 
 def fault(path):
     """Return what is wrong with a file that has zeros, or that is no UTF-8 in some place."""
-    total, number, zeros, bad, valid, first, sample = 0, 1, 0, 0, 0, '', ''
+    total, lines, zeros, bad, beyond_ascii, first, sample = 0, 1, 0, 0, 0, '', ''
     with open(path, encoding='utf-8-sig', errors='surrogateescape') as file:
-        for line in iter(lambda: file.readline(SAMPLE), ''):
-            faults = FAULT.findall(line)
+        for piece in iter(lambda: file.read(SAMPLE), ''):
+            faults = FAULT.findall(piece)
             if faults:
-                first = first or f'byte 0x{ord(faults[0]) & 0xFF:02X} in line {number:,}'
-                sample += line if len(sample) < SAMPLE else ''
-            total, number = total + len(line), number + line.count('\n')
-            zeros, bad = zeros + line.count('\0'), bad + len(faults) - line.count('\0')
-            valid += len(BEYOND_ASCII.findall(line))
-            is_at_end = len(FAULT.findall(line[-3:])) == bad
+                place = lines + piece.count('\n', 0, piece.index(faults[0]))
+                first = first or f'byte 0x{ord(faults[0]) & 0xFF:02X} in line {place:,}'
+                sample += '\n'.join(filter(FAULT.search, piece.split('\n')))
+            total, lines = total + len(piece), lines + piece.count('\n')
+            zeros, bad = zeros + faults.count('\0'), bad + len(faults) - faults.count('\0')
+            beyond_ascii += len(piece) - len(piece.encode('ascii', 'ignore'))
+            is_at_end = len(FAULT.findall(piece[-3:])) == bad
+            if len(sample) > SAMPLE:
+                break
     new, sample = to_new(path), sample.encode('utf-8', 'surrogateescape')
-    if zeros > total / 10 or (zeros and bad > valid):
-        guess = guess_encoding(sample[: len(sample) // 4 * 4], WITH_ZEROS)
+    is_utf8 = 2 * bad <= beyond_ascii  # but for its faults
+    if zeros and (zeros > total / 10 or not is_utf8):
+        with open(path, 'rb') as file:
+            guess = guess_encoding(file.read(SAMPLE), WITH_ZEROS)
         if not guess:
             return f'is no text, as {first} shows. Give another text_file'
         return f'is not UTF-8 text. {guess}{new}'
@@ -75,10 +79,10 @@ def fault(path):
             f'is CESU-8 and not UTF-8, as {first} shows. Convert it with uconv, a program of ICU: '
             f'uconv -f CESU-8 -t UTF-8{new}'
         )
-    if bad > valid:
+    if not is_utf8:
         guess = guess_encoding(whole_words(sample), WITHOUT_ZEROS) or (
-            'In which encoding it is cannot be told. Find that out, and convert it: iconv -f '
-            'ENCODING -t UTF-8'
+            'Its encoding cannot be guessed. Find it out, and convert the text: iconv -f ENCODING '
+            '-t UTF-8'
         )
         return f'is not UTF-8 text: {first} is no character. {guess}{new}'
     leave_out = "tr -d '\\000'" if zeros else 'iconv -f UTF-8 -t UTF-8 -c'
@@ -87,8 +91,8 @@ def fault(path):
             f'ends in the middle of a character. Get the rest, or leave that out: {leave_out}{new}'
         )
     return (
-        f'is UTF-8 text but for {zeros + bad:,} of its bytes, {first} first. Mend that, or leave '
-        f'such bytes out: {leave_out}{new}'
+        f'is UTF-8 text, but {first} is no character. Mend that, or leave all such bytes out: '
+        f'{leave_out}{new}'
     )
 
 
@@ -157,20 +161,21 @@ def unreadable(path, error):
         new = new_name(path.partition('?')[0])
         return f'is a URL. Download it: curl -fL -o {new} {shlex.quote(path)} (then give {new})'
     if os.path.isdir(path):
-        if glob.glob(os.path.join(glob.escape(path), '*.txt')):
-            return f'is a folder. Join its files: {join([os.path.join(path, "*.txt")])}'
-        return 'is a folder, and has no .txt file. Give a text_file'
-    for paths in [path], path.split(','), path.split():
+        if not glob.glob(os.path.join(glob.escape(path), '*.txt')):
+            return 'is a folder, and has no .txt file. Give a text_file'
+        return f'is a folder. Join its files: {join(shlex.quote(os.path.join(path, "")) + "*.txt")}'
+    for paths in [path], re.split(', *', path), path.split():
         if paths and not os.path.exists(path) and all(map(glob.glob, paths)):
-            return f'is more than one file. Join them: {join(paths)}'
+            # What makes a pattern of a path is not quoted.
+            words = [re.sub(r'[^*?[\]]+', lambda part: shlex.quote(part[0]), one) for one in paths]
+            return f'is more than one file. Join them: {join(*words)}'
     return f'cannot be read: {error.strerror}. Give another text_file'
 
 
-def join(paths):
-    """Return the command that joins files into one; their paths may be patterns."""
-    quoted = [re.sub(r'[^*?[\]]+', lambda part: shlex.quote(part.group()), path) for path in paths]
+def join(*words):
+    """Return the command that joins files, as a shell takes their names, into one."""
     new = new_name('texts')
-    return f'cat {" ".join(quoted)} > {new} (then give {new})'
+    return f'cat {" ".join(words)} > {new} (then give {new})'
 
 
 def to_new(path):

@@ -15,6 +15,7 @@ from backstage import encodings, reading
 from backstage.settings import UserError
 
 import pytest
+from conftest import answer
 
 GERMAN = 'Ist der Zügel lösbar?\nJa, für Könige.\n'
 POLISH = (
@@ -48,7 +49,7 @@ def said(tmp_path, monkeypatch):
 
 def follow(sentence):
     """Paste the command of a sentence into a shell; return what is in the file it names: bytes."""
-    command, new = re.search(r': ([^:]+) \(then give (.+)\)$', sentence).groups()
+    command, new = re.search(r': ((?!.*: ).+) \(then give (.+)\)$', sentence).groups()
     subprocess.run(['bash', '-c', command], check=False)
     with open(new.strip("'"), 'rb') as file:
         return file.read()
@@ -168,12 +169,12 @@ def test_where_several_encodings_fit_a_word_tells_each_from_the_likeliest(said):
 
 @pytest.mark.parametrize('data', [bytes(range(1, 256)) * 9, b'\x9d\x81\x8f so\n' * 99])
 def test_where_no_encoding_fits_the_sentence_says_so(said, data):
-    assert 'In which encoding it is cannot be told. Find that out, and convert it: ' in said(data)
+    assert 'Its encoding cannot be guessed. Find it out, and convert the text: iconv' in said(data)
 
 
 def test_without_charset_normalizer_the_sentence_says_no_encoding(said, monkeypatch):
     monkeypatch.setitem(sys.modules, 'charset_normalizer', None)
-    assert 'In which encoding it is cannot be told.' in said(GERMAN.encode('latin-1'))
+    assert 'Its encoding cannot be guessed.' in said(GERMAN.encode('latin-1'))
 
 
 @pytest.mark.parametrize('times', [1, 10_000])
@@ -200,8 +201,8 @@ def test_one_bad_byte_in_a_long_text_is_named_with_its_line_and_the_rest_is_not_
     for bad in b'\xe9', b'\x80', b'\xc3':
         sentence = said(data[:place] + bad + data[place:])
         assert sentence.startswith(
-            f'is UTF-8 text but for 1 of its bytes, byte 0x{bad[0]:02X} in line {line:,} first. '
-            f'Mend that, or leave such bytes out: iconv -f UTF-8 -t UTF-8 -c < text.txt > '
+            f'is UTF-8 text, but byte 0x{bad[0]:02X} in line {line:,} is no character. Mend that, '
+            f'or leave all such bytes out: iconv -f UTF-8 -t UTF-8 -c < text.txt > '
         )
         assert follow(sentence) == data
 
@@ -223,8 +224,8 @@ def test_a_zero_among_text_is_no_sign_of_utf_16(said):
     line = data[:place].count(b'\n') + 1
     sentence = said(data[:place] + b'\0' + data[place:])
     assert sentence.startswith(
-        f'is UTF-8 text but for 1 of its bytes, byte 0x00 in line {line:,} first. Mend that, or '
-        f"leave such bytes out: tr -d '\\000' < text.txt > "
+        f'is UTF-8 text, but byte 0x00 in line {line:,} is no character. Mend that, or leave all '
+        f"such bytes out: tr -d '\\000' < text.txt > "
     )
     assert follow(sentence) == data
 
@@ -232,3 +233,76 @@ def test_a_zero_among_text_is_no_sign_of_utf_16(said):
 def test_what_is_no_text_in_any_encoding_is_told_as_that(said):
     said_of = said(bytes(range(256)) * 20)
     assert said_of == 'is no text, as byte 0x00 in line 1 shows. Give another text_file'
+
+
+SEVERAL = {  # what is given as a text_file, and the command that makes one of it
+    'books': ('is a folder. Join its files', 'cat books/*.txt > texts.txt'),
+    'books/': ('is a folder. Join its files', 'cat books/*.txt > texts.txt'),
+    'my books': ('is a folder. Join its files', "cat 'my books/'*.txt > texts.txt"),
+    'books[1]': ('is a folder. Join its files', "cat 'books[1]/'*.txt > texts.txt"),
+    'books/*.txt': ('is more than one file. Join them', 'cat books/*.txt > texts.txt'),
+    '*/b*.txt': ('is more than one file. Join them', 'cat */b*.txt > texts.txt'),
+    'books/a.txt,books/b.txt': (
+        'is more than one file. Join them', 'cat books/a.txt books/b.txt > texts.txt',
+    ),
+    'books/a.txt books/b.txt': (
+        'is more than one file. Join them', 'cat books/a.txt books/b.txt > texts.txt',
+    ),
+    'my books/b b.txt, books/a.txt': (
+        'is more than one file. Join them', "cat 'my books/b b.txt' books/a.txt > texts.txt",
+    ),
+}  # fmt: skip
+
+
+@pytest.fixture
+def books(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in 'books/a.txt', 'books/b.txt', 'my books/b b.txt', 'books[1]/b.txt':
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(name)
+    (tmp_path / 'empty').mkdir()
+
+
+@pytest.mark.parametrize('given', SEVERAL)
+def test_of_a_folder_or_several_files_the_command_that_is_printed_makes_one(books, given):
+    with pytest.raises(UserError) as caught:
+        list(reading.file_pieces(given))
+    words, command = SEVERAL[given]
+    assert str(caught.value) == f'{given} {words}: {command} (then give texts.txt)'
+    joined = follow(str(caught.value)).decode()
+    assert 'b.txt' in joined
+    assert ''.join(reading.file_pieces('texts.txt')) == joined
+
+
+@pytest.mark.parametrize(
+    'given, words',
+    [
+        ('empty', 'is a folder, and has no .txt file. Give a text_file'),
+        ('books/c*.txt', 'cannot be read: No such file or directory. Give another text_file'),
+        ('books/a.txt,c.txt', 'cannot be read: No such file or directory. Give another text_file'),
+        (' ', 'cannot be read: No such file or directory. Give another text_file'),
+    ],
+)
+def test_where_nothing_is_there_no_command_is_printed(books, given, words):
+    with pytest.raises(UserError) as caught:
+        list(reading.file_pieces(given))
+    assert str(caught.value) == f'{given} {words}'
+
+
+def test_a_url_is_downloaded_by_the_command_that_is_printed(tmp_path, monkeypatch, site):
+    monkeypatch.chdir(tmp_path)
+    site.pages['/books/pg1.txt?a=1&b=2'] = answer(GERMAN.encode())
+    url = site.url('/books/pg1.txt?a=1&b=2')
+    with pytest.raises(UserError) as caught:
+        list(reading.file_pieces(url))
+    assert str(caught.value) == (
+        f"{url} is a URL. Download it: curl -fL -o pg1.txt '{url}' (then give pg1.txt)"
+    )
+    assert follow(str(caught.value)).decode() == GERMAN
+
+
+def test_no_command_that_is_printed_writes_over_a_file(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for number in '', '2', '3':
+        (tmp_path / f'book{number}.txt').write_bytes(b'')
+    assert encodings.to_new('a/book.txt.gz') == ' < a/book.txt.gz > book4.txt (then give book4.txt)'
