@@ -186,6 +186,6 @@ def to_new(path):
 
 def new_name(path):
     """Return a name for what is made of a file: like its own, and in this folder not taken yet."""
-    stem = re.sub(r'(\.txt)?(\.\w+)?$', '', os.path.basename(path)) or 'text'
-    names = (f'{stem}{number}.txt' for number in ('', *range(2, 10_000)))
+    stem = re.sub(r'(\.txt)?(\.[\w-]+)?$', '', os.path.basename(path)) or 'text'
+    names = (f'{stem}{mark}.txt' for mark in ('', *map('-{}'.format, range(2, 10_000))))
     return shlex.quote(next(name for name in names if not os.path.lexists(name)))

@@ -147,7 +147,7 @@ def test_a_text_in_another_encoding_is_right_once_it_is_converted_as_the_sentenc
     assert f'. It may be {guess}, with ' in sentence
     assert sentence.endswith(
         f". If that is right, convert it: iconv -f {guess} -t UTF-8 < 'my text.txt' > "
-        f"'my text2.txt' (then give 'my text2.txt')"
+        f"'my text-2.txt' (then give 'my text-2.txt')"
     )
     assert follow(sentence).decode() == text
 
@@ -155,8 +155,8 @@ def test_a_text_in_another_encoding_is_right_once_it_is_converted_as_the_sentenc
 def test_a_word_of_the_text_shows_whether_the_encoding_is_right(said):
     assert said((GERMAN * 100).encode('latin-1')) == (
         "is not UTF-8 text: byte 0xFC in line 1 is no character. It may be CP1252, with 'Zügel'. "
-        'If that is right, convert it: iconv -f CP1252 -t UTF-8 < text.txt > text2.txt (then give '
-        'text2.txt)'
+        'If that is right, convert it: iconv -f CP1252 -t UTF-8 < text.txt > text-2.txt (then give '
+        'text-2.txt)'
     )
 
 
@@ -184,7 +184,7 @@ def test_cesu_8_is_known_by_its_surrogates(said, times):
     data = text.encode().replace('\U0001f600'.encode(), pairs)
     assert said(data) == (
         'is CESU-8 and not UTF-8, as byte 0xED in line 1 shows. Convert it with uconv, a program '
-        'of ICU: uconv -f CESU-8 -t UTF-8 < text.txt > text2.txt (then give text2.txt)'
+        'of ICU: uconv -f CESU-8 -t UTF-8 < text.txt > text-2.txt (then give text-2.txt)'
     )
 
 
@@ -303,6 +303,8 @@ def test_a_url_is_downloaded_by_the_command_that_is_printed(tmp_path, monkeypatc
 
 def test_no_command_that_is_printed_writes_over_a_file(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    for number in '', '2', '3':
+    for number in '', '-2', '-3':
         (tmp_path / f'book{number}.txt').write_bytes(b'')
-    assert encodings.to_new('a/book.txt.gz') == ' < a/book.txt.gz > book4.txt (then give book4.txt)'
+    assert (
+        encodings.to_new('a/book.txt.gz') == ' < a/book.txt.gz > book-4.txt (then give book-4.txt)'
+    )
