@@ -42,7 +42,7 @@ from backstage.letters import code_points, composed, fold_to_ascii
 from backstage.pipes import text_at_hand
 from backstage.records import count_iterations
 from backstage.report import describe_length, describe_loss, describe_size, how_to_go_on, print_end
-from backstage.settings import UserError, read_settings
+from backstage.settings import read_settings
 
 import numpy as np
 
@@ -127,19 +127,13 @@ def build_vocab(path, clean_text, min_word_freq):
 
     A clean text has the same 40 symbols whatever the edition. In any other, the characters that
     occur at least `min_word_freq` times stand in the order of their code points.
-
-    Raises:
-      UserError: there is no such character.
     """
     if clean_text:
         return [UNKNOWN, *CHARACTERS]
     counts = np.zeros(sys.maxunicode + 1, np.int64)
     for piece in read_text(path, clean_text):
         counts += np.bincount(code_points(piece), minlength=len(counts))
-    characters = [chr(code) for code in np.flatnonzero(counts >= min_word_freq)]
-    if not characters:
-        raise UserError(f'no character of {path} occurs {min_word_freq} times. Lower min_word_freq')
-    return [UNKNOWN, *characters]
+    return [UNKNOWN, *map(chr, np.flatnonzero(counts >= min_word_freq))]
 
 
 def encode_text(path, clean_text, ix2vocab, file, seen=None):

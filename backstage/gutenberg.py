@@ -3,34 +3,43 @@
 import itertools
 import re
 
+
+def lines(*patterns):
+    """Compile what a line begins with, in any case; a space stands for any blanks in a line."""
+    pattern = '|'.join(patterns).replace(' ', r'(?:[^\S\n]+)')
+    return re.compile(pattern, re.MULTILINE | re.IGNORECASE)
+
+
 # The lines that part a work from what Project Gutenberg says of it: those of today, those of
 # the 2000s (THIS for THE), and the ends of the licences of the 1990s.
-MARK = re.compile(
-    r'(?P<start>'
-    r'^\*\*\* ?START OF TH(?:E|IS) PROJECT GUTENBERG[^*]{0,500}\*\*\*[^\S\n]*\n?'
-    r'|^\*END\*? ?THE SMALL PRINT.{0,100}\n?'
-    r'|^\*\*\*\* +SMALL PRINT! FOR __ COMPLETE SHAKESPEARE \*\*\*\*\n(?:\["Small Print".{0,100}\n)?'
-    r')|(?P<end>'
-    r'^\*\*\* ?END OF TH(?:E|IS) PROJECT GUTENBERG(?:[^*]{0,500}\*\*\*[^\S\n]*\n?|.{0,200}\n?)'
-    r'|^End of (?:[Tt]h(?:e|is) )?(?:Project Gutenberg|Etext).{0,200}\n?'
-    r')',
-    re.MULTILINE,
+PROJECT = '(?:THE |THIS )?PROJECT GUTENBERG'
+REST = r'(?:(?:[^*\n]|\n(?! ?\n)){0,500}\*\*+ ?\n?|.{0,500}\n?)'  # to asterisks, or of the line
+MARK = lines(
+    rf'(?P<start>^ ?\*\*+ ?START OF {PROJECT}{REST}',
+    r'^ ?\*END\*? ?THE SMALL PRINT.{0,100}\n?',
+    r'^ ?\*\*+ ?SMALL PRINT! FOR __ COMPLETE SHAKESPEARE.{0,100}\n'
+    r'(?: ?\["Small Print".{0,100}\n)?)',
+    rf'(?P<end>^ ?\*\*+ ?END OF {PROJECT}{REST}',
+    # These have no asterisks: they begin with a capital letter, else they may be prose.
+    rf'^ ?(?-i:E)ND OF (?:{PROJECT}|(?:THE |THIS )?ETEXT).{{0,200}}\n?',
+    rf'^ ?(?-i:T)H(?:IS IS TH)?E END OF {PROJECT} E-?(?:BOOK|TEXT).{{0,200}}\n?)',
 )
-WORDS = ('PROJECT GUTENBERG', 'SMALL PRINT', 'Project Gutenberg', 'Etext')  # in each mark
+WORDS = ('gutenberg', 'small print', 'etext')  # in each mark
 # A header begins with such a line, and ends at a start mark.
-HEADER_LINE = re.compile(
-    r'^[^\w\n]*(?:The )?Project Gutenberg(?:.s |.*(?:e-?book|e-?text|edition))'
-    r'|^.{0,20}Welcome To The World of Free Plain Vanilla'
-    r'|^This e-?(?:book|text) is for the use of anyone'
-    r'|^This is the \w+ E-?text file presented by Project Gutenberg'
-    r'|^[^\w\n]*SMALL PRINT! FOR COMPLETE SHAKESPEARE',
-    re.MULTILINE | re.IGNORECASE,
+HEADER_LINE = lines(
+    r'^[^\w\n]*(?:This is )?(?:The )?Project Gutenberg(?:.s |.*(?:e-?book|e-?text|edition))',
+    r'^.{0,20}Welcome To The World of Free Plain Vanilla',
+    r'^ ?This e-?(?:book|text) is for the use of anyone',
+    r'^ ?This is the \w+ E-?text file presented by Project Gutenberg',
+    r'^[^\w\n]*SMALL PRINT! FOR COMPLETE SHAKESPEARE',
 )
 HEADER = 50_000  # characters, at most
 # A licence follows an end mark, and comes back to these again and again, until its last line.
 LICENCE_TALK = re.compile(
-    r'Gutenberg|PROJECT\s+GUTENBERG|(?P<last>to\s+hear\s+about\s+new\s+e-?books\.?\s*\n?)'
-    r'|Updated editions will replace the previous one|This file should be named',
+    r'Gutenberg|Updated editions will replace the previous one|This file should be named'
+    r'|(?P<last>to\s+hear\s+about\s+new\s+e-?books\.?\s*\n?'
+    r'(?:EBooks posted prior to(?:.|\n){0,2000}?GUTINDEX\.ALL\s*)?'  # in the 2000s
+    r'(?:\*+ END: FULL LICENSE \*+\s*\n?)?)',
     re.IGNORECASE,
 )
 LICENCE = 25_000  # characters, at most; it has had up to 20,000
@@ -75,8 +84,8 @@ def find_cuts(text, is_end):
     cuts, done, known = [], 0, len(text) if is_end else max(0, len(text) - HEADER - LONGEST_MARK)
     after_start = False
     # In almost all pieces there is no mark, and a word is found much faster than a pattern.
-    has_words = any(word in text for word in WORDS)
-    marks = list(MARK.finditer(text)) if has_words else []
+    lower = text.lower()
+    marks = list(MARK.finditer(text)) if any(word in lower for word in WORDS) else []
     for number, mark in enumerate(marks):
         if mark.start() < done:  # within a licence
             continue

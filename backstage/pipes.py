@@ -32,7 +32,8 @@ def text_at_hand(settings, folder):
             copy_pipe(path, file)
             yield file.name
         except UserError as error:
-            raise UserError(str(error).replace(file.name, path))
+            said = str(error).replace(encodings.to_new(file.name), ' (in the pipe)')
+            raise UserError(said.replace(file.name, path))
     settings.text_file = copy
 
 
@@ -51,7 +52,7 @@ def copy_pipe(path, file):
     """Copy what can be read at a path into a binary file, as long as it is text and ends."""
     limit = min(LIMIT, shutil.disk_usage(os.path.dirname(os.path.abspath(file.name))).free // 2)
     for block in read_blocks(path):
-        problem = encodings.kind(block) if file.tell() == 0 else None
+        problem = encodings.kind(block, file.name) if file.tell() == 0 else None
         if problem or b'\0' in block:
             raise UserError(f'{path} {problem or "is no text: it has bytes that are 0"}')
         if file.tell() + len(block) > limit:
@@ -69,4 +70,4 @@ def read_blocks(path):
         with open(path, 'rb') as pipe:
             yield from iter(lambda: pipe.read(BLOCK), b'')
     except OSError as error:
-        raise UserError(f'{path} cannot be read: {error.strerror}. Give another text_file')
+        raise UserError(f'{path} {encodings.unreadable(path, error)}')

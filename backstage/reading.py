@@ -20,7 +20,7 @@ def file_pieces(path, size=1 << 20):
     """
     try:
         with open(path, 'rb') as file:
-            problem = encodings.kind(file.read(512))
+            problem = encodings.kind(file.read(512), path)
         if problem:
             raise UserError(f'{path} {problem}')
         with open(path, encoding='utf-8-sig') as file:
@@ -38,7 +38,7 @@ def file_pieces(path, size=1 << 20):
     except UnicodeDecodeError:
         raise UserError(f'{path} {encodings.fault(path)}')
     except OSError as error:
-        raise UserError(f'{path} cannot be read: {error.strerror}. Give another text_file')
+        raise UserError(f'{path} {encodings.unreadable(path, error)}')
 
 
 def read_pieces(path, seen=None):
@@ -58,6 +58,8 @@ def count_losses(piece, cleaned, seen):
     if seen is not None and cleaned is not piece:
         seen['visible'] += visible(piece)
         seen['kept'] += visible(cleaned)
+    elif seen is not None and not seen['visible']:  # that there are any is enough to know
+        seen['visible'] = seen['kept'] = visible(piece)
 
 
 def left_out(seen):
@@ -93,18 +95,26 @@ def check_text(path, counts, split, settings, seen):
     tell_losses(seen, '. To learn all of them: --clean_text=False')
     more = f', or --clean_text=False: {left_out(seen):.0%} of its characters were left out'
     more = more if left_out(seen) else ''
-    if np.count_nonzero(counts) < 2:
-        what = 'the same symbol throughout' if counts.any() else 'no text'
+    if not counts.any() or not seen['visible']:
         raise UserError(
-            f'{path} has {what}, and nothing can be learned from it. Take another text{more}'
+            f'{path} has no text, and nothing can be learned from it. Take another text{more}'
         )
     one_batch = (settings.batch_size + 1) * settings.training_seq_len
     if split < one_batch:
         needed = math.floor(one_batch / (1 - settings.held_out)) + 1
+        smaller = ', or a smaller batch_size or training_seq_len' if split > 1 else ''
         raise UserError(
             f'{path} has {counts.sum():,} characters, and for one batch of {settings.batch_size} x '
-            f'{settings.training_seq_len} {needed:,} are needed. Take a longer text, or a smaller '
-            f'batch_size or training_seq_len{more}'
+            f'{settings.training_seq_len} {needed:,} are needed. Take a longer text{smaller}{more}'
+        )
+    if counts[0] == counts.sum():
+        raise UserError(
+            f'no character of {path} occurs {settings.min_word_freq} times. Lower min_word_freq'
+        )
+    if np.count_nonzero(counts) < 2:
+        raise UserError(
+            f'{path} has the same symbol throughout, and nothing can be learned from it. Take '
+            f'another text{more}'
         )
 
 

