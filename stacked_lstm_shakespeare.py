@@ -588,7 +588,9 @@ def train(settings, stop, run_folder):
                 measure_held_out()
                 stopped, is_over = workers.any_of(bool(stop.signal), run.is_over())
             if run.is_due() or stopped or asked:
-                run.save(session, state, is_end=stopped or is_over)
+                is_saved = run.save(session, state, is_end=stopped or is_over)
+                if asked and is_saved:
+                    bar.write(f'Saved at iteration {iteration}')
                 pictures.save_if_possible(run.plot, draw_losses, *run.all_losses())
                 bar.unpause()  # what this took is no time of training
             if stopped or is_over:

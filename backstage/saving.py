@@ -164,12 +164,15 @@ class Run:
         The checkpoint comes last: all that goes with it is there by then, so a run may be killed at
         any time. A failure is printed, and the run goes on.
 
+        Returns:
+          Whether it was saved, by this worker.
+
         Raises:
           UserError: the end of a run could not be saved.
         """
         state = np.concatenate(workers.gather(state), axis=2)
         if not workers.is_first():
-            return
+            return False
         iteration = len(self.losses)
         loss = dict(self.held_out_losses[-1:]).get(iteration, math.nan)
         try:
@@ -183,11 +186,13 @@ class Run:
                 self._checkpoint(session, 'best', keep=1)
                 self.best = iteration, loss
             self._checkpoint(session, '', keep=2)
+            return True
         except (OSError, ValueError, tf.errors.OpError) as error:  # ValueError: `best` is a file
             problem = f'not saved at iteration {iteration}: {one_line(error)}'
             if is_end:
                 raise UserError(f'{problem}. Mend that, and run the same command again')
             tqdm.write(f'{problem}. The checkpoint before it is whole; going on')
+            return False
 
     def _checkpoint(self, session, where, keep):
         """Write a checkpoint to the disk, not only to the system's memory, and then remove one."""

@@ -6,6 +6,9 @@ import difflib
 import functools
 import os
 import re
+import shlex
+
+from backstage import encodings
 
 
 class UserError(Exception):
@@ -59,6 +62,9 @@ class Parser(argparse.ArgumentParser):
 
     def parse_args(self, arguments):
         settings, unknown = self.parse_known_args(arguments)
+        if unknown and getattr(settings, 'text_file', '') and all(map(os.path.isfile, unknown)):
+            words = map(shlex.quote, [settings.text_file, *unknown])
+            self.error(f'text_file is one file. Join them: {encodings.join(*words)}', '')
         if unknown:
             name = unknown[0].partition('=')[0].lower().replace('-', '_').strip('_')
             close = difflib.get_close_matches(name, vars(settings), 1)

@@ -21,6 +21,7 @@ from conftest import (
     SMALL,
     content,
     end,
+    run_script,
     script,
     start,
     start_script,
@@ -106,7 +107,7 @@ def test_a_stop_that_is_delivered_twice_is_one(number):
     assert (status, errors.count('\n')) == (128 + number, 1)
 
 
-@pytest.mark.parametrize('number', list(running.SIGNALS))
+@pytest.mark.parametrize('number', [n for n, s in running.SIGNALS.items() if s < 10])
 def test_a_stop_that_is_repeated_later_ends_the_process_at_once(number):
     process = start(sys.executable, '-c', BUSY, '60', cwd=ROOT)
     wait_for(process, 'busy')
@@ -168,6 +169,77 @@ def test_a_signal_that_nohup_ignores_stays_ignored(folder):
     process.send_signal(signal.SIGTERM)
     status, _, errors = end(process)
     assert (status, errors.count('\n')) == (143, 1)
+
+
+def test_sigusr1_saves_and_the_run_goes_on_to_the_same_end(folder, undisturbed):
+    """As Slurm sends it some time before the end, with --signal=USR1@60."""
+    process = start_script(*ARGUMENTS, '--log_every=1', cwd=folder)
+    for iteration in 83, 120:
+        wait_for(process, f'Iteration: {iteration},')
+        process.send_signal(signal.SIGUSR1)
+    wait_for(process, 'Saved at iteration 1')
+    names = {path.name for path in (folder / 'temp').glob('model-*.index')}
+    _, errors = process.communicate()
+    assert process.returncode == 0
+    assert errors == 'stacked_lstm_shakespeare.py: saving, after this iteration.\n' * 2
+    assert len(names - {f'model-{n}.index' for n in (50, 100, 150)}) > 0
+    assert content(folder / 'temp') == content(undisturbed[0] / 'temp')
+
+
+def test_a_run_that_is_killed_after_sigusr1_goes_on_from_there(folder, undisturbed):
+    process = start_script(*ARGUMENTS, '--log_every=1', cwd=folder)
+    wait_for(process, 'Iteration: 83,')
+    process.send_signal(signal.SIGUSR1)
+    wait_for(process, 'Saved at iteration')
+    process.kill()
+    process.communicate()
+    output = finish(folder, undisturbed)
+    assert 83 <= int(output.split('Continuing after iteration ')[1].split(',')[0]) < 100
+
+
+@pytest.mark.parametrize('program', [[str(SCRIPT)], ['-m', 'tools.sample']], ids=['script', 'tool'])
+def test_sigusr1_during_the_start_ends_nothing(program, tmp_path):
+    (tmp_path / 'tensorflow.py').write_text(
+        "print('begun', flush=True); import time; time.sleep(1); raise ImportError('it went on')"
+    )
+    process = subprocess.Popen(
+        [sys.executable, *program], cwd=str(tmp_path), stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE, env={**os.environ, 'PYTHONPATH': f'{tmp_path}:{ROOT}'},
+    )  # fmt: skip
+    assert process.stdout.readline() == b'begun\n'
+    process.send_signal(signal.SIGUSR1)
+    _, errors = process.communicate(timeout=60)
+    assert (process.returncode, b'it went on' in errors) == (2, True)
+
+
+def test_sigusr1_before_training_and_in_a_tool_ends_nothing(folder, trained):
+    process = start_script(*ARGUMENTS, '--max_iterations=3', cwd=folder)
+    wait_for(process, 'Vocabulary')
+    process.send_signal(signal.SIGUSR1)
+    assert end(process)[0] == 0
+    process = start_tool('sample', '--sample_length=2000', cwd=trained.folder)
+    process.stdout.read(5)
+    process.send_signal(signal.SIGUSR1)
+    status, output, errors = end(process)
+    assert (status, errors, len(output) > 2000) == (0, '', True)
+
+
+def test_the_reminders_of_a_limit_of_time_do_not_end_a_save(folder, undisturbed):
+    """The system sends SIGXCPU each second, once the soft limit is reached."""
+    process = start(sys.executable, '-c', BUSY, '5', cwd=ROOT)
+    wait_for(process, 'busy')
+    for _ in range(4):
+        process.send_signal(signal.SIGXCPU)
+        time.sleep(1)
+    status, _, errors = end(process)
+    assert (status, errors.count('\n')) == (128 + signal.SIGXCPU, 1)
+
+
+def test_a_traceback_is_shown_to_those_who_ask_for_it(folder):
+    status, _, errors = run_script(*ARGUMENTS, '--text_file=none', cwd=folder, SHOW_TRACEBACK='1')
+    assert status == 2
+    assert 'Traceback (most recent call last)' in errors and 'in file_pieces' in errors
+    assert errors.splitlines()[-1].startswith('stacked_lstm_shakespeare.py: none cannot be read')
 
 
 def test_a_terminal_that_is_closed_saves(folder, undisturbed):
@@ -468,7 +540,7 @@ def test_a_run_whose_loss_is_no_number_any_more_ends_and_the_advice_helps(folder
     arguments = ('--restart', '--learning_rate=0.01', '--max_iterations=20')
     status, output, errors = run_here(*ARGUMENTS, *arguments, cwd=folder)
     assert (status, errors) == (0, '')
-    assert 'The earlier run is now in' in output
+    assert 'The earlier run, of 30 iterations, is in' in output
 
 
 def test_a_held_out_loss_that_is_no_number_ends_a_run_before_it_is_saved(folder, monkeypatch):

@@ -43,6 +43,55 @@ def test_samples_differ_from_each_other_and_repeat_with_the_seed(trained, use):
     assert use(sample, trained, '--prime_text=so', '--seed=6')[1] != f'{lines[0]}\n'
 
 
+def piped(trained, data, *arguments):
+    """Run the tool with these bytes at its standard input; (exit status, output, errors)."""
+    process = subprocess.run(
+        [sys.executable, '-m', 'tools.sample', *arguments], check=False,
+        cwd=str(trained.folder), env={**os.environ, 'PYTHONPATH': str(ROOT)}, input=data,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+    return process.returncode, process.stdout.decode(), process.stderr.decode()
+
+
+PROMPTS = ['so', 'my lord', 'what news', 'to be or not to be', 'the king', 'a', 'enter', 'o']
+
+
+def test_three_prompts_get_three_answers(trained, use):
+    """The first thing that everybody tries. With shared random numbers all would end alike."""
+    how = ('--sample_length=400', '--temperature=1')
+    outputs = [use(sample, trained, f'--prime_text={text}', *how) for text in PROMPTS]
+    assert {(status, errors) for status, _, errors in outputs} == {(0, '')}
+    assert len({output[-60:] for _, output, _ in outputs}) == len(PROMPTS)
+
+
+def test_a_sample_is_the_same_alone_in_a_list_in_any_order_and_in_a_pipe(trained, use):
+    how = ('--temperature=1', '--sample_length=60')
+    alone = {text: use(sample, trained, f'--prime_text={text}', *how)[1] for text in PROMPTS}
+    for texts in PROMPTS, PROMPTS[::-1], PROMPTS[2:3]:
+        data = ''.join(f'{text}\n' for text in texts).encode()
+        assert piped(trained, data, *how)[1] == ''.join(alone[text] for text in texts)
+
+
+def test_a_prompt_that_comes_again_gets_its_next_sample(trained, use):
+    how = ('--temperature=1', '--sample_length=60')
+    output = use(sample, trained, '--prime_text=so', '--num_samples=4', *how)[1]
+    first, second, third, fourth = output.splitlines()
+    assert len({first, second, third, fourth}) == 4
+    data = b'so\nmy lord\nso\nso\n'
+    lines = piped(trained, data, *how)[1].splitlines()
+    assert [lines[0], *lines[2:]] == [first, second, third]
+    assert piped(trained, b'so\nso\n', '--num_samples=2', *how)[1] == output
+
+
+def test_in_a_terminal_a_prompt_gets_the_same_samples_as_elsewhere(trained, use):
+    how = ('--temperature=1', '--sample_length=60')
+    expected = use(sample, trained, '--prime_text=so', '--num_samples=2', *how)[1].splitlines()
+    _, output = typed(trained, [b'so\n', b'the king\n', b'so\n', b'\x04'], *how)
+    between = use(sample, trained, '--prime_text=the king', *how)[1].strip()
+    places = [output.decode().find(text) for text in (expected[0], between, expected[1])]
+    assert -1 < places[0] < places[1] < places[2]
+
+
 def test_without_a_prime_text_and_a_terminal_a_sample_begins_as_those_of_training(trained, use):
     assert use(sample, trained)[1].startswith('thou art more')
 
@@ -61,40 +110,38 @@ def test_of_a_character_that_the_model_has_never_read_it_is_told(trained, use):
     assert errors == "The text 'so 7' has 7, which the model has never read\n"
 
 
-def test_in_a_terminal_one_prime_text_after_the_other_is_asked_for(trained):
+def typed(trained, lines, *arguments):
+    """Type lines to the tool in a terminal; return its exit status, and what the terminal shows."""
     ours, theirs = pty.openpty()
     process = subprocess.Popen(
-        [sys.executable, '-m', 'tools.sample', '--temperature=0', '--sample_length=30'],
+        [sys.executable, '-m', 'tools.sample', *arguments],
         cwd=str(trained.folder), env={**os.environ, 'PYTHONPATH': str(ROOT)},
-        stdin=theirs, stdout=theirs, stderr=subprocess.PIPE,
+        stdin=theirs, stdout=theirs, stderr=theirs,
     )  # fmt: skip
     os.close(theirs)
     output = b''
-    for prime in (b'the king\n', b'\n', b'a lady\n', b'\x04'):
+    for line in lines:
         while not output.endswith(b'ends): '):
             output += os.read(ours, 1000)
         output += b' '
-        os.write(ours, prime)
-    assert process.wait(timeout=60) == 0
-    assert process.stderr.read() == b''
+        os.write(ours, line)
+    return process.wait(timeout=60), output
+
+
+def test_in_a_terminal_one_prime_text_after_the_other_is_asked_for(trained):
+    lines = (b'the king\n', b'\n', b'a lady\n', b'\x04')
+    status, output = typed(trained, lines, '--temperature=0', '--sample_length=30')
+    assert status == 0
     for prime in ('the king', 'a lady'):
         assert trained.likeliest(trained.best, prime, 30).encode() in output
     assert b'has no character to begin with' in output
 
 
-def piped(trained, data, *arguments):
-    """Run the tool with these bytes at its standard input; (exit status, output, errors)."""
-    process = subprocess.run(
-        [sys.executable, '-m', 'tools.sample', '--temperature=0', *arguments], check=False,
-        cwd=str(trained.folder), env={**os.environ, 'PYTHONPATH': str(ROOT)}, input=data,
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-    )  # fmt: skip
-    return process.returncode, process.stdout.decode(), process.stderr.decode()
-
-
 def test_each_line_of_a_pipe_gets_its_samples_in_the_order_of_the_lines(trained):
     data = 'The king\r\n\n  \nto\na lady\nto be or not\nto'.encode()
-    status, output, errors = piped(trained, data, '--sample_length=30', '--num_samples=2')
+    status, output, errors = piped(
+        trained, data, '--temperature=0', '--sample_length=30', '--num_samples=2'
+    )
     assert (status, errors) == (0, '')
     texts = ['the king', 'to', 'a lady', 'to be or not', 'to']
     expected = [trained.likeliest(trained.best, text, 30) for text in texts]
@@ -142,6 +189,7 @@ def test_a_sample_that_does_not_stop_is_told_and_printed_all_the_same(trained, u
     assert (status, output) == (0, f'{trained.likeliest(trained.best, "the king", 30)}\n' * 2)
     told = "samples did not come to 'eeee' in 30 characters. --sample_length draws more\n"
     assert errors == f'2 {told}'
+    told = told.replace('samples', 'sample')
     assert use(sample, trained, *how, '--num_samples=1', '--stop_at=eeee')[2] == f'1 {told}'
 
 

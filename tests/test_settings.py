@@ -320,6 +320,16 @@ def test_a_name_that_is_nearly_one_is_asked_for(typed, meant, capsys):
     assert f'unrecognized arguments: {typed}{hint} --help' in errors
 
 
+def test_several_texts_get_the_command_that_makes_one_of_them(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    for name in 'one.txt', 'the other.txt':
+        (tmp_path / name).write_text('so')
+    with pytest.raises(SystemExit) as end:
+        read_settings(vars(script), ['--text_file=one.txt', 'the other.txt'])
+    assert end.value.code == 2
+    assert "Join them: cat one.txt 'the other.txt' > texts.txt (then" in capsys.readouterr().err
+
+
 def functions_of(module):
     for value in vars(module).values():
         if isinstance(value, types.FunctionType) and value.__module__ == module.__name__:
