@@ -77,6 +77,9 @@ def command(path, **settings):
 
 def print_end(run):
     """Print how a run ended, and what can be done with its model."""
+    if len(run.losses) < run.last:
+        saves = f'{run.settings.patience} save{"s" if run.settings.patience > 1 else ""}'
+        print(f'Ended after iteration {len(run.losses)}: no better held-out loss in {saves}')
     width = min(100, math.ceil(len(run.losses) / 10))  # the first iterations of a run are steep
     last = [loss for loss in run.losses[-width:] if not math.isnan(loss)]  # as a lost one is
     if last:

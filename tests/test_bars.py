@@ -1,7 +1,9 @@
 """backstage/bars.py: what a terminal shows of work that takes long."""
 
 import io
+import re
 import sys
+import time
 
 from backstage import bars, workers
 
@@ -37,6 +39,26 @@ def test_at_the_end_of_a_run_the_bar_shows_its_loss_again(short_text, monkeypatc
     *_, last = [part for part in sys.stderr.getvalue().split('\r') if 'char/s' in part]
     assert 'measuring the held-out loss' in sys.stderr.getvalue()
     assert 'loss 3.' in last and 'measuring' not in last
+
+
+def test_the_last_bar_does_not_count_as_training_what_was_measured_and_drawn(
+    short_text, monkeypatch
+):
+    def late(function):
+        def call(*arguments, **more):
+            time.sleep(2)
+            return function(*arguments, **more)
+
+        return call
+
+    for name in 'measure', 'sample_texts':
+        monkeypatch.setattr(script, name, late(getattr(script, name)))
+    monkeypatch.chdir(short_text.parent)
+    monkeypatch.setattr(sys, 'stderr', Terminal())
+    arguments = [*SMALL, '--num_layers=1', '--text_file=short.txt', '--max_iterations=9']
+    assert script.main([*arguments, '--eval_every=3', '--save_every=3', '--show_plot=False']) == 0
+    *_, last = re.findall(r'\[(\d\d):(\d\d)<', sys.stderr.getvalue())
+    assert 60 * int(last[0]) + int(last[1]) < 6  # of some 12 seconds
 
 
 @pytest.mark.parametrize('delay, is_shown', [(0, True), (60, False)])

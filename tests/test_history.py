@@ -154,3 +154,27 @@ def test_lines_after_the_newest_checkpoint_are_of_what_was_lost_with_it(begun, u
     ended, whole = kept(begun / 'temp'), kept(undisturbed[0] / 'temp')
     assert ended['losses'] == whole['losses']
     assert [one for one in ended['held_out_losses'] if one[0] != 60] == whole['held_out_losses']
+
+
+@pytest.mark.parametrize(
+    'losses, patience, stalled',
+    [
+        ([], 1, False),
+        ([2.0], 1, False),
+        ([2.0, 1.0], 1, False),
+        ([1.0, 2.0], 1, True),
+        ([1.0, 1.0], 1, True),  # as good is not better
+        ([1.0, 2.0, 0.9], 1, False),
+        ([1.0, 2.0, 3.0], 2, True),
+        ([3.0, 1.0, 2.0], 2, False),
+        ([1.0, 2.0, 0.9], 2, False),
+        ([1.0, 2.0, 1.5, 1.4], 3, True),  # the best counts, not the one before
+        ([1.0, 2.0, 3.0], 3, False),
+        ([1.0, 2.0, 3.0], 0, False),
+    ],
+)
+def test_a_run_has_stalled_when_so_many_saves_brought_no_better_loss(losses, patience, stalled):
+    at_saves = [(10 * (k + 1), loss) for k, loss in enumerate(losses)]
+    assert history.has_stalled(at_saves, patience, 10) == stalled
+    # What was measured at the end of an earlier part does not count.
+    assert history.has_stalled([*at_saves, (10 * len(losses) + 5, 9.0)], patience, 10) == stalled

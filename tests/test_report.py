@@ -75,7 +75,8 @@ def test_a_loss_is_told_in_nats_bits_and_perplexity():
 
 def end_of(capsys, **changes):
     """Return the lines that a run says at its end."""
-    run = {'losses': [1.0], 'held_out_losses': [], 'best': None, 'plot': '', 'settings': parse()}
+    run = {'losses': [1.0], 'last': 1, 'held_out_losses': [], 'best': None, 'plot': ''}
+    run['settings'] = parse()
     report.print_end(argparse.Namespace(**{**run, **changes}))
     return capsys.readouterr().out.splitlines()
 

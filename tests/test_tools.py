@@ -1,10 +1,14 @@
 """python -m tools: which tools there are, and how they are started."""
 
+import shutil
 import subprocess
 import sys
 
 import pytest
-from conftest import ROOT, TOOLS
+from conftest import ROOT, SCRIPT, TOOLS
+
+pytest_plugins = 'trained_model'
+pytestmark = pytest.mark.xdist_group('tools')
 
 
 def call(*words, cwd=ROOT):
@@ -41,3 +45,18 @@ def test_a_tool_can_be_started_by_its_path_from_any_folder(tool, tmp_path):
     status, output, errors = call(tool.__file__, cwd=tmp_path)
     assert (status, output, errors.count('\n')) == (2, '', 1)
     assert 'in temp. ' in errors
+
+
+def test_a_tool_looks_where_the_constants_of_the_script_say(trained, tmp_path):
+    """As where somebody has edited temp_dir, and an older model is in temp."""
+    for name in 'backstage', 'tools', SCRIPT.name:
+        copy = shutil.copy if name.endswith('.py') else shutil.copytree
+        copy(str(ROOT / name), str(tmp_path / name))
+    script = (tmp_path / SCRIPT.name).read_text(encoding='utf-8')
+    edited = script.replace("\ntemp_dir = 'temp'  #", "\ntemp_dir = 'temp/edited'  #")
+    assert edited != script
+    (tmp_path / SCRIPT.name).write_text(edited, encoding='utf-8')
+    shutil.copytree(str(trained.temp), str(tmp_path / 'temp' / 'edited'))
+    words = ('sample', '--prime_text=the king', '--temperature=0', '--sample_length=30')
+    expected = (0, trained.likeliest(trained.best, 'the king', 30) + '\n', '')
+    assert call('-m', f'tools.{words[0]}', *words[1:], cwd=tmp_path) == expected

@@ -3,6 +3,8 @@
 import json
 import math
 import re
+import shutil
+import signal
 import subprocess
 
 from backstage import folder, machine, running, saving, tf
@@ -13,6 +15,7 @@ import numpy as np
 import pytest
 from conftest import (
     SMALL,
+    content,
     encode,
     history,
     lstm_losses,
@@ -20,8 +23,9 @@ from conftest import (
     read_lstm,
     run_script,
     script,
+    start_script,
 )
-from runs import run_here
+from runs import run_here, wait_for
 
 
 def test_the_rate_rises_in_a_line_and_falls_in_a_cosine_to_zero(settings):
@@ -330,6 +334,60 @@ def test_a_text_too_short_for_one_batch_is_refused_with_the_length_it_needs(tmp_
     for length, status in (needed - 2, 2), (needed, 0):
         (tmp_path / 'short.txt').write_text(text[:length].rstrip().ljust(length, 'x'))
         assert run_script(*SMALL, '--text_file=short.txt', '--epochs=1', cwd=tmp_path)[0] == status
+
+
+PATIENT = (
+    *SMALL, '--text_file=text.txt', '--epochs=20', '--learning_rate=0.03', '--save_every=50',
+    '--log_every=1',
+)  # fmt: skip
+
+
+@pytest.fixture(scope='module')
+def stalled(tmp_path_factory, works):
+    """A run on a text so short that the held-out loss soon gets worse; and what it printed."""
+    folder = tmp_path_factory.mktemp('stalled')
+    (folder / 'text.txt').write_bytes(works[2_000_000:2_004_000])
+    status, output, errors = run_here(*PATIENT, '--patience=2', cwd=folder)
+    assert (status, errors) == (0, '')
+    return folder, output
+
+
+def test_a_run_ends_where_so_many_saves_brought_no_better_held_out_loss(stalled):
+    folder, output = stalled
+    losses = [loss for _, loss in history(folder / 'temp')['held_out_losses']]
+    assert 3 <= len(losses) < 740 / 50 and losses.index(min(losses)) == len(losses) - 3
+    assert f'Ended after iteration {50 * len(losses)}: no better held-out loss in 2 saves' in output
+
+
+def test_such_a_run_is_finished_and_a_higher_patience_goes_on(stalled, tmp_path):
+    shutil.copytree(str(stalled[0]), str(tmp_path / 'run'))
+    before = content(tmp_path / 'run' / 'temp')
+    done = len(before[0]['losses'])
+    for patience in 2, 1:
+        output = run_here(*PATIENT, f'--patience={patience}', cwd=tmp_path / 'run')[1]
+        assert f'finished, after {done} iterations. To train it further, set patience' in output
+        assert content(tmp_path / 'run' / 'temp') == before
+    how = (*PATIENT, '--patience=3', f'--max_iterations={done + 20}')
+    assert f'Continuing after iteration {done}' in run_here(*how, cwd=tmp_path / 'run')[1]
+    assert len(history(tmp_path / 'run' / 'temp')['losses']) == done + 20
+
+
+def test_patience_and_a_checkpoint_on_demand_keep_the_bits_of_a_run_that_is_continued(
+    stalled, tmp_path
+):
+    (tmp_path / 'text.txt').write_bytes((stalled[0] / 'text.txt').read_bytes())
+    for number, status in (signal.SIGUSR1, -signal.SIGKILL), (signal.SIGINT, 130):
+        process = start_script(*PATIENT, '--patience=2', cwd=tmp_path)
+        wait_for(process, 'Held-out loss')
+        wait_for(process, 'Iteration')
+        process.send_signal(number)
+        if number == signal.SIGUSR1:
+            wait_for(process, 'Saved at iteration')
+            process.kill()
+        process.communicate()
+        assert process.returncode == status
+    assert run_here(*PATIENT, '--patience=2', cwd=tmp_path)[::2] == (0, '')
+    assert content(tmp_path / 'temp') == content(stalled[0] / 'temp')
 
 
 def test_the_averages_follow_the_weights_slower_the_longer_the_run(settings):
