@@ -1,4 +1,4 @@
-"""The letters of a text: one form of each, and the nearest ones of ASCII."""
+"""The letters of a text: one form of each, the nearest ones of ASCII, and those to be shown."""
 
 import functools
 import re
@@ -13,6 +13,19 @@ FOLDS = {
     'æ': 'ae', 'Æ': 'AE', 'œ': 'oe', 'Œ': 'OE', 'ø': 'o', 'Ø': 'O', 'ß': 'ss', 'ð': 'd',
     'Ð': 'D', 'þ': 'th', 'Þ': 'TH', 'đ': 'd', 'Đ': 'D', 'ł': 'l', 'Ł': 'L', 'ı': 'i',
 }  # fmt: skip
+
+
+# For a terminal: symbols in the place of what it obeys and of what reverses the text after it.
+SYMBOLS = {
+    **{code: 0x2400 + code for code in range(32) if chr(code) not in '\t\n'},
+    0x7F: 0x2421,  # delete
+    **dict.fromkeys([*range(0x80, 0xA0), *range(0x202A, 0x202F), *range(0x2066, 0x206A)], 0xFFFD),
+}
+
+
+def shown(text, file):
+    """Return a text as it is printed to a file: exact, but for a terminal with SYMBOLS."""
+    return text.translate(SYMBOLS) if file.isatty() else text
 
 
 def code_points(text):
