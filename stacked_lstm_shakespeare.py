@@ -38,7 +38,7 @@ from backstage.bars import measured, progress_bar
 from backstage.board import Board
 from backstage.files import part_of
 from backstage.folder import only_run_in
-from backstage.letters import code_points, composed, fold_to_ascii
+from backstage.letters import code_points, composed, fold_to_ascii, shown
 from backstage.pipes import text_at_hand
 from backstage.records import count_iterations
 from backstage.report import describe_length, describe_loss, describe_size, how_to_go_on, print_end
@@ -580,7 +580,7 @@ def train(settings, stop, run_folder):
                 board.add_step(iteration, loss, norm, rate)
             if iteration % settings.eval_every == 0:
                 texts = sample_texts(session, sampler, ix2vocab, iteration, settings, stop)
-                bar.write('\n'.join(texts))
+                bar.write(shown('\n'.join(texts), sys.stdout))
                 board.add_texts(iteration, 'samples', texts)
                 bar.unpause()
             stopped, asked = workers.any_of(bool(stop.signal), stop.wants_save())
@@ -601,7 +601,7 @@ def train(settings, stop, run_folder):
             print(f'Stopped after iteration {iteration}. {how_to_go_on(settings)}')
             return run, stop.status
         texts = sample_texts(session, sampler, ix2vocab, iteration, settings, stop, times=4)
-        print('\n'.join(texts))
+        print(shown('\n'.join(texts), sys.stdout))
     return run, 0
 
 
@@ -634,7 +634,7 @@ def draw_losses(figure, losses, held_out_losses):
     axes = figure.add_subplot(1, 1, 1)
     axes.plot(*pictures.thinned(losses), color='#c8c8c8', linewidth=0.8, label='each iteration')
     means, middles, width = pictures.smoothed(losses)
-    axes.plot(middles, means, color=pictures.COLORS[0], label=f'mean of {width}')
+    axes.plot(middles, means, color=pictures.COLORS[0], label=f'mean of up to {width}')
     held_out = np.reshape(held_out_losses, (-1, 2)).T  # iterations, values
     axes.plot(*held_out, 'o-', color=pictures.COLORS[1], markersize=4, label='held-out')
     pictures.finish_loss_axes(axes, losses)

@@ -6,6 +6,8 @@ Whatever goes wrong in matplotlib, its settings or its windows, a run does not e
 import contextlib
 import io
 import logging
+import os
+import sys
 import warnings
 
 from backstage import files, workers
@@ -35,14 +37,17 @@ def thinned(losses):
 
 
 def smoothed(losses):
-    """Return means over a window, where it lies (its middle), and its width in iterations.
+    """Return means over windows, the middle of each, and the width of the widest, in iterations.
 
-    For a long run they are those of some POINTS windows.
+    The first windows are narrow: a wide one over the steep start would have a mean far above the
+    loss at its middle. For a long run the means are those of some POINTS windows.
     """
+    losses = np.asarray(losses)
     width = min(100, len(losses) // 10 + 1)
     begins = np.unique(np.linspace(0, len(losses) - width, POINTS).astype(int))
-    means = np.asarray(losses)[begins[:, None] + np.arange(width)].mean(axis=1)
-    return means, begins + 1 + (width - 1) / 2, width
+    widths = np.minimum(begins + 1, width)
+    means = [losses[begin : begin + some].mean() for begin, some in zip(begins, widths)]
+    return means, begins + (widths + 1) / 2, width
 
 
 def finish_loss_axes(axes, losses):
@@ -59,6 +64,27 @@ def finish_loss_axes(axes, losses):
     axes.legend()
 
 
+def import_matplotlib():
+    """Return matplotlib, with the backend that MPLBACKEND names, or Agg where that is not here.
+
+    A notebook sets MPLBACKEND for all that is started from it. A wrong one would end the import,
+    though a file needs none.
+    """
+    if 'matplotlib' in sys.modules:
+        return sys.modules['matplotlib']
+    backend = os.environ.pop('MPLBACKEND', '')
+    try:
+        import matplotlib  # here, as it takes a while, and training can begin without it
+    finally:
+        if backend:
+            os.environ['MPLBACKEND'] = backend
+    if backend:
+        matplotlib.rcParams['backend'] = 'agg'  # opens no window
+        with contextlib.suppress(ValueError):
+            matplotlib.rcParams['backend'] = backend
+    return matplotlib
+
+
 @contextlib.contextmanager
 def matplotlib_as_it_comes():
     """Let matplotlib draw quietly, the same whatever somebody's matplotlibrc says.
@@ -71,8 +97,7 @@ def matplotlib_as_it_comes():
     try:
         with warnings.catch_warnings():
             warnings.simplefilter('ignore')  # what the font lacks is drawn as a box
-            import matplotlib  # here, as it takes a while, and training can begin without it
-
+            matplotlib = import_matplotlib()
             defaults = {k: v for k, v in matplotlib.rcParamsDefault.items() if k != 'backend'}
             with matplotlib.rc_context(defaults):
                 yield
@@ -112,12 +137,14 @@ def show(draw, *what, size=(8, 5)):
     """Show what `save` would write, in a window, where there is a display, until it is closed."""
     if not workers.is_first():
         return
-    # Often there is no display, or MPLBACKEND, as a notebook sets it, names what is not here. The
-    # picture is saved by then, and its path printed: nothing more has to be said.
+    # Often there is no display, or no such backend. The picture is saved by then, and its path
+    # printed: nothing more has to be said.
     with contextlib.suppress(UserError), matplotlib_as_it_comes():
         from matplotlib import pyplot  # it looks for a display as it is imported
 
-        if pyplot.get_backend().lower() == 'agg':
+        backend = pyplot.get_backend().lower()
+        # Outside its kernel the backend of a notebook prints 'Figure(800x500)'.
+        if backend == 'agg' or ('inline' in backend and 'ipykernel' not in sys.modules):
             return
         figure = pyplot.figure(figsize=size)
         draw(figure, *what)

@@ -164,10 +164,10 @@ def check_prime(text, ids, ix2vocab, unseen, file=None):
         raise UserError(f'the text {text!r} has no character to begin with. Give another')
     never = ''.join(ix2vocab[ix] for ix in unseen if ix and ix in ids)
     if never:
-        print(f'The text {text!r} has {never}, which the model has never read', file=file)
+        print(f'The text {text!r} has {never!r}, which the model has never read', file=file)
     if not ids.all():
         unknown = ''.join(sorted(set(composed(text)) - set(ix2vocab)))
-        print(f"The text {text!r} has {unknown}, read as 'unknown': too rare", file=file)
+        print(f"The text {text!r} has {unknown!r}, read as 'unknown': too rare", file=file)
         return
     read = ''.join(ix2vocab[ix] for ix in ids[0])
     if sum(map(str.isalnum, read)) < sum(map(str.isalnum, composed(text))):

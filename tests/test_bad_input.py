@@ -329,7 +329,7 @@ def test_unknown_characters_in_a_prime_text_are_told_and_no_error(tmp_path):
     arguments = (*RUN, '--clean_text=False', '--max_iterations=2', '--prime_texts=\N{SNOWMAN} so')
     status, output, errors = call(script, arguments, tmp_path)
     assert (status, errors) == (0, '')
-    told = "has \N{SNOWMAN}, read as 'unknown': too rare"
+    told = "has '\N{SNOWMAN}', read as 'unknown': too rare"
     assert told in output
     # When sampling, standard output is for the sample alone.
     arguments = ('--prime_text=\N{SNOWMAN} so', '--sample_length=5')

@@ -3,7 +3,10 @@
 import csv
 import io
 import json
+import os
 import re
+import subprocess
+import sys
 import zlib
 
 from backstage import lines, overlap
@@ -11,7 +14,17 @@ from tools import evaluate
 
 import numpy as np
 import pytest
-from conftest import IX2VOCAB, encode, history, lstm_logits, lstm_losses, parse, run_tool, script
+from conftest import (
+    IX2VOCAB,
+    ROOT,
+    encode,
+    history,
+    lstm_logits,
+    lstm_losses,
+    parse,
+    run_tool,
+    script,
+)
 
 pytest_plugins = 'trained_model'
 pytestmark = pytest.mark.xdist_group('tools')
@@ -230,7 +243,7 @@ def test_by_lines_each_has_the_loss_that_it_has_alone(trained, tmp_path, use):
     status, output, errors = use(evaluate, trained, *arguments)
     assert (status, 'Model: ' in errors) == (0, True)
     rows = list(csv.DictReader(io.StringIO(output)))
-    assert [row['content'] for row in rows] == ODD_LINES
+    assert [row['content'] for row in rows] == ["'-" if line == '-' else line for line in ODD_LINES]
     assert [int(row['line']) for row in rows] == list(range(1, 11))
     lstm = trained.lstm(trained.best)
     for line, row in zip(ODD_LINES, rows):
@@ -245,8 +258,57 @@ def test_by_lines_each_has_the_loss_that_it_has_alone(trained, tmp_path, use):
         assert abs(float(row['bits']) - losses.mean() / np.log(2)) < 2e-4
         assert abs(float(row['perplexity']) / np.exp(losses.mean()) - 1) < 1e-3
     output = use(evaluate, trained, '--lines', f'--text_file={tmp_path}/lines.txt')[1]
-    for line, row, printed in zip(ODD_LINES, rows, output.splitlines()):
-        assert printed == f'{float(row["nats"]):.4f} {line}' if row['nats'] else f'       {line}'
+    expected = [
+        f'{float(row["nats"]):.4f} {line}' for line, row in zip(ODD_LINES, rows) if row['nats']
+    ]
+    assert output.splitlines() == expected
+
+
+@pytest.mark.parametrize('is_clean', [True, False])
+def test_ranking_lines_begins_with_no_blank_ones(copy, use, is_clean):
+    record = json.loads((copy.temp / 'settings.json').read_text())
+    (copy.temp / 'settings.json').write_text(json.dumps({**record, 'clean_text': is_clean}))
+    (copy.folder / 'lines.txt').write_text('\n\n   \n\t\nto be\n\nor not\n \n')
+    printed = use(evaluate, copy, '--lines', '--text_file=lines.txt')[1]
+    assert re.fullmatch(r'\d\.\d{4} to be\n\d\.\d{4} or not\n', printed)
+    table = use(evaluate, copy, '--lines', '--csv', '--text_file=lines.txt')[1]
+    assert [row['line'] for row in csv.DictReader(io.StringIO(table))] == list('12345678')
+
+
+def test_a_text_in_a_table_is_no_formula_for_a_spreadsheet_and_a_number_stays_one(copy, use):
+    texts = ['=1+1', '+1', '-1', '@SUM(1)', '\t=1', '"=1"', 'a=1', "'to be"]
+    (copy.folder / '-.txt').write_text('\n'.join(texts))
+    table = use(evaluate, copy, '--lines', '--csv', '--text_file=-.txt')[1]
+    rows = list(csv.DictReader(io.StringIO(table)))
+    safe = [f"'{text}" for text in texts[:5]] + texts[5:]
+    assert [row['content'] for row in rows] == safe
+    assert {row['text'] for row in rows} == {"'-.txt"}
+    assert all(float(row['nats']) > 0 for row in rows)
+    assert evaluate.cell(-0.5, sys.stdout) == -0.5
+
+
+def test_lines_in_a_terminal_do_not_command_it_and_in_a_pipe_are_exact(trained, tmp_path):
+    (tmp_path / 'lines.txt').write_text('to \x1b[2Jbe\x07', encoding='utf-8')
+    for more in [], ['--csv']:
+        arguments = ['--lines', *more, f'--text_file={tmp_path}/lines.txt']
+        _, output, _ = run_tool('evaluate', *arguments, cwd=trained.folder)
+        assert output.endswith('to \x1b[2Jbe\x07\n')
+        ours, theirs = os.openpty()
+        command = [sys.executable, '-m', 'tools.evaluate', *arguments]
+        environment = {**os.environ, 'PYTHONPATH': str(ROOT), 'PYTHONIOENCODING': 'utf-8'}
+        with open(ours, 'rb', buffering=0) as terminal:
+            with open(theirs, 'wb') as their_end:
+                process = subprocess.Popen(
+                    command,
+                    cwd=str(trained.folder),
+                    env=environment,
+                    stdin=subprocess.DEVNULL,
+                    stdout=their_end,
+                    stderr=subprocess.DEVNULL,
+                )
+            assert process.wait(timeout=240) == 0
+            printed = terminal.read(10_000).decode()
+        assert printed.endswith('to ␛[2Jbe␇\r\n') and '\x1b' not in printed
 
 
 def test_many_lines_come_in_their_order_however_they_are_read(

@@ -3,6 +3,7 @@
 from backstage import pictures
 from tools import heatmap
 
+import matplotlib.image
 import numpy as np
 import pytest
 from conftest import IX2VOCAB, log_softmax, lstm_logits, run_tool, script
@@ -57,17 +58,47 @@ def test_the_text_is_in_the_first_row_and_the_likeliest_characters_are_below():
     assert [there[column, 1] for column in range(1, 4)] == ['c', '\ufffd', '\u2423']
 
 
-def test_a_long_text_is_broken_into_lines_of_40_characters():
+def test_a_text_of_one_line_has_a_column_for_each_character_and_no_empty_one(trained, use):
+    widths = []
+    for text in ('to', 'to be or not', 'to be or not to be that is the question'):
+        assert use(heatmap, trained, f'--text={text}')[::2] == (0, '')
+        with (trained.temp / 'heatmap.png').open('rb') as file:
+            widths.append(matplotlib.image.imread(file).shape[1])
+        (trained.temp / 'heatmap.png').unlink()
+        figure, ids = Figure(), script.encode(text, IX2VOCAB, True)[0]
+        heatmap.draw_heatmap(figure, ids, np.full([len(ids) - 1, 40], 1 / 40), IX2VOCAB)
+        assert shades(figure.axes[0]).shape == (6, len(text))
+    assert np.diff(widths).tolist() == pytest.approx([10 * 36, 27 * 36], abs=1)  # pixels
+
+
+@pytest.mark.parametrize('characters', [40, 41, 45, 90, 1990])
+def test_a_long_text_is_broken_into_lines_of_one_length_of_40_characters_at_most(characters):
     figure = Figure()
-    text = np.arange(45) % 39 + 1
-    probabilities = np.random.RandomState(0).dirichlet(np.ones(40), size=44)
+    text = np.arange(characters) % 39 + 1
+    probabilities = np.random.RandomState(0).dirichlet(np.ones(40), size=characters - 1)
     heatmap.draw_heatmap(figure, text, probabilities, IX2VOCAB)
-    first, second, _ = figure.axes  # the last is the bar of colours
-    own = probabilities[np.arange(44), text[1:]]
-    np.testing.assert_allclose(shades(first)[0], [np.nan, *own[:39]])
-    np.testing.assert_allclose(shades(second)[0], [*own[39:], *[np.nan] * 35])
-    assert letters(second)[0, 0] == IX2VOCAB[text[40]]
-    assert letters(second)[0, 1] == IX2VOCAB[probabilities[39].argmax()]
+    *lines, _ = figure.axes  # the last is the bar of colours
+    widths = {shades(axes).shape[1] for axes in lines}
+    assert len(lines) == -(-characters // 40) and len(widths) == 1 and max(widths) <= 40
+    own = np.concatenate([shades(axes)[0] for axes in lines])
+    assert 0 <= len(own) - characters < len(lines)
+    expected = probabilities[np.arange(characters - 1), text[1:]]
+    np.testing.assert_allclose(own[1:characters], expected)
+    assert np.isnan(own[[0, *range(characters, len(own))]]).all()
+    for number, axes in enumerate(lines[1:], 1):
+        place = number * max(widths)
+        ids = text[place], probabilities[place - 1].argmax()
+        drawn = [letters(axes)[0, row].replace('\u2423', ' ') for row in (0, 1)]
+        assert drawn == [IX2VOCAB[ix] for ix in ids]
+
+
+def test_what_has_no_letter_is_drawn_as_its_symbol():
+    figure = Figure()
+    ix2vocab = [script.UNKNOWN, *' \n\t\a\x1b\x7f\x9b\u202eb']
+    probabilities = np.full([9, 10], 0.1)
+    heatmap.draw_heatmap(figure, np.arange(10), probabilities, ix2vocab)
+    there = letters(figure.axes[0])
+    assert ''.join(there[column, 0] for column in range(10)) == '\ufffd␣↵⇥␇␛␡\ufffd\ufffdb'
 
 
 def test_what_the_font_lacks_is_drawn_without_a_warning(tmp_path):

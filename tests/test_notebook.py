@@ -1,10 +1,13 @@
 """In a notebook: a real kernel, asked as Jupyter asks it."""
 
 import re
+import shutil
 import sys
 import time
 
 import jupyter_client
+import nbclient
+import nbformat
 import pytest
 from conftest import ROOT, SCRIPT, SMALL
 
@@ -135,3 +138,35 @@ def test_a_mistake_is_one_sentence_there_too(notebook):
     shown, error = notebook.run(f'%run {SCRIPT} --epochs=many')
     assert 'epochs' in shown.splitlines()[0]
     assert error in ('', 'SystemExit: 2')
+
+
+def read_notebook():
+    """Return the notebook of the project, and its cells with code."""
+    book = nbformat.read(str(SCRIPT.with_suffix('.ipynb')), as_version=4)
+    return book, [cell for cell in book.cells if cell.cell_type == 'code']
+
+
+def test_the_notebook_of_the_project_is_kept_without_what_its_cells_gave():
+    _, cells = read_notebook()
+    assert [(cell.outputs, cell.execution_count) for cell in cells] == [([], None)] * len(cells)
+
+
+@pytest.mark.long
+def test_the_notebook_of_the_project_runs_from_top_to_bottom_in_a_fresh_kernel(tmp_path):
+    for name in 'backstage', 'tools':
+        shutil.copytree(str(ROOT / name), str(tmp_path / name))
+    shutil.copy(str(SCRIPT), str(tmp_path))
+    book, cells = read_notebook()
+    where = {'metadata': {'path': str(tmp_path)}}
+    nbclient.NotebookClient(book, timeout=240, kernel_name='python3', resources=where).execute()
+    set_up, train, plot, samples, careful, compare = [
+        ''.join(output.get('text', '') for output in cell.outputs) for cell in cells
+    ]
+    assert (set_up, plot) == ('', '')
+    for shown in train, compare:
+        assert 'Final held-out loss' in shown and 'The plot is temp/' in shown
+    assert 'The plot is temp/runs.png' in compare
+    assert len(re.findall('^my lord.+', samples, re.M)) == 3
+    assert len(re.findall('^my lord.+', careful, re.M)) == 1
+    for cell in cells[2], cells[5]:
+        assert cell.outputs[-1].data['image/png']

@@ -77,19 +77,25 @@ def test_nothing_is_shown_without_a_display_and_by_other_workers(is_first, monke
     assert shown == []
 
 
-def test_a_smoothed_curve_has_the_mean_of_a_window_at_its_middle():
-    losses = np.random.RandomState(0).normal(size=300)
-    means, middles, width = pictures.smoothed(losses)
-    assert width == 31
-    assert middles.tolist() == list(range(16, 286))  # the middles of 1-31 and 270-300
-    np.testing.assert_allclose(means, [losses[i : i + 31].mean() for i in range(270)])
-
-
-@pytest.mark.parametrize('number, width', [(1, 1), (9, 1), (10, 2), (400, 41)])
-def test_the_window_is_a_tenth_of_a_run_and_a_hundred_iterations_at_most(number, width):
-    means, middles, found = pictures.smoothed([2.0] * number)
+@pytest.mark.parametrize('number, width', [(1, 1), (9, 1), (10, 2), (300, 31), (400, 41)])
+def test_a_smoothed_curve_has_means_of_a_tenth_of_the_run_at_their_middles(number, width):
+    losses = np.random.RandomState(0).normal(size=number)
+    means, middles, found = pictures.smoothed(losses)
     assert found == width
-    assert len(means) == len(middles) == number - width + 1
+    assert middles[[0, -1]].tolist() == [1, number - (width - 1) / 2]
+    whole = [losses[begin : begin + width].mean() for begin in range(width - 1, number - width + 1)]
+    np.testing.assert_allclose(means[width - 1 :], whole)
+    growing = [losses[begin : 2 * begin + 1].mean() for begin in range(width - 1)]
+    np.testing.assert_allclose(means[: width - 1], growing)
+
+
+@pytest.mark.parametrize('number', [10, 30, 150, 300, 1000, 9000])
+def test_the_smoothed_curve_of_a_run_lies_on_its_steep_start_and_not_above_it(number):
+    iterations = np.arange(1, number + 1)
+    losses = 1.5 + 2.2 * np.exp(-iterations / 10)
+    means, middles, _ = pictures.smoothed(losses)
+    assert means[0] == losses[0]
+    np.testing.assert_allclose(means, np.interp(middles, iterations, losses), atol=0.03)
 
 
 @pytest.mark.parametrize('number', [5_000, 1_000_003])
@@ -102,9 +108,10 @@ def test_of_a_long_run_a_line_is_drawn_that_looks_the_same(number):
     assert (np.diff(iterations) >= 0).all()
     assert (values.max(), values.min()) == (9.0, -9.0)
     means, middles, width = pictures.smoothed(losses)
-    assert (width, middles[0], middles[-1]) == (100, 50.5, number - 49.5)
-    begins = (middles - 50.5).astype(int)
-    np.testing.assert_allclose(means, [losses[i : i + 100].mean() for i in begins])
+    assert (width, middles[0], middles[-1]) == (100, 1, number - 49.5)
+    begins = (middles[middles > 150] - 50.5).astype(int)
+    whole = [losses[begin : begin + 100].mean() for begin in begins]
+    np.testing.assert_allclose(means[-len(begins) :], whole)
 
 
 def test_losses_that_are_unknown_leave_a_gap_and_no_warning(tmp_path):
@@ -136,9 +143,11 @@ from tools.plot import draw_runs
 
 if sys.argv[2:]:
     os.getuid() or os.setuid(int(sys.argv[2]))
+backend = os.environ.get('MPLBACKEND', '')
 drawing = draw_runs, {'\\N{CJK UNIFIED IDEOGRAPH-6587}': ([3.0, 2.0], [(2, 2.5)])}
 pictures.save_if_possible(sys.argv[1], *drawing)
 pictures.show(*drawing)
+assert os.environ.get('MPLBACKEND', '') == backend  # what is started from here shall find it
 """
 
 
@@ -156,8 +165,10 @@ def test_a_matplotlibrc_or_a_cache_that_cannot_be_written_neither_stops_nor_chan
     assert draw_elsewhere('before.png', cwd=tmp_path) == ''
     (tmp_path / 'matplotlibrc').write_text(
         'text.usetex: True\nfont.size: 30\naxes.titlesize: junk\nno line: 1\ninteractive: True\n'
+        'backend: junk\n'
     )
-    assert draw_elsewhere('after.png', cwd=tmp_path, MPLCONFIGDIR='/proc/nowhere') == ''
+    more = {'MPLCONFIGDIR': '/proc/nowhere', 'MPLBACKEND': '', 'DISPLAY': ''}
+    assert draw_elsewhere('after.png', cwd=tmp_path, **more) == ''
     assert (tmp_path / 'after.png').read_bytes() == (tmp_path / 'before.png').read_bytes()
 
 
@@ -210,14 +221,41 @@ def test_a_window_that_cannot_be_opened_is_no_matter(tmp_path, window):
     assert (tmp_path / 'plot.png').exists()
 
 
-def test_a_display_that_does_not_answer_is_no_matter(tmp_path):
-    assert draw_elsewhere('plot.png', cwd=tmp_path, MPLBACKEND='TkAgg', DISPLAY=':99999') == ''
-    assert (tmp_path / 'plot.png').exists()
+BACKENDS = [
+    'module://matplotlib_inline.backend_inline',  # as a notebook sets it for all that it starts
+    'module://ipympl.backend_nbagg',  # of a notebook too, and not installed here
+    'TkAgg',  # there is no display
+    'junk',
+    'module://nowhere',
+]
+
+
+@pytest.mark.parametrize('backend', BACKENDS)
+def test_whatever_backend_is_set_a_tool_draws_the_same_picture_and_fails_at_no_window(
+    tmp_path, backend
+):
+    rows = ''.join(f'{i},{9 / i},\n' for i in range(1, 200))
+    (tmp_path / 'history.csv').write_text(f'iteration,loss,held_out_loss\n{rows}')
+    drawn = []
+    for environment in {}, {'MPLBACKEND': backend, 'DISPLAY': ':99999'}:
+        status, output, errors = run_tool('plot', '--temp_dir=.', cwd=tmp_path, **environment)
+        assert (status, output, errors) == (0, 'The plot is ./loss.png\n', '')
+        drawn.append((tmp_path / 'loss.png').read_bytes())
+    assert drawn[0] == drawn[1]
+
+
+def test_training_that_a_notebook_starts_draws_its_plot(tmp_path, short_text):
+    arguments = (*SMALL, '--num_layers=1', f'--text_file={short_text}', '--max_iterations=20')
+    status, output, errors = run_script(*arguments, cwd=tmp_path, MPLBACKEND=BACKENDS[1])
+    assert (status, errors) == (0, '')
+    assert 'The plot is temp/loss.png\n' in output
 
 
 def test_a_run_whose_plot_cannot_be_drawn_comes_to_its_end(tmp_path, short_text):
+    (tmp_path / 'PIL.py').write_text('raise ImportError("libpng is missing")')
     arguments = (*SMALL, '--num_layers=1', f'--text_file={short_text}', '--max_iterations=20')
-    status, output, errors = run_script(*arguments, cwd=tmp_path, MPLBACKEND='junk')
+    more = {'PYTHONPATH': f'{tmp_path}:{ROOT}'}
+    status, output, errors = run_script(*arguments, cwd=tmp_path, **more)
     assert (status, errors) == (0, '')
     assert output.count('The plot was not drawn: matplotlib cannot be used: ') == 1
     assert 'Final held-out loss' in output

@@ -293,7 +293,7 @@ def test_characters_of_a_prime_text_that_a_model_does_not_know_are_told_where_wa
     vocabulary = ['unknown', 'o', 's']
     reading.check_prime('sos', np.array([[2, 1, 2]]), vocabulary, [])
     assert capsys.readouterr().out == ''
-    told = "The text 'sox, so' has  ,x, read as 'unknown': too rare\n"
+    told = "The text 'sox, so' has ' ,x', read as 'unknown': too rare\n"
     for file in None, io.StringIO():
         reading.check_prime('sox, so', np.array([[2, 1, 0, 0, 0, 2, 1]]), vocabulary, [], file)
         assert (file.getvalue() if file else capsys.readouterr().out) == told
@@ -303,7 +303,7 @@ def test_characters_of_a_prime_text_that_a_model_does_not_know_are_told_where_wa
 def test_characters_of_a_prime_text_that_a_model_has_never_read_are_told(path, capsys):
     vocabulary = ['unknown', 'o', 's', '7', 'z']
     reading.check_prime('so 7', np.array([[2, 1, 3]]), vocabulary, [0, 3, 4])
-    told = "The text 'so 7' has 7, which the model has never read\n"
+    told = "The text 'so 7' has '7', which the model has never read\n"
     assert capsys.readouterr().out == told
     # The part to learn has no 7, and the held-out part does not count.
     path.write_text('so ' * 1000 + '7' * 20)

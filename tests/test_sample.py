@@ -107,7 +107,7 @@ def test_a_sample_begins_as_those_of_its_own_run(copy, use):
 def test_of_a_character_that_the_model_has_never_read_it_is_told(trained, use):
     status, output, errors = use(sample, trained, '--prime_text=so 7')
     assert (status, output[:4]) == (0, 'so 7')
-    assert errors == "The text 'so 7' has 7, which the model has never read\n"
+    assert errors == "The text 'so 7' has '7', which the model has never read\n"
 
 
 def typed(trained, lines, *arguments):

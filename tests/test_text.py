@@ -175,7 +175,7 @@ def test_how_many_characters_are_rare_is_told(small, tmp_path, capsys):
     output = capsys.readouterr().out
     assert "\n3 of all characters are rare and read as 'unknown'\n" in output
     (told,) = [line for line in output.split('\n') if line.startswith("The text 'thou art more'")]
-    assert told == "The text 'thou art more' has ahmru, read as 'unknown': too rare"
+    assert told == "The text 'thou art more' has 'ahmru', read as 'unknown': too rare"
 
 
 def test_what_only_the_held_out_part_has_is_not_learned(small, tmp_path):

@@ -4,7 +4,7 @@
     python -m tools.evaluate --text_file=other.txt --lines
 
 It prints the loss, and how often the likeliest character was the right one. By lines it prints the
-loss of each, in nats per character, and the line: `| sort -n` ranks them.
+loss of each, in nats per character, and the line: `| sort -n` ranks them. Blank lines are left out.
 """
 
 import contextlib
@@ -20,6 +20,7 @@ sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.realpath(__file__))))
 import stacked_lstm_shakespeare as script
 from backstage import lines as lines_of
 from backstage import overlap, reading, running, tf
+from backstage.letters import shown
 from backstage.pipes import text_at_hand
 from backstage.settings import UserError, read_settings
 from stacked_lstm_shakespeare import (
@@ -40,7 +41,7 @@ checkpoint = ''  # the model to take, such as temp/model-9070; empty: the best s
 text_file = ''  # a UTF-8 text, to be measured whole; empty: the part held out of the run's own
 text_files = []  # several, one after the other, instead
 lines = False  # a figure for each line, alone, instead of one for the whole
-csv = False  # print a table in CSV, which spreadsheets read, and nothing else
+csv = False  # print only a table in CSV; ' before a text that a spreadsheet takes for a formula
 streams = 0  # pieces of the text that are read side by side, at most; 0: as many as are fast
 device = 'auto'  # 'cpu', 'gpu', or 'auto': a GPU where TensorFlow finds one
 
@@ -153,6 +154,14 @@ def measure_lines(session, sampler, ix2vocab, run):
                 yield {**row, 'unknown': np.count_nonzero(text == 0), **units, 'content': line}
 
 
+def cell(value, file):
+    """Return a value of a table as it is written to a file; ' before what would be a formula."""
+    if not isinstance(value, str):
+        return value
+    is_formula = value.startswith(('=', '+', '-', '@', '\t', '\r'))
+    return shown(f"'{value}" if is_formula else value, file)
+
+
 def print_table(rows, file):
     """Write dicts to a file as CSV, the names of their values first."""
     table = None
@@ -160,16 +169,16 @@ def print_table(rows, file):
         if not table:
             table = DictWriter(file, row, lineterminator='\n')
             table.writeheader()
-        table.writerow(row)
+        table.writerow({name: cell(value, file) for name, value in row.items()})
 
 
 def print_figures(rows, file):
-    """Write dicts to a file for people: of a text some lines, of a line one."""
+    """Write dicts to a file for people: of a text some lines, of a line one, unless it is blank."""
     for row in rows:
-        if 'line' in row:
-            print(f'{row["nats"]:.4f}' if row['characters'] else ' ' * 6, row['content'], file=file)
-        else:
+        if 'line' not in row:
             print_text(row)
+        elif row['characters'] and row['content'].strip():
+            print(f'{row["nats"]:.4f}', shown(row['content'], file), file=file)
 
 
 def main(arguments):

@@ -12,9 +12,9 @@ import sys
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.realpath(__file__))))
 
 import stacked_lstm_shakespeare as script
-from backstage import pictures, reading, running
+from backstage import letters, pictures, reading, running
 from backstage.settings import UserError, read_settings
-from stacked_lstm_shakespeare import UNKNOWN, encode
+from stacked_lstm_shakespeare import encode
 from tools import trained
 
 import numpy as np
@@ -27,7 +27,14 @@ text = 'to be or not to be that is the question'  # 2 to 2,000 characters
 show_plot = True  # show it in a window too, where there is a display
 device = 'auto'  # 'cpu', 'gpu', or 'auto': a GPU where TensorFlow finds one
 
-WIDTH = 40  # characters in a line
+WIDTH = 40  # characters in a line, at most
+SYMBOLS = {**letters.SYMBOLS, **str.maketrans(' \n\t', '\u2423\u21b5\u21e5')}
+
+
+def lines_and_width(characters):
+    """Return in how many lines to draw so many characters, and how many each line has at most."""
+    lines = math.ceil(characters / WIDTH)
+    return lines, math.ceil(characters / lines)  # lines of about one length leave no room empty
 
 
 def draw_heatmap(figure, text, probabilities, ix2vocab):
@@ -36,14 +43,13 @@ def draw_heatmap(figure, text, probabilities, ix2vocab):
     The text is int32 [characters]; the probabilities, float32 [characters - 1, vocab_size], are of
     its second character and those after.
     """
-    shown = {' ': '\u2423', '\n': '\u21b5', '\t': '\u21e5', UNKNOWN: '\ufffd'}
-    symbols = [shown.get(symbol, symbol) for symbol in ix2vocab]
+    symbols = ['\ufffd', *(symbol.translate(SYMBOLS) for symbol in ix2vocab[1:])]  # 0: 'unknown'
     likeliest = np.argsort(-probabilities, axis=1, kind='stable')[:, :5]
-    lines = math.ceil(len(text) / WIDTH)
+    lines, width = lines_and_width(len(text))
     for line, axes in enumerate(figure.subplots(lines, 1, squeeze=False)[:, 0]):
         # The first row is the text itself; what came before its first character is not known.
-        places = range(line * WIDTH, min((line + 1) * WIDTH, len(text)))
-        shades = np.full([1 + likeliest.shape[1], WIDTH], np.nan)
+        places = range(line * width, min((line + 1) * width, len(text)))
+        shades = np.full([1 + likeliest.shape[1], width], np.nan)
         for column, place in enumerate(places):
             rows = [text[place], *likeliest[place - 1]] if place else [text[0]]
             for row, ix in enumerate(rows):
@@ -54,7 +60,7 @@ def draw_heatmap(figure, text, probabilities, ix2vocab):
                     column, row + (0.15 if row else 0), symbols[ix], ha='center', va='center',
                     color=color, weight=weight, family='monospace',
                 )  # fmt: skip
-        image = axes.imshow(shades, cmap='Blues', vmin=0, vmax=1, aspect='equal')
+        image = axes.imshow(shades, cmap='Blues', vmin=0, vmax=1, aspect='auto')
         axes.axhline(0.5, color='black', linewidth=0.8)
         axes.set_yticks([0, 1, likeliest.shape[1]])
         axes.set_yticklabels(['text', 'likeliest', 'less likely'])
@@ -75,7 +81,8 @@ def main(arguments):
         reading.check_prime(settings.text, ids, ix2vocab, run.unseen)
         feed = {sampler.x_data: ids[:, :-1], sampler.initial_state: sampler.zero_state(1)}
         (probabilities,) = session.run(sampler.probabilities, feed)
-    size = 14, 0.7 + 2.2 * math.ceil(ids.size / WIDTH)
+    lines, width = lines_and_width(ids.size)
+    size = 1.6 + 0.3 * width, 0.1 + 1.85 * lines  # inches, for cells that are about square
     picture = os.path.join(settings.temp_dir, 'heatmap.png')
     pictures.save(picture, draw_heatmap, ids[0], probabilities, ix2vocab, size=size)
     print(f'Model: {path}')
