@@ -33,7 +33,12 @@ import os
 import sys
 import zlib
 
-from backstage import fast, folder, machine, pictures, reading, running, saving, seeded, tf, workers
+try:
+    from backstage import tf
+except ImportError:
+    print(f'{__file__}: it needs the whole project, with backstage/ beside it.', file=sys.stderr)
+    sys.exit(2)
+from backstage import fast, folder, machine, pictures, reading, running, saving, seeded, workers
 from backstage.bars import measured, progress_bar
 from backstage.board import Board
 from backstage.files import whole_file
