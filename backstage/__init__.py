@@ -50,12 +50,11 @@ def for_this_python():
 
 def installed_tensorflow():
     """Return the name and the version of the package that brings TensorFlow; None: not known."""
-    if sys.version_info >= (3, 8):  # earlier ones have no importlib.metadata
-        from importlib import metadata
+    for name in 'tensorflow', 'tensorflow-cpu', 'tensorflow-macos', 'tensorflow-rocm':
+        with contextlib.suppress(ImportError):  # no such package; on Python 3.6 and 3.7 no metadata
+            from importlib import metadata
 
-        for name in 'tensorflow', 'tensorflow-cpu', 'tensorflow-macos', 'tensorflow-rocm':
-            with contextlib.suppress(metadata.PackageNotFoundError):
-                return name, metadata.version(name)
+            return name, metadata.version(name)
     return None
 
 
