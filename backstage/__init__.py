@@ -163,7 +163,7 @@ def end_without_import(error, was_imported):
     if why.startswith('Descriptors cannot'):
         end('TensorFlow could not be imported: this protobuf is too new for it', ['protobuf<4'])
     packages = ['=='.join(INSTALLED)] if INSTALLED else for_this_python()
-    end(problem, ['--force-reinstall', *packages])
+    end(problem, packages and ['--force-reinstall', *packages])
 
 
 INSTALLED = installed_tensorflow()
