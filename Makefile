@@ -27,7 +27,9 @@
 TF :=
 VENV := .venv
 PYTHON := $(VENV)/bin/python
-PIP := $(PYTHON) -m pip install --disable-pip-version-check --quiet
+# In a terminal pip shows what it fetches, with a bar; a log does without.
+INSTALL := -m pip install --disable-pip-version-check $$([ -t 1 ] || echo --quiet)
+PIP := $(PYTHON) $(INSTALL)
 
 .PHONY: train test test-long test-both lint benchmark benchmark-quick tensorflows peers browser smoke torture trace fuzz \
     bad-input mistakes horovod workers large-text scaling witness board lock
@@ -74,7 +76,7 @@ peers:
 .venv-%/installed: benchmarks/requirements-%.txt
 	@echo 'Installing into .venv-$*: some minutes.'
 	@.venv-tf2/bin/python -m venv .venv-$*
-	@.venv-$*/bin/python -m pip install --disable-pip-version-check --quiet --requirement $<
+	@.venv-$*/bin/python $(INSTALL) --requirement $<
 	@touch $@
 
 browser: $(VENV)/installed-dev
@@ -137,6 +139,7 @@ ifneq ($(TF),)
 endif
 
 $(VENV)/installed-dev: requirements-dev.txt requirements-dev-tf2.txt $(VENV)/installed
+	@echo 'Installing what tests and checks need into $(VENV): some 50 packages, half a minute.'
 	@if $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 9))'; then \
 	    $(PIP) --requirement requirements-dev-tf2.txt; \
 	else \

@@ -33,7 +33,11 @@ import os
 import sys
 import zlib
 
-from backstage import fast, machine, pictures, reading, running, saving, seeded, tf, workers
+try:
+    from backstage import tf
+except ImportError:
+    sys.exit(f'{__file__} needs the rest of the project, such as backstage/, beside it.')
+from backstage import fast, machine, pictures, reading, running, saving, seeded, workers
 from backstage.bars import measured, progress_bar
 from backstage.board import Board
 from backstage.files import part_of

@@ -184,9 +184,12 @@ def run(main, arguments):
     for name, mode in ('stdin', 'r'), ('stdout', 'w'), ('stderr', 'w'):
         if getattr(sys, name) is None:  # a shell has closed it, as <&- does
             setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115  to the end
-    if hasattr(sys.stdout, 'reconfigure'):  # not before Python 3.7, and not in a notebook
-        # A log file is never far behind; a terminal that lacks a character shows '?' in its place.
+    # A log file is never far behind; a terminal that lacks a character shows '?' in its place.
+    if hasattr(sys.stdout, 'reconfigure'):  # not in a notebook
         sys.stdout.reconfigure(line_buffering=True, errors='replace')
+    elif sys.version_info < (3, 7) and sys.stdout is sys.__stdout__:
+        how = {'encoding': sys.stdout.encoding, 'errors': 'replace', 'closefd': False}
+        sys.stdout = open(sys.stdout.fileno(), 'w', 1, **how)  # noqa: SIM115  to the end
     try:
         with interrupts.between_calls(), traceback_if_wanted():
             return main(arguments)
@@ -203,6 +206,10 @@ def run(main, arguments):
         if is_exhausted and not any(reason in str(error) for reason in files):
             sizes = 'rnn_size, num_layers, batch_size, training_seq_len or streams'
             problem = f'memory is full; lower {sizes}'
+    except RuntimeError as error:
+        if "can't start new thread" not in str(error):
+            raise
+        problem, status = f'{error}. There is too little memory (see "ulimit -v" and "-u")', 2
     except KeyboardInterrupt:
         problem, status = 'stopped', 130  # what a shell reports of a program that Ctrl-C ended
     program = os.path.basename(main.__code__.co_filename)

@@ -6,6 +6,9 @@
 #     sh backstage/set_up.sh .venv       with what the folder has; a new one with 1.15 where possible
 venv=$1 wanted=$2 python=$1/bin/python
 newer='3.12 3.13 3.11 3.10 3.9'
+# In a terminal pip shows what it fetches, with a bar; a log does without.
+quiet=--quiet
+[ ! -t 1 ] || quiet=
 
 fail() {
     echo "$*" >&2
@@ -24,15 +27,16 @@ python_of() {
 make_venv() {
     for version; do
         # A shim of pyenv may be there and not work, and Debian's python3 may lack venv.
-        python_of "$version" -c 'import ensurepip, venv' && python_of "$version" -m venv "$PWD/$venv" &&
-            return
+        python_of "$version" -c 'import ensurepip, venv' || continue
+        echo "Making $venv with Python $version."
+        python_of "$version" -m venv "$PWD/$venv" && return
     done
-    echo "No Python $1 here; uv will fetch one."
+    echo "No Python $1 here; uv will fetch one, some tens of MB."
     # uv lives in a folder of its own and touches nothing else of the user's. (uv 0.7 and later fetch
     # no Python older than 3.8.)
     [ -x .uv/bin/uv ] || {
         (here=$PWD && cd / && python3 -m venv --clear "$here/.uv") &&
-            .uv/bin/python -m pip install --disable-pip-version-check --quiet uv==0.6.17
+            .uv/bin/python -m pip install --disable-pip-version-check $quiet uv==0.6.17
     } || {
         echo "uv could not be installed: python3 needs its venv and pip (on Debian the package" \
             "python3-venv)." >&2
@@ -76,8 +80,10 @@ fi
 
 has=$("$python" -c 'import sys; print("%d.%d" % sys.version_info[:2])')
 case $has in
-3.7) tensorflow=1 requirements=requirements.txt ;;
-3.9 | 3.1[0-3]) tensorflow=2 requirements=requirements-tf2.txt ;;
+3.7) tensorflow=1 requirements=requirements.txt size='450 MB to fetch, 1.6 GB on the disk' ;;
+3.9 | 3.1[0-3])
+    tensorflow=2 requirements=requirements-tf2.txt size='640 MB to fetch, 2.2 GB on the disk'
+    ;;
 *) fail "$venv is of Python $has, for which there is no TensorFlow. Remove it (rm -r $venv), and run" \
     'make again.' ;;
 esac
@@ -87,9 +93,10 @@ esac
 
 [ ! "$venv/installed" -nt $requirements ] || exit 0
 
-pip() { "$python" -m pip --disable-pip-version-check --quiet "$@"; }
+pip() { "$python" -m pip --disable-pip-version-check $quiet "$@"; }
 # pip before 20.3 does not know the packages of TensorFlow (and before 19.3 not those of 1.15).
 "$python" -c 'import pip, sys; sys.exit(tuple(map(int, pip.__version__.split(".")[:2])) < (20, 3))' ||
     pip install pip==24.0 || fail "pip in $venv is too old, and could not be renewed."
-echo "Installing TensorFlow $tensorflow and what it needs into $venv: about a minute."
+echo "Installing TensorFlow $tensorflow and some 40 packages that it needs into $venv: $size," \
+    'a minute or two.'
 pip install --requirement $requirements

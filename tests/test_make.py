@@ -1,6 +1,7 @@
 """Setting up: which TensorFlow `make` installs, and what it says where that cannot be."""
 
 import os
+import pty
 import shutil
 import subprocess
 
@@ -40,7 +41,7 @@ esac
     path.chmod(0o755)
 
 
-def make(folder, *arguments, system='Linux x86_64'):
+def make(folder, *arguments, system='Linux x86_64', stdout=subprocess.PIPE):
     """Call `make train` where no Python is but those of `folder`; return status and output."""
     for name, output in {'uname': system, 'python3': '; exit 1'}.items():
         path = folder / 'bin' / name
@@ -55,11 +56,11 @@ def make(folder, *arguments, system='Linux x86_64'):
         check=False,
         cwd=str(folder),
         env={'PATH': str(folder / 'bin'), 'HOME': os.environ['HOME']},
-        stdout=subprocess.PIPE,
+        stdout=stdout,
         stderr=subprocess.PIPE,
         universal_newlines=True,
     )
-    return result.returncode, result.stdout.splitlines(), result.stderr.splitlines()
+    return result.returncode, (result.stdout or '').splitlines(), result.stderr.splitlines()
 
 
 def installed(folder):
@@ -70,11 +71,28 @@ def test_with_python_3_7_it_is_tensorflow_1_15(folder):
     add_python(folder, '3.7')
     add_python(folder, '3.12')
     status, output, _ = make(folder)
-    assert (status, output[0].split(':')[0], output[-1]) == (
-        0, 'Installing TensorFlow 1 and what it needs into .venv', 'training'
-    )  # fmt: skip
+    assert (status, output[0], output[-1]) == (0, 'Making .venv with Python 3.7.', 'training')
     (command,) = installed(folder)
     assert command.endswith('install --requirement requirements.txt')
+
+
+def test_it_is_said_what_is_installed_and_how_much_of_it_there_is(folder):
+    add_python(folder, '3.7')
+    _, output, _ = make(folder)
+    assert output[1] == (
+        'Installing TensorFlow 1 and some 40 packages that it needs into .venv: '
+        '450 MB to fetch, 1.6 GB on the disk, a minute or two.'
+    )
+
+
+def test_in_a_terminal_pip_shows_its_bar_and_in_a_log_it_is_quiet(folder):
+    add_python(folder, '3.7')
+    terminal, end = pty.openpty()
+    assert make(folder, stdout=end)[0] == 0
+    assert make(folder, 'VENV=.venv2')[0] == 0
+    os.close(terminal)
+    os.close(end)
+    assert ['--quiet' in command for command in installed(folder)] == [False, True]
 
 
 @pytest.mark.parametrize(

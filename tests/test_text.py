@@ -4,7 +4,7 @@ import functools
 import os
 import zlib
 
-from backstage import reading, running
+from backstage import folder, reading, running
 from backstage.settings import UserError
 
 import numpy as np
@@ -150,15 +150,22 @@ def small(short_text, tmp_path):
     return parse(*arguments, f'--temp_dir={tmp_path}/temp')
 
 
+def prepare(settings):
+    with folder.only_run_in(settings, vars(script)):
+        result = script.prepare_text(settings)
+        folder.take_text(settings.temp_dir)
+        return result
+
+
 def test_preparing_a_text_leaves_its_ids_and_says_what_it_is(small, capsys):
     small.held_out = 0.25
-    ix2vocab, split, text = script.prepare_text(small)
+    ix2vocab, split, text = prepare(small)
     ids = np.fromfile(f'{small.temp_dir}/text.ids', np.uint8)
     unseen = sorted({*range(40)} - {*ids[:split]})
     np.testing.assert_array_equal(ids, encode(small.text_file, True, ix2vocab))
     assert (ix2vocab, split) == (IX2VOCAB, int(len(ids) * 0.75))
     assert text == {'text_crc': zlib.crc32(ids), 'unseen': unseen}
-    assert os.listdir(small.temp_dir) == ['text.ids']
+    assert sorted(os.listdir(small.temp_dir)) == ['lock', 'text.ids']
     assert capsys.readouterr().out.split('\n') == [
         f'Text: {small.text_file}, as text_file says',
         'Building Shakespeare Vocab by Characters',
@@ -171,7 +178,7 @@ def test_preparing_a_text_leaves_its_ids_and_says_what_it_is(small, capsys):
 def test_how_many_characters_are_rare_is_told(small, tmp_path, capsys):
     small.text_file, small.clean_text = str(tmp_path / 'rare.txt'), False
     (tmp_path / 'rare.txt').write_text('so it begins ' * 1000 + 'XYZ', encoding='utf-8')
-    script.prepare_text(small)
+    prepare(small)
     output = capsys.readouterr().out
     assert "\n3 of all characters are rare and read as 'unknown'\n" in output
     (told,) = [line for line in output.split('\n') if line.startswith("The text 'thou art more'")]
@@ -181,7 +188,7 @@ def test_how_many_characters_are_rare_is_told(small, tmp_path, capsys):
 def test_what_only_the_held_out_part_has_is_not_learned(small, tmp_path):
     small.text_file, small.clean_text = str(tmp_path / 'two.txt'), False
     (tmp_path / 'two.txt').write_text('so it begins ' * 1000 + 'and ends ' * 50, encoding='utf-8')
-    ix2vocab, _, text = script.prepare_text(small)
+    ix2vocab, _, text = prepare(small)
     assert [ix2vocab[ix] for ix in text['unseen'][1:]] == ['a', 'd']
     assert text['unseen'][0] == 0
 
@@ -191,8 +198,8 @@ def test_a_text_of_which_only_rare_characters_could_be_learned_is_refused(small,
     text = ''.join(map(chr, range(0x4E00, 0x4E00 + 4000))) + 'so it ends ' * 10
     (tmp_path / 'rare.txt').write_text(text, encoding='utf-8')
     with pytest.raises(UserError, match='all characters of the part to learn are rare ones'):
-        script.prepare_text(small)
-    assert os.listdir(small.temp_dir) == []
+        prepare(small)
+    assert os.listdir(small.temp_dir) == ['lock']
 
 
 @pytest.mark.parametrize('text', ['too short', 'a' * 10_000, ''])
@@ -200,8 +207,8 @@ def test_a_text_that_is_refused_leaves_no_ids(small, tmp_path, text):
     small.text_file = str(tmp_path / 'other.txt')
     (tmp_path / 'other.txt').write_text(text)
     with pytest.raises(UserError, match=r'other\.txt has'):
-        script.prepare_text(small)
-    assert os.listdir(small.temp_dir) == []
+        prepare(small)
+    assert os.listdir(small.temp_dir) == ['lock']
 
 
 def test_texts_that_differ_in_one_character_are_told_apart(small, tmp_path, short_text):
@@ -210,7 +217,7 @@ def test_texts_that_differ_in_one_character_are_told_apart(small, tmp_path, shor
     for changed in text, text.replace(b'e', b'o', 1), text:
         (tmp_path / 'copy.txt').write_bytes(changed)
         small.text_file = str(tmp_path / 'copy.txt')
-        crcs.append(script.prepare_text(small)[2]['text_crc'])
+        crcs.append(prepare(small)[2]['text_crc'])
     assert crcs[0] == crcs[2] != crcs[1]
 
 
@@ -220,7 +227,8 @@ def test_training_reads_the_ids_from_the_disk(small, monkeypatch):
     monkeypatch.setattr(
         script, 'read_batch', lambda ids, *more: read.append(ids) or read_batch(ids, *more)
     )
-    assert script.train(small, running.Stop())[1] == 0
+    with folder.only_run_in(small, vars(script)) as run_folder:
+        assert script.train(small, running.Stop(), run_folder)[1] == 0
     assert len(read) == 2
     for ids in read:
         assert isinstance(ids, np.memmap) and not ids.flags.writeable

@@ -1,0 +1,192 @@
+"""A Python that lacks something, or has what does not serve: one line says what to install."""
+
+import os
+import pathlib
+import shlex
+import shutil
+import sys
+
+import numpy as np
+import pytest
+from conftest import SCRIPT, SMALL, end, run_script, start
+
+SITE = pathlib.Path(np.__file__).parents[1]
+IS_NEW = sys.version_info >= (3, 9)  # and so has TensorFlow 2
+INSTALL = f'{shlex.quote(sys.executable)} -m pip install '
+FOR_THIS_PYTHON = (
+    "'tensorflow>=2.15,<2.22' 'tf_keras<2.22'" if IS_NEW else "'tensorflow==1.15.*' 'protobuf<4'"
+)
+
+
+# What `python -c` makes of "script.py --setting=value": first some other code, then the script.
+RUN = "import runpy, sys; sys.argv = sys.argv[1:]; runpy.run_path(sys.argv[0], run_name='__main__')"
+
+
+def link_packages(folder, *without):
+    """Make a folder with links to all packages that are installed here, without some of them."""
+    folder.mkdir(exist_ok=True)
+    for path in SITE.iterdir():
+        if path.name not in without:
+            (folder / path.name).symlink_to(path)
+    return folder
+
+
+def refusal(tmp_path, packages, *arguments, python=(sys.executable, '-S')):
+    """Run the script with the packages in some folders alone; return the one line that it prints.
+
+    By then it must not have written anything.
+    """
+    work = tmp_path / 'work'
+    work.mkdir()
+    status, output, errors = run_script(
+        *arguments, cwd=work, python=python, PYTHONPATH=os.pathsep.join(map(str, packages))
+    )
+    assert (status, output, errors.count('\n')) == (2, '', 1), errors
+    assert not list(work.iterdir())
+    program, line = errors.rstrip('\n').split(': ', 1)
+    assert program == SCRIPT.name
+    assert '..' not in line and 'Traceback' not in line
+    return line
+
+
+def test_after_a_plain_pip_install_tensorflow_one_line_installs_the_rest(tmp_path):
+    packages = link_packages(tmp_path / 'packages', 'tf_keras', 'matplotlib', 'tqdm')
+    line = refusal(tmp_path, [packages])
+    words = "'tf_keras==2.21.*' matplotlib tqdm" if IS_NEW else 'matplotlib tqdm'
+    assert line.startswith(f'{sys.executable} (Python {sys.version.split()[0]}) lacks ')
+    assert line.endswith(f': {INSTALL}{words}')
+
+
+@pytest.mark.parametrize('package', ['numpy', 'matplotlib', 'requests', 'tqdm', 'tensorboard'])
+def test_each_package_that_lacks_is_named_before_anything_is_done(tmp_path, package):
+    line = refusal(tmp_path, [link_packages(tmp_path / 'packages', package)])
+    assert f' lacks {package}. ' in line and line.endswith(f': {INSTALL}{package}')
+
+
+def test_without_any_package_the_line_installs_all_and_make_does_too(tmp_path):
+    line = refusal(tmp_path, [])
+    assert 'lacks tensorflow, numpy, matplotlib, requests, tqdm, tensorboard. "make train"' in line
+    others = 'numpy matplotlib requests tqdm tensorboard'
+    assert line.endswith(f': {INSTALL}{FOR_THIS_PYTHON} {others}')
+
+
+@pytest.mark.parametrize('version', ['1.14.0', '2.10.1', '2.14.1', '2.22.0', '3.0.0'])
+def test_a_tensorflow_that_does_not_serve_is_named(tmp_path, version):
+    (tmp_path / 'tensorflow.py').write_text(f'__version__ = {version!r}')
+    (tmp_path / f'tensorflow-{version}.dist-info').mkdir()
+    metadata = f'Metadata-Version: 2.1\nName: tensorflow\nVersion: {version}\n'
+    (tmp_path / f'tensorflow-{version}.dist-info' / 'METADATA').write_text(metadata)
+    line = refusal(tmp_path, [tmp_path, link_packages(tmp_path / 'packages')])
+    assert version in line and '1.15 or 2.15 to 2.21' in line
+    assert line.partition(INSTALL)[2].endswith(FOR_THIS_PYTHON)
+
+
+@pytest.mark.parametrize('version', [(3, 5, 0), (3, 8, 0), (3, 14, 0)])
+def test_a_python_that_has_no_tensorflow_is_told_which_ones_have(tmp_path, version):
+    python = (sys.executable, '-S', '-c', f'import sys; sys.version_info = {version}; {RUN}')
+    line = refusal(tmp_path, [SCRIPT.parent], python=python)
+    assert 'TensorFlow 1.15 is for Python 3.6 and 3.7, 2.15 to 2.21 for 3.9 to 3.13. ' in line
+    assert 'pip' not in line
+
+
+LONG = """
+try:
+    raise ImportError('lib.so: no such file')
+except ImportError:
+    raise ImportError('Traceback (most recent call last):\\n  File "x"\\nImportError: lib.so')
+"""
+MEMORY = 'It needs more memory than is free, or than "ulimit -v" allows.'
+
+
+@pytest.mark.parametrize(
+    'tensorflow, why, advice',
+    [
+        (LONG, 'lib.so: no such file. To install', '--force-reinstall '),
+        ("raise ValueError('It is broken.')", 'It is broken. To install', '--force-reinstall '),
+        ('raise KeyError', 'KeyError. To install', '--force-reinstall '),
+        (
+            "raise TypeError('Descriptors cannot not be created directly.\\nSee')",
+            'this protobuf is too new for it',
+            "install 'protobuf<4'",
+        ),
+        ('raise MemoryError', f'MemoryError. {MEMORY}', MEMORY),
+    ],
+)
+def test_a_tensorflow_that_cannot_be_imported_is_told_with_the_reason(
+    tmp_path, tensorflow, why, advice
+):
+    (tmp_path / 'tensorflow.py').write_text(tensorflow)
+    line = refusal(tmp_path, [tmp_path, link_packages(tmp_path / 'packages')])
+    assert line.startswith(f'TensorFlow could not be imported: {why}')
+    assert advice in line
+
+
+def test_a_damaged_numpy_is_named(tmp_path):
+    packages = link_packages(tmp_path / 'packages', 'numpy')
+    shutil.copytree(str(SITE / 'numpy'), str(packages / 'numpy'))
+    for library in packages.glob('numpy/*core/_multiarray_umath*.so'):
+        library.unlink()
+    line = refusal(tmp_path, [packages])
+    assert line.startswith('TensorFlow could not be imported: No module named ')
+    assert "core._multiarray_umath'. To install" in line and '--force-reinstall' in line
+
+
+@pytest.mark.skipif(sys.platform != 'linux', reason='ulimit -v limits nothing elsewhere')
+def test_a_limit_of_memory_is_told(tmp_path):
+    python = ('sh', '-c', 'ulimit -v 500000; exec "$@"', 'sh', sys.executable)
+    assert refusal(tmp_path, [], python=python).endswith(
+        f'failed to map segment from shared object. {MEMORY}'
+    )
+
+
+def test_python_oo_which_tensorflow_cannot_do_with_is_named(tmp_path):
+    line = refusal(tmp_path, [], python=(sys.executable, '-OO'))
+    assert line == 'TensorFlow needs its docstrings. Start Python without -OO or PYTHONOPTIMIZE=2.'
+
+
+@pytest.mark.parametrize('flags', [('-O',), ('-W', 'error')], ids=' '.join)
+def test_it_trains_whatever_python_makes_of_assertions_and_warnings(tmp_path, works, flags):
+    (tmp_path / 'short.txt').write_bytes(works[2_000_000:2_010_000])
+    arguments = [*SMALL, '--text_file=short.txt', '--max_iterations=2']
+    status, output, errors = run_script(*arguments, cwd=tmp_path, python=(sys.executable, *flags))
+    assert (status, errors) == (0, '')
+    assert 'Final held-out loss' in output
+
+
+def test_a_tensorflow_that_an_earlier_cell_has_used_serves_too(tmp_path, works):
+    (tmp_path / 'short.txt').write_bytes(works[2_000_000:2_010_000])
+    cell = 'import tensorflow as tf; tf.constant(1.) + 1; tf.keras.layers.Dense(1)'
+    python = (sys.executable, '-c', f'{cell}; {RUN}')
+    arguments = [*SMALL, '--text_file=short.txt', '--max_iterations=2']
+    status, output, _ = run_script(*arguments, cwd=tmp_path, python=python, TF_USE_LEGACY_KERAS='0')
+    assert status == 0 and 'Final held-out loss' in output
+
+
+@pytest.mark.skipif(not IS_NEW, reason='TensorFlow 1.15 has no Keras 3')
+def test_cells_that_an_earlier_cell_has_taken_from_keras_3_need_a_restart(tmp_path):
+    cell = "import tensorflow as tf; hasattr(tf.compat.v1.nn.rnn_cell, 'BasicLSTMCell')"
+    python = (sys.executable, '-c', f'{cell}; {RUN}')
+    status, _, errors = run_script(cwd=tmp_path, python=python, TF_USE_LEGACY_KERAS='0')
+    assert status == 2
+    assert errors.splitlines()[-1].endswith('It was imported here before. Restart the kernel.')
+
+
+def test_in_a_notebook_the_line_can_be_pasted_and_names_the_restart(tmp_path):
+    packages = link_packages(tmp_path / 'packages', 'tqdm')
+    cells = f"import tensorflow\nget_ipython().run_line_magic('run', {str(SCRIPT)!r})"
+    (tmp_path / 'tensorflow.py').touch()
+    _, _, errors = end(
+        start(
+            sys.executable, '-S', '-m', 'IPython', '-c', cells, cwd=tmp_path,
+            PYTHONPATH=f'{tmp_path}:{packages}', IPYTHONDIR=str(tmp_path),
+        )
+    )  # fmt: skip
+    line = errors.splitlines()[0]
+    assert line.endswith(f' (and restart the kernel then): !{INSTALL}tqdm')
+
+
+def test_the_script_copied_alone_says_that_it_needs_the_project(tmp_path):
+    shutil.copy(str(SCRIPT), str(tmp_path))
+    status, output, errors = end(start(sys.executable, SCRIPT.name, cwd=tmp_path, PYTHONPATH=''))
+    assert (status, output, errors.count('\n')) == (1, '', 1)
+    assert f'{SCRIPT.name} needs the rest of the project, such as backstage/, beside it.' in errors
