@@ -136,9 +136,9 @@ def guess_encoding(sample, names):
         return ''
     first = next(iter(readings.values()))
     some = [f'{name} (with {word!r})' for word, name in readings.items()][:3]
+    right = 'the first' if some[1:] else 'that'
     return (
-        f'It may be {" or ".join(some)}. If {"one of them" if some[1:] else "that"} is right, '
-        f'convert it from that: iconv -f {first} -t UTF-8'
+        f'It may be {" or ".join(some)}. If {right} is right, convert it: iconv -f {first} -t UTF-8'
     )
 
 

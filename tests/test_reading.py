@@ -215,7 +215,7 @@ def test_a_text_to_begin_with_is_composed_as_the_text_to_learn_is(capsys):
         ids = script.encode(text, vocabulary, False)
         assert ids.tolist() == [[2, 0]]
         reading.check_prime(text, ids, vocabulary, [])
-        assert "has x, read as 'unknown'" in capsys.readouterr().out
+        assert "has 'x', read as 'unknown'" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize('batch_size, seq_len, held_out', [(8, 12, 0.05), (1, 1, 0.5), (3, 7, 0.9)])

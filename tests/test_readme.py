@@ -72,7 +72,7 @@ def after_all_commands(tmp_path_factory, works):
         result = run('bash', '-c', command, cwd=folder)
         # Where the output is data, what else there is to say comes here.
         told = re.sub(
-            r'(Model|Text|Learned): .*\n|\d+ samples did not come to .*\n', '', result.stderr
+            r'(Model|Text|Learned): .*\n|\d+ samples? did not come to .*\n', '', result.stderr
         )
         assert (result.returncode, told) == (0, ''), command
         printed[command] = result.stdout

@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import sys
 
 import tools.trained
 from backstage import tf
@@ -11,7 +10,7 @@ from tools import plot, sample
 
 import numpy as np
 import pytest
-from conftest import ROOT, SMALL, end, run_script, run_tool, start, start_script
+from conftest import SMALL, run_script, run_tool, start_script
 
 pytest_plugins = 'trained_model'
 pytestmark = pytest.mark.xdist_group('tools')
@@ -185,16 +184,6 @@ def test_a_model_can_be_used_while_it_is_being_trained(tmp_path, works, use):
     finally:
         training.send_signal(signal.SIGKILL)
         training.communicate()
-
-
-@pytest.mark.parametrize('name', ['sample', 'evaluate', 'heatmap', 'export', 'plot'])
-def test_a_tool_that_is_started_as_a_file_says_how_to_start_it(tmp_path, name):
-    program = ROOT / 'tools' / f'{name}.py'
-    status, output, errors = end(start(sys.executable, program, cwd=tmp_path, PYTHONPATH=''))
-    assert (status, output) == (2, '')
-    assert (
-        errors == f'{name}.py: start it with python -m tools.{name}, in the folder of the script.\n'
-    )
 
 
 def test_what_is_no_program_says_so(tmp_path):
