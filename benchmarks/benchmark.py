@@ -32,6 +32,7 @@ sys.path.insert(0, str(ROOT))
 import stacked_lstm_shakespeare as script  # noqa: E402
 from backstage import history, machine, pictures, running, saving, sources, tf  # noqa: E402
 from backstage.board import Board  # noqa: E402
+from backstage.folder import RunFolder, take_text  # noqa: E402
 from backstage.settings import read_settings  # noqa: E402
 
 import numpy as np  # noqa: E402
@@ -56,6 +57,7 @@ def prepared_text(folder, *arguments):
     settings = parse(f'--temp_dir={folder}', *arguments)
     with contextlib.redirect_stdout(sys.stderr):
         ix2vocab, split, _ = script.prepare_text(settings)
+    take_text(folder)
     ids = np.memmap(os.path.join(folder, 'text.ids'), script.reading.id_type(ix2vocab), 'r')
     return settings, ids, split
 
@@ -119,10 +121,11 @@ def draw_one(*_, streams=1):
     _, sampler = script.build_models(settings, VOCAB_SIZE)
     with tf.Session(config=machine.session_config()) as session:
         session.run(tf.global_variables_initializer())
-        for number in itertools.count():
+        prime = np.ones([streams, 1], np.int32)
+        random = [script.random_of(prime[:1], number, 1) for number in range(streams)]
+        while True:
             yield
-            prime = np.ones([streams, 1], np.int32)
-            sampler.sample(session, prime, DRAWN // streams, 1.0, [1, number])
+            sampler.sample(session, prime, DRAWN // streams, 1.0, random)
 
 
 draw_hundred = functools.partial(draw_one, streams=100)  # at once
@@ -407,10 +410,10 @@ def save_steps(folder, iterations):
     """Yield once ready, and then after each save of a run of so many iterations, and one more."""
     settings = parse(f'--temp_dir={folder}')
     model, _ = script.build_models(settings, VOCAB_SIZE)
-    run = saving.Run(settings, model)
+    run = saving.Run(settings, model, RunFolder(settings, vars(script)))
     run.losses.extend(1.2 + 3 / np.sqrt(np.arange(1, int(iterations) + 1)))
     run.history = history.Writer(folder, run.losses, run.held_out_losses)
-    run.num_iterations = 2 * len(run.losses)
+    run.last = 2 * len(run.losses)
     with tf.Session(config=machine.session_config()) as session:
         session.run(run.initialize)
         while True:
@@ -425,10 +428,10 @@ def measure_intervals(step_seconds):
     with tempfile.TemporaryDirectory() as folder, tf.Graph().as_default() as graph:
         settings, ids, split = prepared_text(folder)
         model, sampler = script.build_models(settings, VOCAB_SIZE)
-        run = saving.Run(settings, model)
+        run = saving.Run(settings, model, RunFolder(settings, vars(script)))
         shape = settings.batch_size, settings.training_seq_len
         iterations = settings.epochs * script.batches_per_epoch(split, *shape)
-        run.num_iterations = iterations
+        run.last = iterations
         run.losses.extend([2.0] * iterations)
         run.history = history.Writer(folder, run.losses, run.held_out_losses)
         state = model.zero_state(shape[0])
@@ -438,7 +441,7 @@ def measure_intervals(step_seconds):
         saves = iterations // settings.save_every + 1
         with tf.Session(config=machine.session_config()) as session:
             session.run(run.initialize)
-            board = Board(settings, graph, 0)
+            board = Board(settings, graph, 0, has_more=True)
             work = {
                 'held-out losses': (saves, lambda: script.measure(
                     session, sampler, [sampler.losses], ids, split, *shape)),

@@ -233,7 +233,7 @@ def test_a_run_that_has_ended_is_so_for_all_workers(two, tmp_path):
     before = content(two / 'temp')
     status, output = run(*ARGUMENTS, f'--temp_dir={two}/temp', cwd=tmp_path)
     assert status == 0, output
-    assert 'This run ended after 200 iterations' in printed(tmp_path, 0)
+    assert 'This run is finished, after 200 iterations' in printed(tmp_path, 0)
     assert content(two / 'temp') == before
 
 
