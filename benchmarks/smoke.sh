@@ -29,6 +29,8 @@ smoke() {
         "$python" -m tools.sample --temp_dir="$venv/temp" --prime_text=my >>"$venv/output" \
             2>>"$venv/errors" &&
         "$python" -m tools.evaluate --temp_dir="$venv/temp" >>"$venv/output" 2>>"$venv/errors" &&
+        PYTHONIOENCODING=ascii MPLBACKEND=Agg $train --max_iterations=3 --clean_text=False \
+            --prime_texts=€ --temp_dir="$venv/temp/ascii" >>"$venv/output" 2>>"$venv/errors" &&
         [ ! -s "$venv/errors" ] || {
         failed="$failed, $name on Python $version (see $venv/errors)"
         return 0
