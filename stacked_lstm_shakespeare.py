@@ -366,7 +366,8 @@ class LSTM_Model:
         # At temperature 0, all but the likeliest are so far below that they are never drawn. (1e30
         # times a logit is still a float32.)
         scale = 1 / tf.maximum(self.temperature, 1e-30)
-        num = tf.shape(self.noise)[1]
+        noise = tf.transpose(self.noise)[:, :, None]  # [num, streams, 1]
+        num = tf.shape(noise)[0]
         never = np.isin(range(self.b.shape[0].value), [0, *unseen])  # 0 is 'unknown'
         b = tf.where(never, tf.fill(self.b.shape, -np.inf), self.b)
 
@@ -380,8 +381,8 @@ class LSTM_Model:
                 logits = tf.where(logits < lowest, tf.fill(tf.shape(logits), -np.inf), logits)
             # The first character up to which the probabilities add up to more than the number.
             sums = tf.cumsum(tf.nn.softmax(logits), axis=1)
-            lot = self.noise[:, position, None] * sums[:, -1:]  # that is 1, but for rounding
-            drawn = tf.reduce_sum(tf.cast(sums <= lot, tf.int32), axis=1)
+            chance = tf.gather(noise, position) * sums[:, -1:]  # these are 1, but for rounding
+            drawn = tf.reduce_sum(tf.cast(sums <= chance, tf.int32), axis=1)
             return position + 1, drawn, state, sampled.write(position, drawn)
 
         *_, final_state, sampled = tf.while_loop(
