@@ -27,6 +27,7 @@ os.environ.setdefault('TF_CPU_ALLOCATOR_USE_BFC', 'true')
 
 PACKAGES = 'numpy', 'matplotlib', 'requests', 'tqdm', 'tensorboard'  # some are imported much later
 SERVING = '1.15 or 2.15 to 2.21'
+MAKE = f'make -C {shlex.quote(interrupts.HOME)} train'
 
 
 def serves(version):
@@ -95,9 +96,9 @@ def end_without_tensorflow(problem, lacks):
     if not packages:
         end(
             f'{problem}. TensorFlow 1.15 is for Python 3.6 and 3.7, 2.15 to 2.21 for 3.9 to 3.13. '
-            '"make train" sets up .venv with one of them'
+            f'{MAKE} sets up .venv with one of them'
         )
-    end(f'{problem}. "make train" sets up .venv with all of it', [*packages, *lacks])
+    end(f'{problem}. {MAKE} sets up .venv with all of it', [*packages, *lacks])
 
 
 @contextlib.contextmanager

@@ -9,9 +9,10 @@ what one of them calls below, all of them have to call.
 import contextlib
 import functools
 import os
+import shlex
 import sys
 
-from backstage import machine, tf
+from backstage import machine, report, tf
 from backstage.settings import PATHS, UserError
 
 horovod = None  # the module horovod.tensorflow, initialized; None for a process that is alone
@@ -38,7 +39,8 @@ def join(settings):
     try:
         import horovod.tensorflow as horovod
     except ImportError as error:
-        raise UserError(f'Horovod cannot be used ({error}). make horovod installs it')
+        make = f'make -C {shlex.quote(report.ROOT)} horovod'
+        raise UserError(f'Horovod cannot be used ({error}). To install it: {make}')
     horovod.init()
     if count() == 1:  # each would take itself for a run of its own
         horovod = None

@@ -65,7 +65,7 @@ def test_each_package_that_lacks_is_named_before_anything_is_done(tmp_path, pack
 
 def test_without_any_package_the_line_installs_all_and_make_does_too(tmp_path):
     line = refusal(tmp_path, [])
-    assert 'lacks tensorflow, numpy, matplotlib, requests, tqdm, tensorboard. "make train"' in line
+    assert 'lacks tensorflow, numpy, matplotlib, requests, tqdm, tensorboard. make -C ' in line
     others = 'numpy matplotlib requests tqdm tensorboard'
     assert line.endswith(f': {INSTALL}{FOR_THIS_PYTHON} {others}')
 

@@ -189,4 +189,4 @@ def test_a_model_can_be_used_while_it_is_being_trained(tmp_path, works, use):
 def test_what_is_no_program_says_so(tmp_path):
     status, output, errors = run_tool('trained', cwd=tmp_path)
     assert (status, output, errors.count('\n')) == (2, '', 1)
-    assert 'trained.py: no program of its own; python -m tools.sample is one.' in errors
+    assert 'trained.py: no program of its own, as sample.py beside it is.' in errors

@@ -9,7 +9,7 @@ from backstage.settings import UserError
 
 import numpy as np
 import pytest
-from conftest import parse, script
+from conftest import ROOT, parse, script
 
 LAUNCHERS = 'HOROVOD_SIZE', 'OMPI_COMM_WORLD_SIZE', 'PMI_SIZE', 'SLURM_STEP_NUM_TASKS'
 
@@ -139,7 +139,7 @@ def test_without_horovod_there_is_one_sentence(name, monkeypatch, capsys, tmp_pa
     assert running.run(script.main, ['--text_file=nowhere.txt']) == 2
     errors = capsys.readouterr().err
     assert 'Horovod cannot be used' in errors
-    assert 'make horovod installs it.' in errors
+    assert f'To install it: make -C {ROOT} horovod.' in errors
     assert errors.count('\n') == 1
     assert not list(tmp_path.iterdir())
 

@@ -118,5 +118,5 @@ def restore(session, saver, temp_dir, checkpoint=''):
 
 
 if __name__ == '__main__':
-    print('trained.py: no program of its own; python -m tools.sample is one.', file=sys.stderr)
+    print('trained.py: no program of its own, as sample.py beside it is.', file=sys.stderr)
     sys.exit(2)
