@@ -160,7 +160,7 @@ def any_of(*flags):
     if not horovod:
         return flags
     session, own, total = _open_sum(len(flags))
-    return [count > 0 for count in session.run(total, {own: flags})]
+    return (session.run(total, {own: flags}) > 0).tolist()
 
 
 @functools.lru_cache(maxsize=None)
