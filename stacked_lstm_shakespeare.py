@@ -87,7 +87,7 @@ seed = 1  # of initial weights, stream offsets, dropout and samples
 log_every = 10  # iterations between two lines with the loss
 eval_every = 500  # iterations between two rounds of samples
 save_every = 1000  # iterations between two checkpoints, each with a held-out loss and a plot
-restart = False  # begin anew, and move aside what an earlier run left in temp_dir
+restart = False  # begin a new run; the earlier one in temp_dir is put aside there
 prime_texts = ['thou art more', 'to be or not to', 'wherefore art thou']  # samples begin so
 sample_length = 100  # characters in a sample; four times as many in those at the end
 temperature = 0.7  # of samples: 1 draws as the model believes, less is safer, 0 is the likeliest
@@ -556,13 +556,14 @@ def train(settings, stop, run_folder):
                 run.held_out_losses.append((iteration, *means))
                 board.add_held_out(iteration, *means, session)
 
-        if run.is_unmeasured():  # the last held-out loss of an earlier run is missing
+        is_over = done == run.last
+        if run.is_unmeasured():  # a stop came before the last held-out loss was known
             measure_held_out()
-            run.save(session, state, is_end=done == run.last)
+            (is_over,) = workers.any_of(run.is_over() and not run.is_unmeasured())
+            run.save(session, state, is_end=is_over)
         if done:
             pictures.save_if_possible(run.plot, draw_losses, *run.all_losses())
-        is_over = done == run.last
-        for iteration in range(done + 1, run.last + 1):
+        for iteration in range(done + 1, done + 1 if is_over else run.last + 1):
             epoch, batch = (iteration - 1) // num_batches + 1, (iteration - 1) % num_batches + 1
             if batch == 1:
                 bar.write(f'Starting Epoch #{epoch} of {math.ceil(run.last / num_batches)}.')
@@ -619,11 +620,11 @@ def sample_texts(session, sampler, ix2vocab, iteration, settings, stop, times=1)
     They are `times` as long as `sample_length`, if nothing asks to stop.
     """
     texts = []
-    for k, prime_text in enumerate(settings.prime_texts):
-        prime, state = encode(prime_text, ix2vocab, settings.clean_text), None
-        number = settings.prime_texts[:k].count(prime_text)
-        random = [random_of(prime, number, settings.seed, iteration)]
-        ids = list(prime[0])
+    primes = [encode(text, ix2vocab, settings.clean_text) for text in settings.prime_texts]
+    for k, begin in enumerate(primes):
+        number = sum(np.array_equal(begin, earlier) for earlier in primes[:k])
+        random = [random_of(begin, number, settings.seed, iteration)]
+        prime, state, ids = begin, None, list(begin[0])
         end = len(ids) + times * settings.sample_length
         while len(ids) < end and not stop.signal:
             num = min(5000, end - len(ids))  # some tenths of a second

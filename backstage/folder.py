@@ -4,6 +4,7 @@ import contextlib
 import itertools
 import os
 import re
+import shutil
 import time
 
 from backstage import files, history, records, report, warm_start, workers
@@ -30,7 +31,7 @@ LEFTOVERS = {
     '': rf'({OF_TRAINING}|{OF_TOOLS})\..+\.[0-9]+\.part|{HALF_CHECKPOINT}',
     'best': HALF_CHECKPOINT,
 }
-HALF_ASIDE = {'': r'earlier-[0-9-]+\.part'}  # a run that was being put aside
+HALF_ASIDE = {'': r'earlier-[0-9]{8}-[0-9]{6}(-[0-9]+)?\.part'}  # a run that was being put aside
 
 
 def find(folder, table):
@@ -76,8 +77,10 @@ def only_run_in(settings, script):
         stack.callback(drop_text, folder)
         run_folder = RunFolder(settings, script)
         if workers.is_first():
-            check_names(settings)
+            if not os.path.lexists(os.path.join(folder, 'lock')):
+                check_names(settings)  # before anything is written there
             stack.enter_context(locked(os.path.join(folder, 'lock')))
+            check_names(settings)
             finish_putting_aside(settings)
             run_folder.look()
         yield run_folder
@@ -89,16 +92,18 @@ def check_names(settings):
     taken = [name for name in ('best', 'board') if os.path.isfile(os.path.join(folder, name))]
     if not records.is_run(folder) and not find(folder, HALF_ASIDE):
         names = find(folder, {'': f'{OF_TRAINING}|{CHECKPOINT}', 'best': CHECKPOINT})
+        names = [name for name in names if name != 'text.ids']  # a start that was killed leaves it
         own_text = settings.text_file
         taken += [name for name in names if not is_same(os.path.join(folder, name), own_text)]
-    taken = [name for name in taken if name != 'text.ids']  # a start that was killed leaves it
-    with contextlib.suppress(OSError), open(os.path.join(folder, 'lock'), 'rb') as lock:
-        taken += [] if re.fullmatch(rb'[0-9]*', lock.read(100)) else ['lock']
     if taken:
-        raise UserError(
-            f'{os.path.join(folder, taken[0])} is not of a run, and a run would write there. Move '
-            f'it away, or give another temp_dir'
-        )
+        raise taken_by_another(os.path.join(folder, taken[0]))
+
+
+def taken_by_another(path):
+    return UserError(
+        f'{path} is not of a run, and a run would write there. Move it away, or give another '
+        f'temp_dir'
+    )
 
 
 @contextlib.contextmanager
@@ -106,18 +111,23 @@ def locked(path):
     """Hold the lock of a folder.
 
     Raises:
-      UserError: another process holds it.
+      UserError: another process holds it, or it is a file of somebody else.
     """
     folder = os.path.dirname(path)
-    with open(path, 'a+') as lock:
+    if os.path.isdir(path):
+        raise taken_by_another(path)
+    with open(path, 'a+', errors='replace') as lock:
+        lock.seek(0)
+        number = lock.read(100)
+        if not re.fullmatch('[0-9]*', number):
+            raise taken_by_another(path)
         try:
             if fcntl:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            lock.seek(0)
             raise UserError(
-                f'{folder} is in use by the run with process number {lock.read()}. Wait for its '
-                f'end, or give this run another temp_dir'
+                f'{folder} is in use by the run with process number {number}. Wait for its end, or '
+                f'give this run another temp_dir'
             )
         except OSError as error:
             print(f'Other runs are not kept out of {folder}: no locks there ({error.strerror})')
@@ -140,7 +150,8 @@ def put_aside(folder, aside, own_text):
     for name in find(folder, OF_A_RUN):
         if not is_same(os.path.join(folder, name), own_text):
             os.makedirs(os.path.dirname(os.path.join(part, name)), exist_ok=True)
-            os.rename(os.path.join(folder, name), os.path.join(part, name))
+            # `best` may be on another disk.
+            shutil.move(os.path.join(folder, name), os.path.join(part, name))
     for inner in 'best', 'board':
         with contextlib.suppress(OSError):  # it is not there, or has files of somebody else
             os.rmdir(os.path.join(folder, inner))
@@ -153,7 +164,7 @@ def finish_putting_aside(settings):
     for name in find(settings.temp_dir, HALF_ASIDE):
         aside = os.path.join(settings.temp_dir, name[: -len('.part')])
         put_aside(settings.temp_dir, aside, settings.text_file)
-        print(f'The earlier run, which was on its way there, is in {aside}')
+        print(f'A start that was ended had begun to move the earlier run. All of it is in {aside}')
 
 
 def free_name(path):
@@ -189,7 +200,7 @@ class RunFolder:
 
     Attributes:
       path: str.
-      is_new: bool, whether a new run begins; else the one that is there goes on.
+      is_new: bool, whether a new run begins; else the one that is there goes on, or is finished.
       is_finished: bool, whether the one that is there has nothing more to train.
     """
 
@@ -199,6 +210,7 @@ class RunFolder:
         self.done, self.then = 0, {}  # iterations of the run that is there, and its record
         self.changed = []  # names of the settings that are others now
         self.more = []  # what would train a finished run further
+        self.can_go_on = False
         self.aside = None  # where the run that is there goes, or went
 
     def look(self):
@@ -211,18 +223,23 @@ class RunFolder:
         best = records.checkpoints(os.path.join(self.path, 'best'))
         self.done = records.iteration_of((there or best)[-1]) if there or best else 0
         self.is_new = self.settings.restart or not there
+        self.can_go_on = bool(there)
         try:
             self.then = records.read_record(self.path) if there or best else {}
         except UserError:
             if not self.is_new:
                 raise
+            self.can_go_on = False
         if self.is_new:
-            self._begin_new('restart is True' if there else 'its checkpoints are gone')
+            self._begin_new('restart is True' if there else 'the earlier one has no checkpoints')
         else:
             self.decide(None, self.then.get('num_batches'))
 
     def decide(self, text_crc, num_batches):
-        """Decide whether the run that is there goes on: it does where it can, and is of use.
+        """Decide whether the run that is there goes on.
+
+        A new one begins if a setting that is fixed has changed, or if the run has ended, and one of
+        the training has changed.
 
         Args:
           text_crc: int, that of the text to learn; None while it has not been read.
@@ -239,7 +256,8 @@ class RunFolder:
         is_other_text = text_crc not in (None, then['text_crc'])
         reasons = [name for name in self.changed if name in records.FIXED]
         if is_other_text:
-            reasons += [name for name in self.changed if name in records.OF_THE_TEXT]
+            names = ['text_file'] if now['text_file'] else records.OF_THE_TEXT
+            reasons += [name for name in self.changed if name in names]
         if has_ended and self.is_finished:
             reasons += [name for name in self.changed if name in records.OF_THE_TRAINING]
         if reasons:
@@ -253,26 +271,33 @@ class RunFolder:
             )
 
     def _has_ended(self, num_batches):
-        """Return whether the run came to the end that it had; note whether it now has another."""
-        then = {'patience': 0, **self.then}
+        """Set what is finished, and what would be more; return whether the run came to its end."""
         now, done = self.settings, self.done
+        then = {**vars(now), 'patience': 0, **self.then}
         planned = records.count_iterations(then['epochs'], then['max_iterations'], num_batches)
         wanted = records.count_iterations(now.epochs, now.max_iterations, num_batches)
-        if then['patience'] and self._has_stalled(then):
-            self.is_finished = wanted <= planned and 0 < now.patience <= then['patience']
-            self.more = [f'patience above {then["patience"]}']
-            return True
         self.is_finished, self.more = wanted <= done, []
         if now.epochs * num_batches <= done:
             self.more.append(f'epochs above {done // num_batches}')
         if 0 < now.max_iterations <= done:
             self.more.append(f'max_iterations above {done}')
-        return done >= planned
+        if done >= planned or not self._has_stalled(then):
+            return done >= planned
+        if wanted <= planned and 0 < now.patience <= then['patience']:
+            self.is_finished = True
+            self.more.append(f'patience above {then["patience"]}')
+        return True
 
     def _has_stalled(self, then):
-        with contextlib.suppress(UserError):  # there is no history
+        if not then['patience']:
+            return False
+        try:
             held_out_losses = history.read(self.path, self.done)[1]
-            return history.has_stalled(held_out_losses, then['patience'], then['save_every'])
+        except UserError:  # there is no history
+            return False
+        is_measured = self.done in dict(held_out_losses)  # else a stop came later
+        how = then['patience'], then['save_every']
+        return is_measured and history.has_stalled(held_out_losses, *how)
 
     def _begin_new(self, reason):
         self.is_new, self.is_finished = True, False
@@ -280,23 +305,24 @@ class RunFolder:
         if self.done:
             name = time.strftime('earlier-%Y%m%d-%H%M%S')
             self.aside = free_name(os.path.join(self.path, name))
-            print(f'A new run begins: {reason}. {self._describe_aside("goes to")}')
+            print(f'A new run begins: {reason}. {self._describe_aside("moves to")}')
 
     def _describe_aside(self, verb):
         """Return in words where the earlier run is, and the command that goes on with it there."""
+        earlier = f'The earlier run, of {self.done:,} iterations, {verb} {self.aside}'
+        if not self.can_go_on:
+            return earlier
         changes = {'temp_dir': self.aside}
         for name in records.DECIDING:
             if name in self.then and self.then[name] != self.script[name]:
                 changes[name] = self.then[name]
-        if not self.then.get('text_file', True):
-            changes['data_dir'] = self.then['data_dir']
+        if not self.then['text_file']:
+            changes['data_dir'] = self.then.get('data_dir', self.settings.data_dir)
         copy, text = os.path.join(self.path, 'text.txt'), changes.get('text_file', '')
         if is_same(text, copy) and not is_same(copy, self._own_text()):
             changes['text_file'] = os.path.join(self.aside, 'text.txt')
-        return (
-            f'The earlier run, of {self.done:,} iterations, {verb} {self.aside}. To go on with it: '
-            f'{report.command(self.script["__file__"], **changes)}'
-        )
+        command = report.command(os.path.basename(self.script['__file__']), **changes)
+        return f'{earlier}. To go on with it: {command}'
 
     def begin(self):
         """Make way for a run that nothing can refuse any more."""

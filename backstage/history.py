@@ -4,6 +4,7 @@ It only grows at its end, so that a save costs the same however long the run is.
 """
 
 import array
+import math
 import os
 
 from backstage import files
@@ -69,13 +70,8 @@ class Writer:
     def __init__(self, folder, losses, held_out_losses):
         self.path = os.path.join(folder, NAME)
         self.losses, self.held_out_losses = losses, held_out_losses
-        self._begin()
+        self.last_line = math.inf  # where it begins; nothing is there yet
         self.append()
-
-    def _begin(self):
-        self.done, self.measured = 0, 0  # how many of each are in the file
-        self.last_line = len(HEAD)  # where it begins
-        files.write(self.path, HEAD.encode())
 
     def append(self):
         """Add what is new to the file. The last line comes again, if it was measured since.
@@ -83,8 +79,12 @@ class Writer:
         Raises:
           OSError: it could not be written. It is tried again at the next call.
         """
-        if not os.path.exists(self.path) or os.path.getsize(self.path) < self.last_line:
-            self._begin()  # somebody removed it, or a part of it
+        # It is written whole, and replaces the earlier file, at the beginning of a run, and where
+        # somebody has removed it, or a part of it.
+        is_new = not os.path.exists(self.path) or os.path.getsize(self.path) < self.last_line
+        if is_new:
+            self.done, self.measured = 0, 0  # how many of each are in the file
+            self.last_line = len(HEAD)
         held_out = dict(self.held_out_losses[self.measured :])
         first = max(1, self.done)
         lines = [
@@ -93,12 +93,15 @@ class Writer:
         ]
         if self.done and self.done not in held_out:
             lines[0] = self.text_of_last
-        with open(self.path, 'r+b') as file:
-            file.seek(self.last_line)
-            file.write(b''.join(lines))
-            file.truncate()  # what a disk that was full left behind
-            file.flush()
-            os.fsync(file.fileno())
+        if is_new:
+            files.write(self.path, HEAD.encode() + b''.join(lines))
+        else:
+            with open(self.path, 'r+b') as file:
+                file.seek(self.last_line)
+                file.write(b''.join(lines))
+                file.truncate()  # what a disk that was full left behind
+                file.flush()
+                os.fsync(file.fileno())
         if lines:
             self.done, self.measured = len(self.losses), len(self.held_out_losses)
             self.text_of_last = lines[-1]

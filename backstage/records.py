@@ -11,12 +11,13 @@ from backstage.settings import KINDS, PATHS, RANGES, UserError, find_fault
 # What TensorFlow raises where a checkpoint is damaged: a 2.x IndexError, where it ends too early.
 UNREADABLE = tf.errors.OpError, ValueError, IndexError
 
-# A run goes on only with these as they were. Others would make another model, read another text or
-# other batches of it, or draw other random numbers.
+# Every record has these.
 NEEDED = [
     'num_layers', 'rnn_size', 'embedding_size', 'residual', 'clean_text', 'min_word_freq',
     'held_out', 'batch_size', 'training_seq_len', 'seed',
 ]  # fmt: skip
+# A run goes on only with these as they were. Others would make another model, read another text or
+# other batches of it, draw other random numbers, or begin otherwise.
 FIXED = [*NEEDED, 'init_from']
 OF_THE_TEXT = ['text_file', 'data_dir', 'gutenberg_url']  # these say which text it is
 # These can change on the way. In a run that has ended, they would change nothing any more.
@@ -48,6 +49,8 @@ def has_changed(name, then, now):
     """Return whether a setting, which is `now`, is another one in the record of a run."""
     if name not in then or name in ('temp_dir', 'restart'):
         return False
+    if name == 'init_from':  # the same by its last name, since a project may have moved
+        return os.path.basename(now.rstrip('/')) != os.path.basename(then[name].rstrip('/'))
     if name in PATHS and now and then[name]:
         return os.path.realpath(now) != os.path.realpath(then[name])
     return now != then[name]

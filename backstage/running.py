@@ -56,7 +56,7 @@ class Stop:
         self.reader, self.writer = socket.socketpair()
         self.writer.setblocking(False)
         self.earlier_writer = signal.set_wakeup_fd(self.writer.fileno())
-        for number in [*SIGNALS, *([SAVE] if SAVE else [])]:
+        for number in filter(None, [*SIGNALS, SAVE]):
             is_ignored = signal.getsignal(number) == signal.SIG_IGN
             if is_ignored and number not in (signal.SIGINT, SAVE):
                 continue  # as nohup wants it
@@ -65,7 +65,9 @@ class Stop:
 
     def wants_save(self):
         """Return whether a save was asked for since this was last called."""
-        wanted, self.is_save_wanted = self.is_save_wanted, False
+        wanted = self.is_save_wanted
+        if wanted:  # else one that comes now would be lost
+            self.is_save_wanted = False
         return wanted
 
     @property

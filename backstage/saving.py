@@ -18,9 +18,9 @@ class Run:
     """A run. To be made while the graph is built, when all its variables are there.
 
     Attributes:
-      folder: RunFolder.
+      run_folder: RunFolder.
       plot: str, the picture of its losses.
-      last: int, the iteration with which it ends, unless `is_over` before.
+      last: int, its last iteration; `patience` may end it earlier.
       losses: array of float, nats, of each iteration so far; not a number where it was lost.
       held_out_losses: list of (iteration, nats).
       best: (iteration, nats) of the best model on the disk, with its held-out loss; None if there
@@ -28,7 +28,7 @@ class Run:
     """
 
     def __init__(self, settings, model, run_folder):
-        self.settings, self.folder = settings, run_folder
+        self.settings, self.run_folder = settings, run_folder
         self.plot = os.path.join(settings.temp_dir, 'loss.png')
         self.losses, self.held_out_losses, self.best = array.array('d'), [], None
         self.model, self.iteration = model, model.iteration
@@ -58,27 +58,28 @@ class Run:
           UserError: there are checkpoints, and none can be read.
         """
         session.run(self.initialize)
-        if workers.is_first() and not self.folder.is_new:
+        if workers.is_first() and not self.run_folder.is_new:
             self._restore(session)
         elif workers.is_first() and self.settings.init_from:
             warm_start.load(session, self.model, self.settings, ix2vocab)
         # Where its last checkpoint is damaged, even a finished run goes on, from the one before.
-        self.folder.is_finished &= len(self.losses) == self.folder.done
-        known = self.losses, self.held_out_losses, self.folder.is_finished
+        self.run_folder.is_finished &= len(self.losses) == self.run_folder.done
+        known = self.losses, self.held_out_losses, self.run_folder.is_finished
         self.losses, self.held_out_losses, is_finished = workers.broadcast(known)
         done = len(self.losses)
         self.last = done if is_finished else num_iterations
         if self.has_more():
             self._tell_begin(done)
             if workers.is_first():
-                self.folder.begin()  # from here on nothing refuses it
+                self.run_folder.begin()  # from here on nothing refuses it
                 records.keep_record(self.settings, ix2vocab, record)
                 self.history = history.Writer(
                     self.settings.temp_dir, self.losses, self.held_out_losses
                 )
+        workers.broadcast(None)  # by now an earlier run is out of the way, on a shared disk too
         workers.once_per_host(folder.take_text, self.settings.temp_dir)
         if workers.is_first():
-            self.folder.clear()
+            self.run_folder.clear()
         session.run(self.copy_of_first)
         state = session.run(self.carried_state)
         return state[:, :, workers.rows(self.settings.batch_size)]
@@ -89,10 +90,10 @@ class Run:
             return
         path = os.path.join(self.settings.temp_dir, f'model-{done}')
         print(f'Continuing after iteration {done}, from {path}')
-        then, now = self.folder.then, vars(self.settings)
-        if self.folder.changed:
+        then, now = self.run_folder.then, vars(self.settings)
+        if self.run_folder.changed:
             changes = (
-                f'{name}={now[name]!r} ({then[name]!r} before)' for name in self.folder.changed
+                f'{name}={now[name]!r} ({then[name]!r} before)' for name in self.run_folder.changed
             )
             print(f'Changed since then: {", ".join(changes)}')
         if then and then['workers'] != workers.count():

@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import itertools
+import json
 import os
 import shutil
 import subprocess
@@ -10,12 +11,13 @@ import sys
 import time
 
 from backstage import folder as folders
+from tools import evaluate
 
 import pytest
-from conftest import SCRIPT, content, parse, script, start_script
+from conftest import SCRIPT, content, end, parse, script, start, start_script
 from runs import ARGUMENTS, run_here, wait_for
 
-pytest_plugins = 'runs'
+pytest_plugins = ['runs', 'trained_model']
 
 
 def test_a_second_run_in_the_same_folder_is_refused_and_a_lock_left_behind_is_not(folder):
@@ -48,7 +50,7 @@ FOREIGN = [
     'train.log', 'slurm-17.out', 'notes.md', '.gitkeep', 'model-final.h5', 'model-notes.txt',
     'model-60.index.old', 'data.csv.1.part', 'history.csv.part', 'my.text.ids.host.1.part',
     'checkpoint.tmp', 'settings.json.bak', 'best/photo.jpg', 'board/map.txt', 'other/loss.png',
-    'earlier-20200101-000000/notes.md', 'earlier.part',
+    'earlier-20200101-000000/notes.md', 'earlier.part', 'earlier-1.part/notes.md',
 ]  # fmt: skip
 
 
@@ -73,7 +75,7 @@ def test_files_with_other_names_are_nobodys_business(folder):
         status, _, errors = run_here(*how, *more, cwd=folder)
         assert (status, errors) == (0, '')
         assert read_foreign_files(temp) == files
-    kept = [path for path in temp.glob('earlier-*') if path.name != 'earlier-20200101-000000']
+    kept = [path for path in temp.glob('earlier-*-*') if path.name != 'earlier-20200101-000000']
     assert len(kept) == 2
     assert not {path.name for one in kept for path in one.rglob('*')} & set(FOREIGN)
 
@@ -120,6 +122,13 @@ def test_something_else_with_a_name_that_a_run_writes_is_left_as_it_is(folder, n
     assert path.read_text() == text
 
 
+def test_a_folder_in_the_place_of_the_lock_gets_a_sentence(folder):
+    (folder / 'temp' / 'lock').mkdir(parents=True)
+    status, _, errors = run_here(*ARGUMENTS, cwd=folder)
+    assert (status, errors.count('\n')) == (2, 1)
+    assert 'temp/lock is not of a run' in errors
+
+
 def test_a_text_of_ones_own_may_stand_where_a_copy_of_a_pipe_would(folder):
     (folder / 'temp').mkdir()
     (folder / 'short.txt').rename(folder / 'temp' / 'text.txt')
@@ -155,7 +164,10 @@ def test_a_run_with_damaged_settings_is_still_known_as_one(begun):
     assert 'settings.json cannot be read: it is damaged. Train anew, with --restart' in errors
     status, output, errors = run_here(*ARGUMENTS, '--restart', '--max_iterations=3', cwd=begun)
     assert (status, errors) == (0, '')
-    assert 'The earlier run, of 60 iterations, is in temp/earlier-' in output.splitlines()[-1]
+    # No command is named that would go on with it, since none does.
+    (aside,) = (begun / 'temp').glob('earlier-*')
+    told = f'The earlier run, of 60 iterations, is in temp/{aside.name}'
+    assert output.splitlines()[-1] == told
 
 
 def test_two_earlier_runs_of_one_second_go_into_folders_of_their_own(begun, monkeypatch):
@@ -184,13 +196,38 @@ def test_an_earlier_run_is_put_aside_whole_and_goes_on_there_with_the_command_th
     first, *_, last = output.splitlines()
     assert first.startswith('A new run begins: learning_rate is 0.01 (0.0 before). ')
     command = last.split('To go on with it: ')[1]
-    assert f'The earlier run, of 60 iterations, goes to temp/{aside.name}. ' in first
+    assert f'The earlier run, of 60 iterations, moves to temp/{aside.name}. ' in first
     assert last.startswith(f'The earlier run, of 60 iterations, is in temp/{aside.name}. ')
     assert first.endswith(command)
     shown = f'{command} --max_iterations=61 --show_plot=False'
     result = subprocess.run(shown, shell=True, check=True, cwd='/', stdout=subprocess.PIPE)
     assert b'Continuing after iteration 60' in result.stdout
     assert (aside / 'model-61.index').exists()
+
+
+def test_the_command_holds_where_the_script_was_started_by_a_relative_path(begun):
+    where = os.path.relpath(str(SCRIPT), str(begun))
+    how = (*ARGUMENTS, '--seed=2', '--max_iterations=2')
+    status, output, errors = end(start(sys.executable, where, *how, cwd=begun))
+    assert (status, errors) == (0, '')
+    assert f' {SCRIPT} --temp_dir={begun}/temp/earlier-' in output.splitlines()[-1]
+
+
+def test_a_run_that_came_through_a_pipe_takes_its_text_aside(begun, use):
+    text = (begun / 'short.txt').read_bytes()
+    (begun / 'temp' / 'text.txt').write_bytes(text)
+    record = json.loads((begun / 'temp' / 'settings.json').read_text())
+    record['text_file'] = 'temp/text.txt'
+    (begun / 'temp' / 'settings.json').write_text(json.dumps(record))
+    (begun / 'other.txt').write_bytes(text[:-100])
+    how = (*ARGUMENTS, '--text_file=other.txt', '--max_iterations=2')
+    output = run_here(*how, cwd=begun)[1]
+    (aside,) = (begun / 'temp').glob('earlier-*')
+    assert f'--text_file={aside}/text.txt' in output.splitlines()[-1]
+    assert (aside / 'text.txt').read_bytes() == text
+    status, output, errors = use(evaluate, begun, f'--temp_dir={aside}')
+    assert (status, errors) == (0, '')
+    assert f'the held-out part of {aside}/text.txt' in output
 
 
 class Killed(BaseException):

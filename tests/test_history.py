@@ -38,6 +38,21 @@ def test_what_is_read_is_what_was_written_to_the_last_bit(folder_of_four):
     assert (list(losses), held_out_losses) == (LOSSES[:3], [(2, 2.5)])
 
 
+def test_a_run_that_goes_on_has_its_losses_at_every_moment(folder_of_four, monkeypatch):
+    """Whatever is killed while it begins: the file is replaced whole, or not at all."""
+    before = (folder_of_four / 'history.csv').read_bytes()
+    replace, seen = os.replace, []
+
+    def note(source, target):
+        seen.append((folder_of_four / 'history.csv').read_bytes())
+        replace(source, target)
+        seen.append((folder_of_four / 'history.csv').read_bytes())
+
+    monkeypatch.setattr(os, 'replace', note)
+    history.Writer(str(folder_of_four), LOSSES, [(2, 2.5), (4, 1.0 / 3)])
+    assert seen == [before, before]
+
+
 def test_only_what_is_new_is_written(tmp_path):
     losses, held_out_losses = [1.0] * 5000, []
     writer = history.Writer(str(tmp_path), losses, held_out_losses)

@@ -36,6 +36,7 @@ def test_a_run_notes_its_settings_its_vocabulary_its_text_and_its_losses(begun):
     + [{'rnn_size': {'a': 1}}, {'held_out': float('nan')}, {'temperature': 10**400}, {'seed': []}]
     + [{'prime_texts': [['so']]}, {'device': ['cpu']}, {'text_file': 'a\0b'}, {'data_dir': 1}]
     + [{'text_crc': '7'}, {'text_crc': [7]}, {'workers': 0.5}, {'workers': [2]}]
+    + [{'num_batches': '7'}, {'num_batches': 0.5}]
     + [{'unseen': 'a'}, {'unseen': ['a']}, {'unseen': [-1]}, {'unseen': [True]}, {'unseen': {}}],
     ids=str,
 )
@@ -66,11 +67,18 @@ def test_a_run_whose_settings_have_lost_one_does_not_go_on_with_another(begun):
     assert 'the settings in temp are damaged. Train anew, with --restart' in errors
 
 
-def test_a_setting_that_came_later_than_a_run_does_not_stop_it(begun):
-    change(begun / 'temp' / 'settings.json', average_decay=None)
-    status, output, errors = run_here(*ARGUMENTS, '--max_iterations=61', cwd=begun)
+LATER = ['average_decay', 'patience', 'init_from', 'epochs', 'max_iterations', 'save_every']
+
+
+@pytest.mark.parametrize('arguments', [['--max_iterations=61'], ['--max_iterations=3', '--seed=5']])
+def test_a_setting_that_came_later_than_a_run_does_not_stop_it(begun, arguments):
+    missing = dict.fromkeys([*LATER, 'data_dir', 'num_batches'])
+    change(begun / 'temp' / 'settings.json', **missing, text_file='')
+    shutil.copy(str(begun / 'short.txt'), str(begun / 'temp' / 'text.txt'))
+    status, output, errors = run_here(*ARGUMENTS, *arguments, cwd=begun)
     assert (status, errors) == (0, '')
-    assert 'Continuing after iteration 60' in output
+    said = 'Continuing after iteration 60' if len(arguments) == 1 else 'A new run begins: seed is 5'
+    assert said in output
     assert json.loads((begun / 'temp' / 'settings.json').read_text())['average_decay'] == 0.99
 
 

@@ -199,7 +199,7 @@ def test_as_many_epochs_are_announced_as_are_begun(short_text, tmp_path, argumen
     assert begun == [f'Starting Epoch {what}.' for what in said]
 
 
-@pytest.mark.parametrize('prime_texts', [['so', 'or', 'so', 'to'], ['to', 'so']])
+@pytest.mark.parametrize('prime_texts', [['so', 'or', 'so', 'to'], ['So', 'to', 'so', 'so!']])
 def test_samples_of_training_differ_by_their_prime_and_not_by_their_place(
     short, prime_texts, monkeypatch
 ):
@@ -213,12 +213,12 @@ def test_samples_of_training_differ_by_their_prime_and_not_by_their_place(
     sample_texts = script.sample_texts
     monkeypatch.setattr(script, 'sample_texts', note)
     train(short)
-    by_prime = dict(zip(prime_texts[::-1], drawn[::-1]))
-    assert len({text[2:] for text in drawn}) == len(drawn)
+    first = dict(zip([text[:2].lower() for text in prime_texts[::-1]], drawn[::-1]))
+    assert len({text[-60:] for text in drawn}) == len(drawn)
     short.prime_texts = ['to', 'so']
     drawn.clear()
     train(short)
-    assert drawn == [by_prime['to'], by_prime['so']]
+    assert drawn == [first['to'], first['so']]
 
 
 def test_a_run_prints_the_lines_of_the_recipe(short_run):
@@ -370,6 +370,45 @@ def test_such_a_run_is_finished_and_a_higher_patience_goes_on(stalled, tmp_path)
     how = (*PATIENT, '--patience=3', f'--max_iterations={done + 20}')
     assert f'Continuing after iteration {done}' in run_here(*how, cwd=tmp_path / 'run')[1]
     assert len(history(tmp_path / 'run' / 'temp')['losses']) == done + 20
+
+
+def forget_last_loss(temp):
+    """Let a run be as one that was stopped while its last held-out loss was measured."""
+    lines = (temp / 'history.csv').read_text().splitlines()
+    lines[-1] = lines[-1].rpartition(',')[0] + ','
+    (temp / 'history.csv').write_text('\n'.join([*lines, '']))
+
+
+def test_a_loss_that_is_made_up_for_ends_a_run_too(stalled, tmp_path):
+    shutil.copytree(str(stalled[0]), str(tmp_path / 'run'))
+    forget_last_loss(tmp_path / 'run' / 'temp')
+    output = run_here(*PATIENT, '--patience=2', cwd=tmp_path / 'run')[1]
+    assert 'Held-out loss' in output and 'Iteration:' not in output
+    assert history(tmp_path / 'run' / 'temp') == history(stalled[0] / 'temp')
+
+
+def test_a_stalled_run_that_was_given_more_and_stopped_is_not_finished(stalled, tmp_path):
+    shutil.copytree(str(stalled[0]), str(tmp_path / 'run'))
+    done = len(history(stalled[0] / 'temp')['losses'])
+    more = (*PATIENT, '--patience=2', '--epochs=40')
+    process = start_script(*more, cwd=tmp_path / 'run')
+    wait_for(process, f'Iteration: {done + 5},')
+    process.send_signal(signal.SIGINT)
+    assert 'The same command goes on' in process.communicate()[0]
+    output = run_here(*more, f'--max_iterations={done + 30}', cwd=tmp_path / 'run')[1]
+    assert 'Continuing after iteration' in output
+    assert len(history(tmp_path / 'run' / 'temp')['losses']) == done + 30
+
+
+def test_a_run_that_stalled_at_its_very_end_is_told_what_trains_it_further(stalled, tmp_path):
+    shutil.copytree(str(stalled[0]), str(tmp_path / 'run'))
+    done = len(history(stalled[0] / 'temp')['losses'])
+    how = (*PATIENT, f'--max_iterations={done}')
+    for patience in 2, 3:
+        output = run_here(*how, f'--patience={patience}', cwd=tmp_path / 'run')[1]
+        assert f'To train it further, set max_iterations above {done}' in output
+    output = run_here(*how, '--patience=3', '--weight_decay=0', cwd=tmp_path / 'run')[1]
+    assert output.startswith('A new run begins: weight_decay is 0')
 
 
 def test_patience_and_a_checkpoint_on_demand_keep_the_bits_of_a_run_that_is_continued(

@@ -28,7 +28,11 @@ def read_run(temp_dir):
     if not {0, *record['unseen']} < set(range(len(ix2vocab))):  # something is left to be drawn
         raise UserError(f'the settings in {temp_dir} do not go with its vocabulary. Train anew')
     defaults = vars(read_settings(vars(script), []))
-    return argparse.Namespace(**{**defaults, **record, 'temp_dir': temp_dir}), ix2vocab
+    run = argparse.Namespace(**{**defaults, **record, 'temp_dir': temp_dir})
+    copy = os.path.join(temp_dir, 'text.txt')  # what came through a pipe moves with its run
+    if os.path.basename(run.text_file) == 'text.txt' and os.path.exists(copy):
+        run.text_file = copy
+    return run, ix2vocab
 
 
 @contextlib.contextmanager
