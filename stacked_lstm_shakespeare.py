@@ -526,7 +526,8 @@ def train(settings, stop, run_folder):
     run_folder.decide(text['text_crc'], num_batches)  # whether the run that is there goes on
     num_iterations = count_iterations(settings.epochs, settings.max_iterations, num_batches)
     print(describe_size(settings, len(ix2vocab), split, num_iterations))
-    print(describe_length(settings, num_iterations, highest_rate(settings)))
+    if not run_folder.is_finished:
+        print(describe_length(settings, num_iterations, highest_rate(settings)))
     print('Building the graph')
     stop.listen()  # Ctrl-C ends the program until here; from here on it saves the run first
     with fast.new_graph() as graph:

@@ -38,6 +38,7 @@ WITHOUT_ZEROS = (
     'CP1256', 'CP1257', 'CP1258', 'CP437', 'CP850', 'TIS-620', 'MAC-CYRILLIC',
 )  # fmt: skip
 SAMPLE = 100_000  # bytes, from which an encoding is guessed; a multiple of 4
+WORD = re.compile('[^\0-/:-?]+')  # no part of a character is one of these bytes, in any of them
 FAULT = re.compile('[\0\udc80-\udcff]')  # a zero, or a byte that is no part of a character
 
 
@@ -124,22 +125,34 @@ def guess_encoding(sample, names):
     except ImportError:  # an older requests comes with another one
         return ''
     matches = list(from_bytes(sample, chunk_size=4096, cp_isolation=names))
-    likely = [match for match in matches if match.chaos < matches[0].chaos + 0.03]
-    readings = {}  # from a word in it, by which one sees whether it is right, to the encoding
-    for match in likely:
-        same = {codecs.lookup(one).name for one in match.could_be_from_charset}
-        name = next(name for name in names if codecs.lookup(name).name in same)
-        text = str(match)
-        word = re.search(r'\w*[^\0-\x7f]\w*', text) or re.search(r'\S+', text)
-        readings.setdefault(word.group()[:20], name)
-    if not readings:
+    if not matches:
         return ''
-    first = next(iter(readings.values()))
-    some = [f'{name} (with {word!r})' for word, name in readings.items()][:3]
-    right = 'the first' if some[1:] else 'that'
+    # From 0 to 1: chaos is how odd the text would look, coherence how much of a language it has.
+    chaos, coherence = matches[0].chaos + 0.03, matches[0].coherence / 2
+    best, *others = [m for m in matches if m.chaos < chaos and m.coherence >= coherence][:3]
+    name, ascii_form = name_of(best, names), sample.decode('ascii', 'replace')
+    words = [repr(first_difference(str(best), ascii_form)[0])]
+    if others:  # what tells them apart
+        pairs = [(name_of(one, names), *first_difference(str(best), str(one))) for one in others]
+        words = [f'{word!r} ({rival} has {other!r})' for rival, word, other in pairs]
     return (
-        f'It may be {" or ".join(some)}. If {right} is right, convert it: iconv -f {first} -t UTF-8'
+        f'It may be {name}, with {" and ".join(words)}. If that is right, convert it: '
+        f'iconv -f {name} -t UTF-8'
     )
+
+
+def name_of(match, names):
+    """Return the first of some names that is one of the encodings of a CharsetMatch."""
+    same = {codecs.lookup(one).name for one in match.could_be_from_charset}
+    return next(name for name in names if codecs.lookup(name).name in same)
+
+
+def first_difference(text, other):
+    """Return the first word in which two readings of the same bytes differ, of both."""
+    pairs = zip(WORD.findall(text), WORD.findall(other))
+    pair = next((pair for pair in pairs if pair[0] != pair[1]), (text, other))
+    place = next((k for k, (a, b) in enumerate(zip(*pair)) if a != b), 0)
+    return [word[max(0, place - 10) :][:20] for word in pair]
 
 
 def unreadable(path, error):

@@ -24,7 +24,8 @@ def make_folder(path, setting):
         with tempfile.TemporaryFile(dir=path):
             pass
     except OSError as error:
-        raise UserError(f'{path} cannot be written to: {error.strerror}. Give another {setting}')
+        reason = 'it is no folder' if isinstance(error, FileExistsError) else error.strerror
+        raise UserError(f'{path} cannot be written to: {reason}. Give another {setting}')
 
 
 def part_of(path):

@@ -92,7 +92,6 @@ def check_names(settings):
     taken = [name for name in ('best', 'board') if os.path.isfile(os.path.join(folder, name))]
     if not records.is_run(folder) and not find(folder, HALF_ASIDE):
         names = find(folder, {'': f'{OF_TRAINING}|{CHECKPOINT}', 'best': CHECKPOINT})
-        names = [name for name in names if name != 'text.ids']  # a start that was killed leaves it
         own_text = settings.text_file
         taken += [name for name in names if not is_same(os.path.join(folder, name), own_text)]
     if taken:
@@ -210,7 +209,7 @@ class RunFolder:
         self.done, self.then = 0, {}  # iterations of the run that is there, and its record
         self.changed = []  # names of the settings that are others now
         self.more = []  # what would train a finished run further
-        self.can_go_on = False
+        self.can_go_on, self.command = False, ''  # with a command that goes on with it there
         self.aside = None  # where the run that is there goes, or went
 
     def look(self):
@@ -285,7 +284,7 @@ class RunFolder:
             return done >= planned
         if wanted <= planned and 0 < now.patience <= then['patience']:
             self.is_finished = True
-            self.more.append(f'patience above {then["patience"]}')
+            self.more.append(f'patience above {then["patience"]} (or 0)')
         return True
 
     def _has_stalled(self, then):
@@ -305,24 +304,27 @@ class RunFolder:
         if self.done:
             name = time.strftime('earlier-%Y%m%d-%H%M%S')
             self.aside = free_name(os.path.join(self.path, name))
+            self.command = self._name_command() if self.can_go_on else ''
             print(f'A new run begins: {reason}. {self._describe_aside("moves to")}')
 
     def _describe_aside(self, verb):
         """Return in words where the earlier run is, and the command that goes on with it there."""
         earlier = f'The earlier run, of {self.done:,} iterations, {verb} {self.aside}'
-        if not self.can_go_on:
-            return earlier
-        changes = {'temp_dir': self.aside}
-        for name in records.DECIDING:
-            if name in self.then and self.then[name] != self.script[name]:
-                changes[name] = self.then[name]
-        if not self.then['text_file']:
-            changes['data_dir'] = self.then.get('data_dir', self.settings.data_dir)
-        copy, text = os.path.join(self.path, 'text.txt'), changes.get('text_file', '')
-        if is_same(text, copy) and not is_same(copy, self._own_text()):
+        return f'{earlier}. To go on with it: {self.command}' if self.command else earlier
+
+    def _name_command(self):
+        """Return the command that goes on with the earlier run where it will be.
+
+        It has all settings that decide: the constants may be others by then.
+        """
+        changes = {name: self.then[name] for name in records.DECIDING if name in self.then}
+        if changes['text_file']:
+            changes.pop('data_dir', None)
+        copy = os.path.join(self.path, 'text.txt')
+        if is_same(changes['text_file'], copy) and not is_same(copy, self._own_text()):
             changes['text_file'] = os.path.join(self.aside, 'text.txt')
-        command = report.command(os.path.basename(self.script['__file__']), **changes)
-        return f'{earlier}. To go on with it: {command}'
+        script = os.path.basename(self.script['__file__'])
+        return report.command(script, temp_dir=self.aside, **changes)
 
     def begin(self):
         """Make way for a run that nothing can refuse any more."""

@@ -25,9 +25,8 @@ OF_THE_TRAINING = [
     'learning_rate', 'weight_decay', 'keep_prob', 'warmup_iterations', 'max_gradient_norm',
     'average_decay',
 ]  # fmt: skip
-DECIDING = [
-    *FIXED, *OF_THE_TRAINING, 'text_file', 'gutenberg_url', 'epochs', 'max_iterations', 'patience',
-]  # fmt: skip
+LENGTH = ['epochs', 'max_iterations', 'patience']
+DECIDING = [*OF_THE_TEXT, *FIXED, *OF_THE_TRAINING, *LENGTH]
 
 
 def checkpoints(folder):

@@ -144,26 +144,27 @@ def test_a_text_in_another_encoding_is_right_once_it_is_converted_as_the_sentenc
 ):
     text = 'This is plain ASCII.\n' * before + text * times
     sentence = said(text.encode(encoding), 'my text.txt')
-    assert f'. It may be {guess} (with ' in sentence
+    assert f'. It may be {guess}, with ' in sentence
     assert sentence.endswith(
-        f" is right, convert it: iconv -f {guess} -t UTF-8 < 'my text.txt' > "
+        f". If that is right, convert it: iconv -f {guess} -t UTF-8 < 'my text.txt' > "
         f"'my text-2.txt' (then give 'my text-2.txt')"
     )
     assert follow(sentence).decode() == text
 
 
-def test_a_word_of_the_text_shows_whether_an_encoding_is_right(said):
+def test_a_word_of_the_text_shows_whether_the_encoding_is_right(said):
     assert said((GERMAN * 100).encode('latin-1')) == (
-        "is not UTF-8 text: byte 0xFC in line 1 is no character. It may be CP1252 (with 'Zügel'). "
-        'If that is right, convert it: iconv -f CP1252 -t UTF-8 < text.txt > text-2.txt '
-        '(then give text-2.txt)'
+        "is not UTF-8 text: byte 0xFC in line 1 is no character. It may be CP1252, with 'Zügel'. "
+        'If that is right, convert it: iconv -f CP1252 -t UTF-8 < text.txt > text-2.txt (then give '
+        'text-2.txt)'
     )
 
 
-def test_where_several_encodings_fit_each_has_its_word(said):
+def test_where_several_encodings_fit_a_word_tells_each_from_the_likeliest(said):
     text = 'El niño soñó con una montaña, según mi compañero.\n' * 50
     sentence = said(text.encode('cp1252'))
-    assert "CP1250 (with 'nińo') or CP1252 (with 'niño'). If the first is right" in sentence
+    assert ". It may be CP1250, with 'nińo' (CP1252 has 'niño') and " in sentence
+    assert 'If that is right, convert it: iconv -f CP1250 -t UTF-8 ' in sentence
 
 
 @pytest.mark.parametrize('data', [bytes(range(1, 256)) * 9, b'\x9d\x81\x8f so\n' * 99])

@@ -160,7 +160,7 @@ def test_a_folder_is_made_with_those_above_it_and_may_be_there_already(tmp_path)
 
 
 @pytest.mark.parametrize(
-    'name, reason', [('file', 'File exists'), ('file/below', 'Not a directory')]
+    'name, reason', [('file', 'it is no folder'), ('file/below', 'Not a directory')]
 )
 def test_a_folder_that_cannot_be_is_told_with_the_setting_to_change(path, name, reason):
     folder = path.parent / name

@@ -5,6 +5,7 @@ import errno
 import itertools
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -102,6 +103,7 @@ def test_a_log_in_a_fresh_folder_gets_what_is_printed(folder):
         ('best', 'a file'),
         ('board', 'a file'),
         ('loss.png', 'a picture'),
+        ('text.ids', 'of another program'),
         ('text.txt', 'a text'),
         ('lock', 'of another program'),
     ],
@@ -199,9 +201,19 @@ def test_an_earlier_run_is_put_aside_whole_and_goes_on_there_with_the_command_th
     assert f'The earlier run, of 60 iterations, moves to temp/{aside.name}. ' in first
     assert last.startswith(f'The earlier run, of 60 iterations, is in temp/{aside.name}. ')
     assert first.endswith(command)
+    # It holds whatever the constants are by then, and wherever it is pasted.
+    edited = SCRIPT.read_text(encoding='utf-8').replace('keep_prob = 1.0', 'keep_prob = 0.5')
+    edited = edited.replace('seed = 1 ', 'seed = 2 ').replace('epochs = 10 ', 'epochs = 3 ')
+    for name in 'backstage', 'tools':
+        shutil.copytree(str(SCRIPT.parent / name), str(begun / 'project' / name))
+    (begun / 'project' / SCRIPT.name).write_text(edited, encoding='utf-8')
+    command = command.replace(str(SCRIPT), str(begun / 'project' / SCRIPT.name))
     shown = f'{command} --max_iterations=61 --show_plot=False'
     result = subprocess.run(shown, shell=True, check=True, cwd='/', stdout=subprocess.PIPE)
     assert b'Continuing after iteration 60' in result.stdout
+    (changed,) = re.findall('Changed since then: (.*)', result.stdout.decode())
+    assert 'max_iterations=61 (60 before)' in changed
+    assert not re.search('keep_prob|seed|epochs', changed)
     assert (aside / 'model-61.index').exists()
 
 

@@ -89,7 +89,7 @@ def test_a_text_in_another_encoding_is_to_be_converted_in_its_pipe(tmp_path):
     (tmp_path / 'latin1.txt').write_bytes(text.encode('latin-1'))
     how = '--text_file=/dev/stdin', '--max_iterations=2'
     process = piped('cat latin1.txt | "$@"', *how, cwd=tmp_path)
-    said = ' is right, convert it: iconv -f CP1252 -t UTF-8 (in the pipe).\n'
+    said = 'If that is right, convert it: iconv -f CP1252 -t UTF-8 (in the pipe).\n'
     assert process.stderr.decode().startswith(
         'stacked_lstm_shakespeare.py: /dev/stdin is not UTF-8'
     )
