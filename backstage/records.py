@@ -26,7 +26,7 @@ OF_THE_TRAINING = [
     'average_decay',
 ]  # fmt: skip
 LENGTH = ['epochs', 'max_iterations', 'patience']
-DECIDING = [*OF_THE_TEXT, *FIXED, *OF_THE_TRAINING, *LENGTH]
+DECIDING = ['text_file', 'data_dir', *FIXED, *OF_THE_TRAINING, *LENGTH]
 
 
 def checkpoints(folder):
