@@ -32,7 +32,13 @@ def noise(prime, num, seed):
     is_same = tf.cast(tf.equal(begins[:, None], begins), tf.int64)  # [streams, streams]
     numbers = tf.reduce_sum(tf.linalg.band_part(is_same, -1, 0), axis=1)  # of those before it
     seeds = tf.stack([begins, numbers], axis=1)
-    return tf.map_fn(lambda one: tf.random.stateless_uniform([num], one), seeds, tf.float32)
+
+    def numbers_of(
+        one,
+    ):  # by an operation that 1.15 has too, so that it can load what a 2.x exports
+        return tf.raw_ops.StatelessRandomUniform(shape=[num], seed=one, dtype=tf.float32)
+
+    return tf.map_fn(numbers_of, seeds, tf.float32)
 
 
 def drop_out(cells, settings):
