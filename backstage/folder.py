@@ -320,6 +320,8 @@ class RunFolder:
         changes = {name: self.then[name] for name in records.DECIDING if name in self.then}
         if changes['text_file']:
             changes.pop('data_dir', None)
+        if self.script['restart']:  # it would begin a new run there too
+            changes['restart'] = False
         copy = os.path.join(self.path, 'text.txt')
         if is_same(changes['text_file'], copy) and not is_same(copy, self._own_text()):
             changes['text_file'] = os.path.join(self.aside, 'text.txt')

@@ -204,6 +204,7 @@ def test_an_earlier_run_is_put_aside_whole_and_goes_on_there_with_the_command_th
     # It holds whatever the constants are by then, and wherever it is pasted.
     edited = SCRIPT.read_text(encoding='utf-8').replace('keep_prob = 1.0', 'keep_prob = 0.5')
     edited = edited.replace('seed = 1 ', 'seed = 2 ').replace('epochs = 10 ', 'epochs = 3 ')
+    assert edited.count(' = 0.5  #') + edited.count('seed = 2 ') + edited.count('epochs = 3 ') == 3
     for name in 'backstage', 'tools':
         shutil.copytree(str(SCRIPT.parent / name), str(begun / 'project' / name))
     (begun / 'project' / SCRIPT.name).write_text(edited, encoding='utf-8')
@@ -240,6 +241,13 @@ def test_a_run_that_came_through_a_pipe_takes_its_text_aside(begun, use):
     status, output, errors = use(evaluate, begun, f'--temp_dir={aside}')
     assert (status, errors) == (0, '')
     assert f'the held-out part of {aside}/text.txt' in output
+
+
+def test_where_the_script_itself_says_restart_the_command_says_that_it_does_not(begun, monkeypatch):
+    monkeypatch.setattr(script, 'restart', True)
+    output = run_here(*ARGUMENTS, '--max_iterations=2', cwd=begun)[1]
+    assert output.startswith('A new run begins: restart is True. ')
+    assert ' --restart=False' in output.splitlines()[-1]
 
 
 class Killed(BaseException):
