@@ -37,15 +37,12 @@ try:
     from backstage import tf
 except ImportError:
     sys.exit(f'{__file__} needs the rest of the project, such as backstage/, beside it.')
-from backstage import fast, machine, pictures, reading, running, saving, seeded, workers
-from backstage.bars import measured, progress_bar
-from backstage.board import Board
+from backstage import lstm, machine, pictures, reading, report, running, saving, workers
 from backstage.files import part_of
 from backstage.folder import only_run_in
 from backstage.letters import code_points, composed, fold_to_ascii, shown
 from backstage.pipes import text_at_hand
 from backstage.records import count_iterations
-from backstage.report import describe_length, describe_loss, describe_size, how_to_go_on, print_end
 from backstage.settings import read_settings
 
 import numpy as np
@@ -258,19 +255,19 @@ class LSTM_Model:
 
     def __init__(self, settings, vocab_size, infer_sample=False, unseen=(), top_k=0):
         num_layers, rnn_size = settings.num_layers, settings.rnn_size
-        # Each layer needs a cell object of its own: [cell] * num_layers would share one kernel.
-        cells = [tf.contrib.rnn.BasicLSTMCell(rnn_size) for _ in range(num_layers)]
-        fast.in_one_operation(cells)
-        if settings.keep_prob < 1 and not infer_sample:
-            cells = seeded.drop_out(cells, settings)
-        if settings.residual:
-            cells[1:] = map(tf.contrib.rnn.ResidualWrapper, cells[1:])
-        self.lstm_cell = tf.contrib.rnn.MultiRNNCell(cells)
         # Numbers of standard deviation 1 are large enough for all layers to learn from the start.
         shape, normal = [vocab_size, settings.embedding_size], tf.random_normal_initializer()
         self.embedding_mat = tf.get_variable('embedding_mat', shape, initializer=normal)
         self.W = tf.get_variable('W', [rnn_size, vocab_size])
         self.b = tf.get_variable('b', [vocab_size], initializer=tf.zeros_initializer())
+        # Each layer needs a cell object of its own: [cell] * num_layers would share one kernel.
+        cells = [tf.contrib.rnn.BasicLSTMCell(rnn_size) for _ in range(num_layers)]
+        self.lstm_cell = tf.contrib.rnn.MultiRNNCell(cells)
+        with tf.variable_scope('rnn'):  # a first call, which is never run, makes the weights
+            first = tf.zeros([1, settings.embedding_size])
+            self.lstm_cell(first, self.lstm_cell.zero_state(1, tf.float32))
+        # What computes with them: the same, faster, and with residual connections
+        self.stack = lstm.Stack([cell.variables for cell in cells], settings.residual)
 
         # To be fed: characters, and those that follow them, int32 [batch, time]
         shape = [settings.batch_size // workers.count(), settings.training_seq_len]
@@ -284,7 +281,7 @@ class LSTM_Model:
             self._build_reading()
             self._build_sampling(unseen, top_k)
         else:
-            self._build_loss()
+            self._build_loss(settings)
             self._build_training(settings)
 
     def zero_state(self, streams):
@@ -292,22 +289,33 @@ class LSTM_Model:
         num_layers, two, _, rnn_size = self.initial_state.shape.as_list()
         return np.zeros([num_layers, two, streams, rnn_size], np.float32)
 
-    def _build_loss(self):
+    def _build_loss(self, settings):
         """Unrolled over `training_seq_len` characters: logits, losses and their mean, the cost."""
-        # Time comes first inside the graph: the outputs of a few steps are then simply one below
-        # the other, and one matrix product makes their logits.
         inputs = tf.nn.embedding_lookup(self.embedding_mat, tf.transpose(self.x_data))
         state = unpack_state(self.initial_state)
-        # inputs [time, batch, embedding_size] -> outputs, time x [batch, rnn_size]
-        outputs, final_state = fast.static_rnn(self.lstm_cell, tf.unstack(inputs), state)
+        # inputs [time, batch, embedding_size] -> outputs, blocks of [steps, batch, rnn_size]
+        outputs, final_state = self.stack.unroll(inputs, state, self._dropout(settings))
         self.final_state = pack_state(final_state)  # as initial_state, after the last character
-        # Logits of a few steps at a time, so that the way back can begin before all are there.
-        self.logits = [tf.matmul(output, self.W) + self.b for output in fast.grouped(outputs)]
-        targets = fast.grouped(tf.unstack(tf.transpose(self.y_output)))
-        # logits [rows, vocab_size], targets and losses [rows], by default of 5 steps of 100 streams
+        self.logits = [tf.tensordot(some, self.W, 1) + self.b for some in outputs]
+        targets = lstm.split(tf.transpose(self.y_output))
         cross_entropy = tf.nn.sparse_softmax_cross_entropy_with_logits
         losses = [cross_entropy(labels=t, logits=x) for t, x in zip(targets, self.logits)]
         self.cost = tf.reduce_mean(tf.concat(losses, axis=0))  # nats
+
+    def _dropout(self, settings):
+        """Return what multiplies the outputs of each layer: float32 [num_layers, batch, rnn_size].
+
+        One mask serves all steps of a batch (Gal and Ghahramani, "A Theoretically Grounded
+        Application of Dropout in Recurrent Neural Networks", 2016). It follows from the seed and
+        the iteration, so that a run that goes on draws the same as one that was never stopped.
+        """
+        if settings.keep_prob == 1:
+            return None
+        shape = [settings.num_layers, settings.batch_size, settings.rnn_size]
+        iteration = tf.cast(tf.train.get_or_create_global_step(), tf.int32)
+        noise = tf.random.stateless_uniform(shape, [settings.seed % 2**31, iteration])  # both int32
+        noise = noise[:, workers.rows(settings.batch_size)]
+        return tf.floor(noise + settings.keep_prob) / settings.keep_prob
 
     def _build_training(self, settings):
         """One step of AdamW on the cost, then one of the averages of the weights."""
@@ -315,7 +323,7 @@ class LSTM_Model:
         variables = tf.trainable_variables()
         # That of the embedding may come as rows, one for each character read. As one matrix, where
         # the rows of a character are added up, it has its true norm, and is applied sooner.
-        gradients = map(tf.convert_to_tensor, fast.gradients(self.cost, variables))
+        gradients = map(tf.convert_to_tensor, tf.gradients(self.cost, variables))
         self.cost, *self.gradients = workers.mean([self.cost, *gradients])
         max_norm = settings.max_gradient_norm
         clipped, self.gradient_norm = tf.clip_by_global_norm(self.gradients, max_norm)
@@ -337,7 +345,7 @@ class LSTM_Model:
         """Read ids [batch, time]; return outputs [time, batch, rnn_size] and the final state."""
         inputs = tf.nn.embedding_lookup(self.embedding_mat, tf.transpose(ids))
         state = unpack_state(state)
-        return tf.nn.dynamic_rnn(self.lstm_cell, inputs, initial_state=state, time_major=True)
+        return tf.nn.dynamic_rnn(self.stack, inputs, initial_state=state, time_major=True)
 
     def _build_reading(self):
         """Logits and losses of texts of any number and length, by a loop inside the graph."""
@@ -357,9 +365,9 @@ class LSTM_Model:
         # What is drawn by: numbers from 0 up to 1, [streams, num]. An export makes its own.
         self.num = tf.placeholder(tf.int32, [], 'num')
         self.seed = tf.placeholder(tf.int32, [2], 'seed')
-        noise = seeded.noise(self.prime, self.num, self.seed)
+        noise = lstm.noise(self.prime, self.num, self.seed)
         self.noise = tf.placeholder_with_default(noise, [None, None])
-        zeros = pack_state(self.lstm_cell.zero_state(tf.shape(self.prime)[0], tf.float32))
+        zeros = pack_state(self.stack.zero_state(tf.shape(self.prime)[0], tf.float32))
         self.sampling_state = tf.placeholder_with_default(zeros, self.initial_state.shape)
         # The last character is read by the first step of the loop.
         _, state = self._read(self.prime[:, :-1], self.sampling_state)
@@ -373,8 +381,7 @@ class LSTM_Model:
 
         def step(position, character, state, sampled):
             inputs = tf.nn.embedding_lookup(self.embedding_mat, character)  # [streams, embedding]
-            with tf.variable_scope('rnn'):  # where dynamic_rnn has the weights of the cells
-                output, state = self.lstm_cell(inputs, state)
+            output, state = self.stack(inputs, state)
             logits = (tf.matmul(output, self.W) + b) * scale  # [streams, vocab_size]
             if top_k:
                 lowest = tf.nn.top_k(logits, min(top_k, logits.shape[1].value))[0][:, -1:]
@@ -409,7 +416,7 @@ class LSTM_Model:
         feed = {self.prime: prime, self.noise: noise, self.temperature: temperature}
         if state is not None:
             feed[self.sampling_state] = state
-        return session.run([self.sampled, self.sampled_state], feed, fast.IN_THIS_THREAD)
+        return session.run([self.sampled, self.sampled_state], feed, machine.in_this_thread())
 
 
 def random_of(prime, number, *seeds):
@@ -444,7 +451,7 @@ def build_models(settings, vocab_size, unseen=()):
     Averaging", 1992).
     """
     tf.set_random_seed(settings.seed)
-    with tf.variable_scope('lstm_model', custom_getter=seeded.by_name):
+    with tf.variable_scope('lstm_model', custom_getter=lstm.weights_by_name):
         model = LSTM_Model(settings, vocab_size)
 
     def averaged(getter, name, *arguments, **more):
@@ -496,7 +503,7 @@ def measure(session, model, what, ids, start, batch_size, training_seq_len, stop
     ends = np.minimum(starts + per_stream, len(ids))
     state = model.zero_state(batch_size)
     totals = np.zeros(len(what))
-    for first in measured(range(-training_seq_len, per_stream, training_seq_len)):
+    for first in report.measuring(range(-training_seq_len, per_stream, training_seq_len)):
         if stop and stop.signal:
             return None
         targets = starts + first + np.arange(training_seq_len)  # positions, [batch, time]
@@ -525,12 +532,12 @@ def train(settings, stop, run_folder):
     num_batches = batches_per_epoch(split, *shape)
     run_folder.decide(text['text_crc'], num_batches)  # whether the run that is there goes on
     num_iterations = count_iterations(settings.epochs, settings.max_iterations, num_batches)
-    print(describe_size(settings, len(ix2vocab), split, num_iterations))
+    print(report.describe_size(settings, len(ix2vocab), split, num_iterations))
     if not run_folder.is_finished:
-        print(describe_length(settings, num_iterations, highest_rate(settings)))
+        print(report.describe_length(settings, num_iterations, highest_rate(settings)))
     print('Building the graph')
     stop.listen()  # Ctrl-C ends the program until here; from here on it saves the run first
-    with fast.new_graph() as graph:
+    with machine.new_graph() as graph:
         model, sampler = build_models(settings, len(ix2vocab), text['unseen'])
         run = saving.Run(settings, model, run_folder)
         graph.finalize()  # an operation added later, by mistake, would be an error
@@ -543,8 +550,8 @@ def train(settings, stop, run_folder):
         ids = np.memmap(f'{settings.temp_dir}/text.ids', reading.id_type(ix2vocab), 'r')
         if done < run.last:
             print(f'Training on {machine.device_in_use(session, settings.device)}')
-        board = Board(settings, graph, done, run.has_more())
-        bar = progress_bar(done, run.last, settings)
+        board = report.Board(settings, graph, done, run.has_more())
+        bar = report.progress_bar(done, run.last, settings)
 
         def measure_held_out():
             """Measure the held-out loss, if nothing asks to stop."""
@@ -553,7 +560,7 @@ def train(settings, stop, run_folder):
             bar.set_postfix_str(f'loss {run.losses[-1]:.2f}')
             if means:
                 running.check_finite(iteration, *means)
-                bar.write(f'Held-out loss: {describe_loss(*means)}')
+                bar.write(f'Held-out loss: {report.describe_loss(*means)}')
                 run.held_out_losses.append((iteration, *means))
                 board.add_held_out(iteration, *means, session)
 
@@ -605,7 +612,7 @@ def train(settings, stop, run_folder):
         bar.close()
         board.close()
         if workers.any_of(bool(stop.signal))[0] and (run.is_unmeasured() or not is_over):
-            print(f'Stopped after iteration {iteration}. {how_to_go_on(settings)}')
+            print(f'Stopped after iteration {iteration}. {report.how_to_go_on(settings)}')
             return run, stop.status
         texts = sample_texts(session, sampler, ix2vocab, iteration, settings, stop, times=4)
         print(shown('\n'.join(texts), sys.stdout))
@@ -657,7 +664,7 @@ def main(arguments):
     with running.Stop() as stop, workers.together(), only_run_in(settings, globals()) as run_folder:
         run, status = train(settings, stop, run_folder)
         if status == 0:
-            print_end(run)
+            report.print_end(run)
         run_folder.print_end()
     if status == 0 and settings.show_plot:
         pictures.show(draw_losses, *run.all_losses())

@@ -8,6 +8,8 @@ import tempfile
 
 from backstage.settings import UserError
 
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))  # of the project
+
 
 def make_folder(path, setting):
     """Make a folder unless it is there.

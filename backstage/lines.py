@@ -4,7 +4,7 @@ import functools
 from concurrent import futures
 
 from backstage import machine, reading
-from backstage.bars import measured
+from backstage.report import measuring
 
 import numpy as np
 
@@ -37,7 +37,7 @@ def sum_losses(session, sampler, texts, before):
     batches = [order[first : first + STREAMS] for first in range(0, len(order), STREAMS)]
     cores = machine.available_cores()
     with futures.ThreadPoolExecutor(cores) as pool:
-        for first in measured(range(0, len(batches), cores)):
+        for first in measuring(range(0, len(batches), cores)):
             some = batches[first : first + cores]
             longest_first = [[texts[k] for k in batch] for batch in some]
             read = functools.partial(sum_side_by_side, session, sampler, before=before)

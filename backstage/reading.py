@@ -3,7 +3,7 @@
 import math
 from collections import Counter
 
-from backstage import bars, encodings, gutenberg
+from backstage import encodings, gutenberg, report
 from backstage.letters import composed, end_of_whole
 from backstage.settings import UserError
 
@@ -44,7 +44,7 @@ def file_pieces(path, size=1 << 20):
 def read_pieces(path, seen=None):
     """Yield the text of a file, without what Project Gutenberg added: `seen['cut']` characters."""
     seen = Counter() if seen is None else seen
-    return gutenberg.cut_off(bars.shown(path, file_pieces(path)), seen)
+    return gutenberg.cut_off(report.reading(path, file_pieces(path)), seen)
 
 
 def visible(text):

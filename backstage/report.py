@@ -1,24 +1,19 @@
-"""What a run says of itself: its size, its length, its losses, and its end."""
+"""What a run shows of itself: lines, bars in a terminal, and TensorBoard."""
 
 import math
 import os
 import shlex
 import sys
+import time
 
+from backstage import machine, tf, workers
+from backstage.files import ROOT
 from backstage.settings import PATHS
 
 import numpy as np
+from tqdm import tqdm
 
-ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-
-
-def count_parameters(settings, vocab_size):
-    """Return how many numbers the model learns."""
-    n = settings.rnn_size
-    widths = [settings.embedding_size] + [n] * (settings.num_layers - 1)
-    layers = sum((width + n + 1) * 4 * n for width in widths)
-    return layers + (settings.embedding_size + n + 1) * vocab_size
-
+# --- Lines ---------------------------------------------------------------------------------------
 
 # What docs/advice.md and docs/megabyte.md found. The more often a text is read, and the larger a
 # model is beside it, the more dropout it takes: the passes through the text, divided by its
@@ -29,13 +24,13 @@ DROPOUT = (120, 0.7, 0.5), (50, 0.85, 0.7), (8, 0.93, 0.85), (4, 1, 0.93)
 
 def describe_size(settings, vocab_size, characters, num_iterations):
     """Return in words how large a model is beside its text, and what to try if it is large."""
-    parameters = count_parameters(settings, vocab_size)
+    parameters = machine.count_parameters(settings, vocab_size)
     each = characters / parameters
     passes = num_iterations * settings.batch_size * settings.training_seq_len / characters
     advice = ''
     for least, too_high, better in DROPOUT:
         if passes / each > least and settings.keep_prob >= too_high:
-            advice = f'; it may learn the text by heart: try keep_prob={better}'
+            advice = f'; it may overfit: try keep_prob={better}'
             break
     return f'Model: {parameters:,} parameters, {each:.1f} characters for each{advice}'
 
@@ -50,10 +45,15 @@ def describe_length(settings, num_iterations, rate):
     return f'Run: {num_iterations:,} iterations of {shape}, at a rate of up to {rate:.3g}{advice}'
 
 
+def perplexity(nats):
+    """Return the perplexity of a loss. No float exceeds exp(709)."""
+    return math.exp(min(nats, 700))
+
+
 def describe_loss(nats):
     """Return a loss in words: nats, bits per character, and the perplexity."""
-    bits, perplexity = nats / math.log(2), math.exp(min(nats, 700))  # no float exceeds exp(709)
-    return f'{nats:.4f} nats, {bits:.4f} bits per character, perplexity {perplexity:.3f}'
+    bits = nats / math.log(2)
+    return f'{nats:.4f} nats, {bits:.4f} bits per character, perplexity {perplexity(nats):.3f}'
 
 
 def how_to_go_on(settings):
@@ -68,7 +68,7 @@ def command(path, **settings):
     Args:
       path: str, its file, or `tools`.
     """
-    words = [sys.executable, os.path.abspath(os.path.join(ROOT, path))]
+    words = [sys.executable, os.path.join(ROOT, path)]
     for name, value in settings.items():
         whole = os.path.abspath(value) if name in PATHS and value else value
         words.append(f'--{name}={whole}')
@@ -94,3 +94,107 @@ def print_end(run):
         print(f'The plot is {run.plot}')
     print(f'To let it write: {command("tools/sample.py", temp_dir=run.settings.temp_dir)}')
     print(f'What else can be done with it: {command("tools")}')
+
+
+# --- Bars ----------------------------------------------------------------------------------------
+
+DELAY = 2  # seconds, after which a bar appears that shows no training
+
+
+def progress_bar(done, num_iterations, settings):
+    """Return a tqdm bar of the characters read in so many iterations, where there is a terminal."""
+    characters = settings.batch_size * settings.training_seq_len
+    return tqdm(
+        initial=done * characters,
+        total=num_iterations * characters,
+        unit='char',
+        unit_scale=True,
+        dynamic_ncols=True,
+        disable=is_quiet(),
+    )
+
+
+def is_quiet():
+    """Return what tqdm takes as `disable`: None, quiet without a terminal, on the first worker."""
+    return None if workers.is_first() else True
+
+
+def measuring(steps):
+    """Return a range, or a list, with a bar that shows how far a measurement is."""
+    return tqdm(steps, desc='Measuring', delay=DELAY, leave=False, disable=is_quiet())
+
+
+def reading(path, pieces):
+    """Yield the pieces of a file, with a bar that shows how far it is read."""
+    size = os.path.getsize(path) if os.path.exists(path) else None
+    how = {'unit': 'B', 'unit_scale': True, 'delay': DELAY, 'leave': False, 'disable': None}
+    with tqdm(desc=f'Reading {path}', total=size, **how) as bar:
+        for piece in pieces:
+            yield piece
+            bar.update(0 if bar.disable else len(piece.encode()))
+
+
+# --- TensorBoard ---------------------------------------------------------------------------------
+
+
+class Board:
+    """Writes what TensorBoard shows into the folder `board` of a run. Worker 0 alone does so.
+
+    `done` iterations are done. What a run wrote of later ones is discarded: after a kill they come
+    again. Of a run without more to come nothing is written.
+    """
+
+    def __init__(self, settings, graph, done, has_more):
+        self.weights = graph.get_collection(tf.GraphKeys.TRAINABLE_VARIABLES)
+        self.characters = settings.batch_size * settings.training_seq_len
+        self.last = done, time.perf_counter()
+        self.writer = None
+        if workers.is_first() and has_more:
+            # TensorFlow names the file by the second, and empties one that has this name already.
+            folder, suffix = os.path.join(settings.temp_dir, 'board'), f'.{done:09}'
+            self.writer = tf.summary.FileWriter(folder, graph, filename_suffix=suffix)
+            start = tf.SessionLog(status=tf.SessionLog.START)
+            self.writer.add_session_log(start, done + 1)
+        self.add_texts(done, 'settings', [f'{k} = {v!r}' for k, v in vars(settings).items()])
+
+    def close(self):
+        """Write what has not been written yet."""
+        if self.writer:
+            self.writer.close()
+
+    def add_step(self, iteration, loss, norm, rate):
+        """Add the loss and its perplexity, the gradient's norm, the rate, and the speed so far."""
+        before, then = self.last
+        self.last = iteration, time.perf_counter()
+        speed = self.characters * (iteration - before) / (self.last[1] - then)
+        self._add_loss(iteration, 'training', loss)
+        self._add_scalar(iteration, 'training/gradient_norm', norm)
+        self._add_scalar(iteration, 'training/learning_rate', rate)
+        self._add_scalar(iteration, 'training/characters_per_second', speed)
+
+    def add_held_out(self, iteration, loss, session):
+        """Add the held-out loss and its perplexity, and histograms of the weights."""
+        from tensorboard.plugins.histogram import summary
+
+        self._add_loss(iteration, 'held_out', loss)
+        for weight, values in zip(self.weights, session.run(self.weights)):
+            self._add(iteration, summary.pb(weight.op.name, np.ravel(values)))
+
+    def add_texts(self, iteration, name, texts):
+        """Add a list of str."""
+        from tensorboard.plugins.text import summary
+
+        # Four blanks: Markdown shows such a line as it is.
+        text = '\n'.join('    ' + line for text in texts for line in text.split('\n'))
+        self._add(iteration, summary.pb(name, text.encode('utf-8', 'replace')))
+
+    def _add_loss(self, iteration, which, nats):
+        self._add_scalar(iteration, f'loss/{which}', nats)
+        self._add_scalar(iteration, f'loss/{which}_perplexity', perplexity(nats))
+
+    def _add_scalar(self, iteration, tag, value):
+        self._add(iteration, tf.Summary(value=[tf.Summary.Value(tag=tag, simple_value=value)]))
+
+    def _add(self, iteration, summary):
+        if self.writer:
+            self.writer.add_summary(summary, iteration)

@@ -12,7 +12,8 @@ import os
 import shlex
 import sys
 
-from backstage import machine, report, tf
+from backstage import machine, tf
+from backstage.files import ROOT
 from backstage.settings import PATHS, UserError
 
 horovod = None  # the module horovod.tensorflow, initialized; None for a process that is alone
@@ -39,7 +40,7 @@ def join(settings):
     try:
         import horovod.tensorflow as horovod
     except ImportError as error:
-        make = f'make -C {shlex.quote(report.ROOT)} horovod'
+        make = f'make -C {shlex.quote(ROOT)} horovod'
         raise UserError(f'Horovod cannot be used ({error}). To install it: {make}')
     horovod.init()
     if count() == 1:  # each would take itself for a run of its own

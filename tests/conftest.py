@@ -232,8 +232,7 @@ class Stack:
 
     def logits(self):
         """Return the logits of the training model: float32 [batch, time, vocabulary]."""
-        by_time = np.concatenate(self.run(self.model.logits)).reshape(-1, BATCH, VOCAB)
-        return by_time.transpose(1, 0, 2)
+        return np.concatenate(self.run(self.model.logits)).transpose(1, 0, 2)
 
     def run(self, fetches, model=None, feed=None):
         model = model or self.model

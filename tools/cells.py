@@ -18,7 +18,7 @@ import zlib
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.realpath(__file__))))
 
 import stacked_lstm_shakespeare as script
-from backstage import fast, files, reading, running, tf
+from backstage import files, machine, reading, running, tf
 from backstage.pipes import text_at_hand
 from backstage.settings import UserError, read_settings
 from stacked_lstm_shakespeare import decode, encode, held_out_begin, read_text
@@ -104,7 +104,7 @@ def read(session, sampler, ids):
     state, rows = sampler.zero_state(1), []
     for ix in ids:
         feed = {sampler.x_data: [[ix]], sampler.initial_state: state}
-        state, top = session.run([sampler.final_state, likeliest], feed, fast.IN_THIS_THREAD)
+        state, top = session.run([sampler.final_state, likeliest], feed, machine.in_this_thread())
         rows.append((np.tanh(state[:, 0, 0]), top.indices, top.values))
     return tuple(map(np.array, zip(*rows)))
 

@@ -22,9 +22,9 @@ from backstage import lines as lines_of
 from backstage import overlap, reading, running, tf
 from backstage.letters import shown
 from backstage.pipes import text_at_hand
+from backstage.report import describe_loss, perplexity
 from backstage.settings import UserError, read_settings
 from stacked_lstm_shakespeare import (
-    describe_loss,
     encode,
     encode_text,
     held_out_begin,
@@ -112,8 +112,7 @@ def measure_text(session, sampler, hits, ix2vocab, run, path, is_own, most):
 
 def in_units(nats):
     """Return a loss, which is for each character, in nats, bits, and as perplexity: a dict."""
-    perplexity = math.exp(min(nats, 700))  # no float exceeds exp(709)
-    return {'nats': nats, 'bits': nats / math.log(2), 'perplexity': perplexity}
+    return {'nats': nats, 'bits': nats / math.log(2), 'perplexity': perplexity(nats)}
 
 
 def print_text(row):

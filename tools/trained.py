@@ -10,7 +10,7 @@ import time
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.realpath(__file__))))
 
 import stacked_lstm_shakespeare as script
-from backstage import fast, machine, records, seeded, tf, workers
+from backstage import lstm, machine, records, tf, workers
 from backstage.running import one_line
 from backstage.settings import UserError, read_settings
 
@@ -53,7 +53,7 @@ def opened(settings, top_k=0):
         raise UserError('only training is shared among workers. Start this without horovodrun')
     run_settings, ix2vocab = read_run(settings.temp_dir)
     machine.check_device(settings.device)
-    with fast.new_graph() as graph:
+    with machine.new_graph() as graph:
         with tf.variable_scope('lstm_model'):
             how = {'infer_sample': True, 'unseen': run_settings.unseen, 'top_k': top_k}
             sampler = script.LSTM_Model(run_settings, len(ix2vocab), **how)
@@ -78,9 +78,9 @@ def untrained(run_settings, vocab_size, device):
     Yields:
       The session and the sampler.
     """
-    with fast.new_graph() as graph:
+    with machine.new_graph() as graph:
         tf.set_random_seed(run_settings.seed)
-        with tf.variable_scope('lstm_model', custom_getter=seeded.by_name):
+        with tf.variable_scope('lstm_model', custom_getter=lstm.weights_by_name):
             sampler = script.LSTM_Model(run_settings, vocab_size, infer_sample=True)
         begin = tf.global_variables_initializer()
     config = machine.session_config(run_settings.threads_per_operation, device)

@@ -1,0 +1,231 @@
+"""A stack of LSTM layers: one step of it, and all steps of a batch with their backward pass.
+
+It computes what a MultiRNNCell of BasicLSTMCells computes, with the weights of those (Zaremba,
+Sutskever and Vinyals, "Recurrent Neural Network Regularization", 2014). TensorFlow, left to itself,
+takes fifteen operations for a step of a layer, and thirty for its gradient. Here a layer reads some
+steps in one operation, and its gradient is written out: so a graph is built and run faster.
+"""
+
+import collections
+import zlib
+
+from backstage import machine, tf
+
+BLOCKS = 10  # parts of a batch: with more, operations are small; with fewer, cores wait
+LARGE = 256  # units; from here on one product with the inputs of several steps is worth its copies
+FORGET_BIAS = 1.0  # as in BasicLSTMCell (Jozefowicz et al., 2015)
+HOW = {'forget_bias': FORGET_BIAS, 'cell_clip': -1.0}  # -1: c is not clipped
+# Rows of a matrix that are 2 kB apart, or a multiple of that, compete for the same few places of a
+# core's cache, and a product takes up to half as long again. With 16 numbers more it does not.
+COLUMNS, PADDING = 512, 16
+
+# What TensorFlow keeps of a step for its gradient: the gates i, f and o, the new content ci, the
+# memory cs, and co, its tanh. Each is a list of float32 [batch, units], one for each step.
+Gates = collections.namedtuple('Gates', 'i cs f o ci co')
+
+
+class Stack:
+    """Layers, one on top of the other: a cell that `tf.nn.dynamic_rnn` takes, and `unroll`.
+
+    Args:
+      weights: list of (kernel, bias), one for each layer, as a BasicLSTMCell has them: float32
+        [width + units, 4 * units] and [4 * units].
+      residual: bool, whether each layer but the first adds its input to its output.
+    """
+
+    def __init__(self, weights, residual):
+        self.weights, self.residual = weights, residual
+        self.output_size = units = weights[0][1].shape[0].value // 4
+        self.state_size = (tf.contrib.rnn.LSTMStateTuple(units, units),) * len(weights)
+
+    def zero_state(self, batch_size, dtype):
+        """Return the state before the first step: zeros."""
+        return tf.nest.map_structure(lambda n: tf.zeros([batch_size, n], dtype), self.state_size)
+
+    def __call__(self, inputs, state, scope=None):
+        """Return the output of one step, float32 [batch, units], and the state after it."""
+        after = []
+        for number, (weights, (c, h)) in enumerate(zip(self.weights, state)):
+            layer = arguments_of(*weights)
+            done = tf.raw_ops.LSTMBlockCell(x=inputs, cs_prev=c, h_prev=h, **layer, **HOW)
+            after.append(tf.contrib.rnn.LSTMStateTuple(done.cs, done.h))
+            inputs = done.h + inputs if self.residual and number else done.h
+        return inputs, tuple(after)
+
+    def unroll(self, inputs, state, masks=None):
+        """Read all steps of a batch. The result can be differentiated like any other.
+
+        The layers work side by side: the second reads the first block of steps while the first
+        reads the next. TensorFlow, left to itself, lets the first layer run far ahead, and at the
+        end the last layer works alone, while all cores but one wait. Therefore a block waits until
+        the one `cores` places earlier is through all layers.
+
+        Args:
+          inputs: float32 [time, batch, width].
+          state: tuple of LSTMStateTuple, c and h of each layer.
+          masks: float32 [layers, batch, units], what the outputs of each layer are multiplied by at
+            every step (dropout); None for nothing.
+
+        Returns:
+          The outputs, a list of float32 [steps, batch, units], which are as long as the parts that
+          `split` makes, and the state after the last step.
+        """
+        cores, outputs, state = machine.available_cores(), [], list(state)
+        layers = [layer_of(*weights) for weights in self.weights]
+        for earlier, block in enumerate(split(inputs), -cores):
+            with tf.control_dependencies(outputs[earlier : earlier + 1] if earlier >= 0 else []):
+                below = tf.identity(block, 'begin')
+            for number, read in enumerate(layers):
+                above, *after = read(below, *state[number])
+                state[number] = tf.contrib.rnn.LSTMStateTuple(*after)
+                if masks is not None:
+                    above *= masks[number]
+                below = above + below if self.residual and number else above
+            outputs.append(below)
+        return outputs, tuple(state)
+
+
+def split(steps):
+    """Return a tensor [time, batch, ...] as the list of its BLOCKS, with some steps in each."""
+    time = steps.shape[0].value
+    length = max(1, round(time / BLOCKS))
+    return tf.split(steps, [min(length, time - begin) for begin in range(0, time, length)])
+
+
+def rows_of(steps):
+    """Return a tensor [steps, batch, columns] as a matrix, one step below the other."""
+    return tf.reshape(steps, [-1, steps.shape[2].value])
+
+
+# --- One layer -----------------------------------------------------------------------------------
+
+
+def layer_of(kernel, bias):
+    """Return a function that reads some steps with an LSTM layer, and has a gradient.
+
+    The kernel and the bias are float32 [width + units, 4 * units] and [4 * units]. The function
+    takes inputs, float32 [steps, batch, width], and c and h, float32 [batch, units]. It returns
+    outputs, float32 [steps, batch, units], and c and h after the last step.
+    """
+    kernel, bias = tf.convert_to_tensor(kernel), tf.convert_to_tensor(bias)
+    units = bias.shape[0].value // 4
+    width = kernel.shape[0].value - units
+    halves = tf.split(kernel, [width, units])
+    # To read a kernel sideways takes twice as long as to read a transposed copy.
+    back_x, back_h = [padded(tf.transpose(half)) for half in halves]
+    padded_halves = [padded(half) for half in halves]
+
+    layer = arguments_of(kernel, bias)
+
+    @tf.custom_gradient
+    def read(x, c, h, kernel, bias):
+        if units < LARGE:
+            outputs, gates = forward(x, c, h, layer)
+        else:
+            outputs, gates = forward_large(x, c, h, *padded_halves, bias)
+
+        def gradient(of_outputs, of_c, of_h):
+            xs, cs, hs = tf.unstack(x), [c, *gates.cs], [h, *tf.unstack(outputs)]
+            of_gates = []
+            for step, of_output in reversed(list(enumerate(tf.unstack(of_outputs)))):
+                done = {name: values[step] for name, values in gates._asdict().items()}
+                found = tf.raw_ops.LSTMBlockCellGrad(
+                    x=xs[step], cs_prev=cs[step], h_prev=hs[step], cs_grad=of_c,
+                    h_grad=of_output + of_h, **done, **layer,
+                )  # fmt: skip
+                of_c, of_h = found.cs_prev_grad, product(found.dicfo, back_h, units)
+                of_gates.insert(0, found.dicfo)
+            # A product of several steps is faster than one for each and the sum of their results.
+            of_gates = tf.concat(of_gates, axis=0)
+            of_x = tf.reshape(product(of_gates, back_x, width), x.shape)
+            x_and_h = tf.concat([rows_of(x), tf.concat(hs[:-1], axis=0)], axis=1)
+            of_kernel = product(x_and_h, padded(of_gates), 4 * units, transpose_a=True)
+            return of_x, of_c, of_h, of_kernel, tf.raw_ops.BiasAddGrad(out_backprop=of_gates)
+
+        return (outputs, gates.cs[-1], outputs[-1]), gradient
+
+    return lambda x, c, h: read(x, c, h, kernel, bias)
+
+
+def arguments_of(kernel, bias):
+    """Return what all operations of an LSTM layer take."""
+    no_peephole = tf.zeros([bias.shape[0].value // 4])
+    names = dict.fromkeys(['wci', 'wcf', 'wco'], no_peephole)
+    return {'w': kernel, 'b': bias, **names, 'use_peephole': False}
+
+
+def forward(x, c, h, layer):
+    """Return the outputs of some steps, float32 [steps, batch, units], and their Gates."""
+    steps = tf.constant(x.shape[0].value, tf.int64)
+    *gates, outputs = tf.raw_ops.BlockLSTM(
+        seq_len_max=steps, x=x, cs_prev=c, h_prev=h, **layer, **HOW
+    )
+    return outputs, Gates(*map(tf.unstack, gates))
+
+
+def forward_large(x, c, h, of_x, of_h, bias):
+    """Do the same for a large layer, with one product for the inputs of all steps.
+
+    `of_x` and `of_h` are the rows of the kernel for inputs and for h, `padded`.
+    """
+    units = c.shape[1].value
+    from_inputs = tf.nn.bias_add(tf.matmul(rows_of(x), of_x), padded(bias))
+    outputs, gates = [], []
+    for from_input in tf.split(from_inputs, x.shape[0].value):
+        found = from_input + tf.matmul(h, of_h)
+        padding = found.shape[1].value - 4 * units
+        i, ci, f, o, _ = tf.split(found, [units] * 4 + [padding], axis=1)
+        i, ci, f, o = tf.sigmoid(i), tf.tanh(ci), tf.sigmoid(f + FORGET_BIAS), tf.sigmoid(o)
+        c = f * c + i * ci
+        co = tf.tanh(c)
+        h = o * co
+        outputs.append(h)
+        gates.append((i, c, f, o, ci, co))
+    return tf.stack(outputs), Gates(*zip(*gates))
+
+
+def product(rows, matrix, columns, **how):
+    """Return a matrix product without the columns that a `padded` matrix has more."""
+    found = tf.matmul(rows, matrix, **how)
+    return found if found.shape[1].value == columns else tf.slice(found, [0, 0], [-1, columns])
+
+
+def padded(matrix):
+    """Return a matrix, or a vector, with zeros at the end of each row if they make it faster."""
+    *rows, columns = matrix.shape.as_list()
+    if columns % COLUMNS:
+        return matrix
+    return tf.concat([matrix, tf.zeros([*rows, PADDING])], axis=-1)
+
+
+# --- Random numbers that follow from the seed, and from where they are used, alone ---------------
+
+
+def weights_by_name(getter, name, *arguments, initializer=None, **more):
+    """Get a variable: a custom_getter. How it begins follows from the seed and from its name.
+
+    TensorFlow's own numbers follow from how many operations a graph had before. The values are
+    those of `glorot_uniform_initializer` if no initializer is given.
+    """
+    initializer = tf.glorot_uniform_initializer() if initializer is None else initializer
+    if callable(initializer):  # else it is a value
+        initializer.seed = zlib.crc32(name.encode()) % 2**31
+    return getter(name, *arguments, initializer=initializer, **more)
+
+
+def noise(prime, num, seed):
+    """Return numbers from 0 up to 1 to draw texts with, float32 [streams, num], in the graph.
+
+    They follow from the seed, int32 [2], from a row of `prime`, int32 [streams, characters], and
+    from how many rows before it are the same; not from what else is drawn.
+    """
+    words = tf.concat([tf.tile(seed[None], [tf.shape(prime)[0], 1]), prime], axis=1)
+    begins = tf.strings.reduce_join(tf.as_string(words), axis=1, separator=' ')
+    begins = tf.strings.to_hash_bucket_fast(begins, 2**31)
+    is_same = tf.cast(tf.equal(begins[:, None], begins), tf.int64)  # [streams, streams]
+    numbers = tf.reduce_sum(tf.linalg.band_part(is_same, -1, 0), axis=1)
+
+    def draw(seeds):  # by an operation that 1.15 has too: it loads what a 2.x exports
+        return tf.raw_ops.StatelessRandomUniform(shape=[num], seed=seeds, dtype=tf.float32)
+
+    return tf.map_fn(draw, tf.stack([begins, numbers], axis=1), tf.float32)
