@@ -479,7 +479,7 @@ def highest_rate(settings):
 
 
 def learning_rate_at(iteration, num_iterations, settings):
-    """Return the rate of an iteration, counted from 1: a linear rise, then a cosine down to 0.
+    """Return the rate of an iteration, counted from 1: a linear rise, then a cosine towards 0.
 
     Goyal et al., "Accurate, Large Minibatch SGD", 2017, for the warm-up; Loshchilov and Hutter,
     "SGDR", 2017, for the cosine.
@@ -487,26 +487,28 @@ def learning_rate_at(iteration, num_iterations, settings):
     peak, warmup = highest_rate(settings), settings.warmup_iterations
     if iteration <= warmup:
         return peak * iteration / warmup
-    done = (iteration - warmup) / max(1, num_iterations - warmup)
-    return peak * 0.5 * (1 + math.cos(math.pi * min(1, done)))
+    done = (iteration - warmup) / (num_iterations + 1 - warmup)  # 1 would be after the last one
+    return peak * 0.5 * (1 + math.cos(math.pi * done))
 
 
 def measure(session, model, what, ids, start, batch_size, training_seq_len, stop=None):
     """Return the means of tensors [batch, time] over all of `ids` from position `start` on: a list.
 
-    They are read as `batch_size` streams side by side. Each stream first reads the characters
-    just before it, which do not count, so that it does not start from an empty memory. If a Stop is
-    given, and comes, it returns None.
+    They are read as `batch_size` streams side by side, of which each worker reads its share. Each
+    stream first reads the characters just before it, which do not count, so that it does not start
+    from an empty memory. If a worker is asked to stop meanwhile, the result is None.
     """
     per_stream = math.ceil((len(ids) - start) / batch_size)
-    starts = start + np.arange(batch_size)[:, None] * per_stream  # [batch, 1]
+    streams = np.arange(batch_size)[workers.rows(batch_size), None]
+    starts = start + streams * per_stream  # [streams, 1]
     ends = np.minimum(starts + per_stream, len(ids))
-    state = model.zero_state(batch_size)
+    state = model.zero_state(len(streams))
     totals = np.zeros(len(what))
     for first in report.measuring(range(-training_seq_len, per_stream, training_seq_len)):
         if stop and stop.signal:
-            return None
-        targets = starts + first + np.arange(training_seq_len)  # positions, [batch, time]
+            totals = None
+            break
+        targets = starts + first + np.arange(training_seq_len)  # positions, [streams, time]
         feed = {
             model.x_data: ids[np.clip(targets - 1, 0, len(ids) - 1)],
             model.y_output: ids[np.clip(targets, 0, len(ids) - 1)],
@@ -517,7 +519,8 @@ def measure(session, model, what, ids, start, batch_size, training_seq_len, stop
             state[:, :, starts[:, 0] <= training_seq_len] = 0  # so few are before these streams
         else:
             totals += [value[targets < ends].sum(dtype=np.float64) for value in values]
-    return list(totals / (len(ids) - start))
+    totals = workers.gather(totals)
+    return None if any(t is None for t in totals) else list(sum(totals) / (len(ids) - start))
 
 
 def train(settings, stop, run_folder):
@@ -625,11 +628,11 @@ def train(settings, stop, run_folder):
 def sample_texts(session, sampler, ix2vocab, iteration, settings, stop, times=1):
     """Return, for each prime text, that text and how the model goes on with it: list of str.
 
-    They are `times` as long as `sample_length`, if nothing asks to stop.
+    They are `times` as long as `sample_length`, if nothing asks to stop. Each worker draws some.
     """
-    texts = []
+    texts = {}
     primes = [encode(text, ix2vocab, settings.clean_text) for text in settings.prime_texts]
-    for k, begin in enumerate(primes):
+    for k, begin in list(enumerate(primes))[workers.rank() :: workers.count()]:
         number = sum(np.array_equal(begin, earlier) for earlier in primes[:k])
         random = [random_of(begin, number, settings.seed, iteration)]
         prime, state, ids = begin, None, list(begin[0])
@@ -639,8 +642,9 @@ def sample_texts(session, sampler, ix2vocab, iteration, settings, stop, times=1)
             prime, state = sampler.sample(session, prime, num, settings.temperature, random, state)
             ids.extend(prime[0])
             prime = prime[:, -1:]
-        texts.append(decode(ids, ix2vocab))
-    return texts
+        texts[k] = decode(ids, ix2vocab)
+    texts = {k: text for part in workers.gather(texts) for k, text in part.items()}
+    return [texts[k] for k in range(len(primes))]
 
 
 def draw_losses(figure, losses, held_out_losses):

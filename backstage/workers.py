@@ -105,16 +105,20 @@ def count_on_host():
     return horovod.local_size() if horovod else 1
 
 
+def rank():
+    """Return the number of this worker, from 0 on."""
+    return horovod.rank() if horovod else 0
+
+
 def is_first():
     """Return whether this is worker 0, the one that prints, saves and draws."""
-    return not horovod or horovod.rank() == 0
+    return rank() == 0
 
 
 def rows(batch_size):
     """Return which streams of a batch this worker trains on, as a slice."""
     share = batch_size // count()
-    first = horovod.rank() * share if horovod else 0
-    return slice(first, first + share)
+    return slice(rank() * share, (rank() + 1) * share)
 
 
 def mean(tensors):
