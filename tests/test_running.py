@@ -266,7 +266,7 @@ def test_a_second_ctrl_c_ends_at_once_in_the_middle_of_an_iteration(folder):
 def test_the_two_signals_that_timeout_sends_are_one():
     process = start_busy(1, 'timeout', '600')
     process.send_signal(signal.SIGTERM)  # it passes that on, and to all processes of its group
-    _, output, errors = end(process)
+    errors = end(process)[2]
     assert errors.count('\n') == 1 and ': stopping, once the run is saved' in errors
 
 
@@ -353,7 +353,7 @@ import contextlib, sys
 from backstage import running
 def main(arguments):
     with running.Stop() if sys.argv[1] == 'run' else contextlib.ExitStack() as stop:
-        if stop: stop.listen()
+        if sys.argv[1] == 'run': stop.listen()
         for _ in range(int(sys.argv[2])): print('more than a pipe holds')
     return 7
 sys.exit(running.run(main, []))
