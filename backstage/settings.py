@@ -57,7 +57,9 @@ class Parser(argparse.ArgumentParser):
         settings, unknown = self.parse_known_args(arguments)
         if unknown and getattr(settings, 'text_file', '') and all(map(os.path.isfile, unknown)):
             files = ' '.join(map(shlex.quote, [settings.text_file, *unknown]))
-            self.error(f'text_file must be one file. Join them: cat {files} > texts.txt')
+            self.error(
+                f'text_file must be one file. Join them: cat {files} | … --text_file=/dev/stdin'
+            )
         if unknown:
             name = unknown[0].partition('=')[0].lower().replace('-', '_').strip('_')
             close = difflib.get_close_matches(name, vars(settings), 1)

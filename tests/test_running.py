@@ -453,42 +453,30 @@ def test_output_is_there_line_by_line_and_what_a_terminal_cannot_show_is_a_quest
 # --- What goes wrong -----------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    'error, status, words',
-    [
-        (UserError('it is\nwrong'), 2, 'it is wrong.'),
-        (FileNotFoundError(2, 'No such file', 'my.txt'), 2, "[Errno 2] No such file: 'my.txt'."),
-        (UnicodeDecodeError('utf-8', b'\xff', 0, 1, 'why'), 2, "'utf-8' codec can't decode byte"),
-        (MemoryError(), 2, 'memory is full; lower rnn_size'),
-        (tf.errors.ResourceExhaustedError(None, None, 'OOM'), 2, 'memory is full; lower rnn_size'),
-        (
-            tf.errors.InternalError(None, None, 'no cuDNN\nin node X'),
-            *(2, 'TensorFlow failed: no cuDNN.'),
-        ),
-        (
-            tf.errors.InvalidArgumentError(None, None, 'node X\nOriginal error: no size\n at Y'),
-            *(2, 'TensorFlow failed: no size.'),
-        ),
-        (
-            tf.errors.InternalError(
-                None, None, "Graph execution error:\n\nDetected at\n f\nNode: 'a/b'\nno room\n at"
-            ),
-            *(2, 'TensorFlow failed: no room.'),
-        ),
-        (
-            RuntimeError("can't start new thread"),
-            2,
-            "can't start new thread. There is too little memory",
-        ),
-    ],
-)
-def test_what_goes_wrong_is_told_in_one_line(error, status, words, monkeypatch, capsys):
+def failures():
+    """Yield an error, and what is said of it."""
+    yield UserError('it is\nwrong'), 'it is wrong.'
+    yield FileNotFoundError(2, 'No such file', 'my.txt'), "[Errno 2] No such file: 'my.txt'."
+    yield UnicodeDecodeError('utf-8', b'\xff', 0, 1, 'why'), "'utf-8' codec can't decode byte"
+    yield RuntimeError("can't start new thread"), "can't start new thread. There is too little mem"
+    yield MemoryError(), 'memory is full; lower rnn_size'
+    yield tf.errors.ResourceExhaustedError(None, None, 'OOM'), 'memory is full; lower rnn_size'
+    for said in (
+        'no room\nin node X',
+        'node X\nOriginal error: no room\n at Y',
+        "Graph execution error:\n\nDetected at\n f\nNode: 'a/b'\nno room\n at",
+    ):
+        yield tf.errors.InternalError(None, None, said), 'TensorFlow failed: no room.'
+
+
+@pytest.mark.parametrize('error, words', failures(), ids=lambda value: type(value).__name__)
+def test_what_goes_wrong_is_told_in_one_line(error, words, monkeypatch, capsys):
     def main(arguments):
         assert arguments == ['--seed=1']
         raise error
 
     monkeypatch.setattr(sys.stdout, 'reconfigure', lambda **_: None, raising=False)
-    assert running.run(main, ['--seed=1']) == status
+    assert running.run(main, ['--seed=1']) == 2
     output, errors = capsys.readouterr()
     assert (output, errors.count('\n')) == ('', 1)
     assert errors.startswith(f'test_running.py: {words}')
