@@ -65,17 +65,15 @@ def for_this_python():
     return []
 
 
-def installed_tensorflow():
-    """Return the name and version of the package that brings TensorFlow; None: not known."""
+def installed_version():
+    """Return the version of the package that brings TensorFlow; '': not known."""
     for folder in sys.path:
         with contextlib.suppress(OSError):  # it is a zip file, or not there
             for name in os.listdir(folder or '.'):  # Python 3.6 and 3.7 lack importlib.metadata
-                found = re.match(
-                    r'(tensorflow(?:_cpu|_macos|_rocm)?)-(\d+\.\d+.*)\.dist-info$', name
-                )
+                found = re.match(r'tensorflow(_cpu|_macos|_rocm)?-(\d+\.\d+.*)\.dist-info$', name)
                 if found:
-                    return found.groups()
-    return None
+                    return found.group(2)
+    return ''
 
 
 def end(problem, packages=()):
@@ -83,11 +81,10 @@ def end(problem, packages=()):
     line = f'{os.path.basename(sys.argv[0])}: {problem}.'
     if packages:
         words = map(shlex.quote, [sys.executable, '-m', 'pip', 'install', *packages])
-        is_notebook = 'IPython' in sys.modules
         # A notebook keeps what it has imported, whatever is installed.
-        is_loaded = any(name.split('.')[0] in ('tensorflow', 'keras') for name in sys.modules)
-        then = ' (and restart the kernel then)' if is_notebook and is_loaded else ''
-        line += f' To install what is needed{then}: {"!" * is_notebook}{" ".join(words)}'
+        is_notebook = 'IPython' in sys.modules
+        how = ' (and restart the kernel then): !' if is_notebook else ': '
+        line += f' To install what is needed{how}{" ".join(words)}'
     print(line, file=sys.stderr)
     sys.exit(2)
 
@@ -98,8 +95,7 @@ def check_packages():
         end('TensorFlow needs its docstrings. Start Python without -OO or PYTHONOPTIMIZE=2')
     python = f'{sys.executable} (Python {sys.version.split()[0]})'
     missing = [name for name in PACKAGES if not importlib.util.find_spec(name)]
-    version = INSTALLED[1] if INSTALLED else ''
-    problem = ''
+    problem, version = '', installed_version()
     if not importlib.util.find_spec('tensorflow'):
         problem = f'{python} lacks {", ".join(["tensorflow", *missing])}'
     elif version and not is_supported(version):
@@ -133,9 +129,7 @@ def end_without(package, error, was_imported=False):
     signs = 'MemoryError', 'failed to map segment', 'Cannot allocate memory'
     if any(sign in repr(error) or sign in why for sign in signs):
         end(f'{problem}. It needs more memory than is free, or than "ulimit -v" allows')
-    if why.startswith('Descriptors cannot'):
-        end(f'{package} could not be imported: this protobuf is too new for it', ['protobuf<4'])
-    packages = ['=='.join(INSTALLED)] if INSTALLED else for_this_python()
+    packages = for_this_python()
     end(problem, packages and ['--force-reinstall', *packages])
 
 
@@ -201,6 +195,5 @@ class LazyTensorFlow(types.ModuleType):
 
 leave_signals_to_the_system()
 LOCK, LOADED = threading.RLock(), []
-INSTALLED = installed_tensorflow()
 check_packages()
 tf = LazyTensorFlow('tf')

@@ -173,7 +173,7 @@ MEMORY = 'It needs more memory than is free, or than "ulimit -v" allows.'
         (KeyError(), 'KeyError. To install', '--force-reinstall '),
         (
             TypeError('Descriptors cannot not be created directly.\nSee'),
-            *('this protobuf is too new for it', "install 'protobuf<4'"),
+            *('Descriptors cannot not be created directly. To install', FOR_THIS_PYTHON),
         ),
         (MemoryError(), f'MemoryError. {MEMORY}', MEMORY),
         (ImportError('x.so: failed to map segment'), 'x.so: failed to map segment.', MEMORY),
