@@ -5,6 +5,8 @@ import pathlib
 import shlex
 import shutil
 import sys
+import time
+from multiprocessing.pool import ThreadPool
 
 import backstage
 
@@ -57,17 +59,26 @@ def test_importing_the_programs_imports_none_of_it_and_writes_nothing(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_threads_that_use_tensorflow_first_get_the_same_one_whole(tmp_path):
-    """In a process of its own, where nothing has imported it yet."""
+def test_tensorflow_is_imported_at_the_first_use_with_the_interface_of_1_x(tmp_path):
     probe = (
-        'import sys; from multiprocessing.pool import ThreadPool; from backstage import tf\n'
-        'assert "tensorflow" not in sys.modules and not hasattr(tf, "__wrapped__")\n'
-        'use = lambda _: (tf.Graph, tf.contrib.rnn.BasicLSTMCell, tf.executing_eagerly())\n'
-        'print(len(set(ThreadPool(4).map(use, range(4)))), use(0)[2], tf.__version__)'
+        'import sys; from backstage import tf\n'
+        'assert not hasattr(tf, "__wrapped__") and "tensorflow" not in sys.modules\n'
+        'print(tf.executing_eagerly(), bool(tf.contrib.rnn.BasicLSTMCell), tf.__version__)'
     )
     status, output, errors = end(start(sys.executable, '-c', probe, cwd=tmp_path))
-    assert (status, output.split()[:2], errors) == (0, ['1', 'False'], '')
+    assert (status, output.split()[:2], errors) == (0, ['False', 'True'], '')
     assert backstage.is_supported(output.split()[2])
+
+
+def test_threads_that_use_it_first_wait_for_one_import(monkeypatch):
+    def find_slowly():
+        time.sleep(0.2)
+        return object()
+
+    monkeypatch.setattr(backstage, 'LOADED', [])
+    monkeypatch.setattr(backstage, 'find_tensorflow', find_slowly)
+    with ThreadPool(4) as pool:
+        assert len(set(pool.map(lambda _: backstage.load_tensorflow(), range(4)))) == 1
 
 
 def link_packages(folder, *without):
