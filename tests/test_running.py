@@ -353,6 +353,7 @@ def main(arguments):
     with running.Stop() if sys.argv[1] == 'run' else contextlib.ExitStack() as stop:
         if sys.argv[1] == 'run': stop.listen()
         for _ in range(int(sys.argv[2])): print('more than a pipe holds')
+        print('and no line end', end='')
     return 7
 sys.exit(running.run(main, []))
 """
