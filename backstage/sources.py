@@ -39,7 +39,6 @@ def find_text(settings):
     timeout = settings.download_timeout
     path = os.path.join(settings.data_dir, 'shakespeare.txt')
     files.remove_leftovers(path)
-    files.remove_leftovers(path + '.json')
     if os.path.exists(path):
         source = _source_of_copy(path)
         if source:

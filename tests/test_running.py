@@ -361,7 +361,8 @@ sys.exit(running.run(main, []))
 
 @pytest.mark.parametrize('kind, status', [('run', 7), ('tool', 1)])
 def test_a_reader_that_goes_away_ends_a_tool_quietly_and_no_run(kind, status):
-    process = start(sys.executable, '-c', PRINTING, kind, 10_000, cwd=ROOT)
+    python = sys.executable, '-c', PRINTING, kind, 10_000
+    process = start(*python, cwd=ROOT, PYTHONUNBUFFERED='')
     process.stdout.readline()
     process.stdout.close()
     assert process.stderr.read() == ''
@@ -370,7 +371,8 @@ def test_a_reader_that_goes_away_ends_a_tool_quietly_and_no_run(kind, status):
 
 def test_a_log_on_a_full_disk_does_not_end_a_run(tmp_path):
     command = 'exec "$0" -c "$1" run 10000 >/dev/full 2>&1'
-    assert end(start('sh', '-c', command, sys.executable, PRINTING, cwd=ROOT))[0] == 7
+    shell = 'sh', '-c', command, sys.executable, PRINTING
+    assert end(start(*shell, cwd=ROOT, PYTHONUNBUFFERED=''))[0] == 7
 
 
 def test_a_second_ctrl_c_ends_a_run_whose_output_nobody_reads():
