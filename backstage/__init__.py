@@ -1,23 +1,26 @@
 """What keeps a run safe, fast and comfortable. The script calls it, and not the other way round.
 
-Importing any room of it first finds TensorFlow, or ends the program with one line. This is the
-only file that asks which TensorFlow it is: `tf` has the interface of 1.x, also where it is a 2.x.
+`tf` is TensorFlow with the interface of 1.x, also where a 2.x is installed; no other file asks
+which one it is. It is imported when it is first used: that takes seconds, and `--help` needs none.
 """
 
 import contextlib
 import importlib.util
 import os
+import re
 import shlex
+import signal
 import sys
 import textwrap
+import threading
 import types
 import warnings
 
-from backstage import interrupts
+ROOT = os.path.dirname(os.path.dirname(os.path.realpath(__file__)))
+PACKAGES = 'numpy', 'matplotlib', 'requests', 'tqdm', 'tensorboard'
+VERSIONS = '1.15 or 2.15 to 2.21'
 
-interrupts.end_while_importing()
-
-# TensorFlow reads these as it is imported. What the shell has set comes first.
+# TensorFlow reads these while it is imported. What the shell has set comes first.
 # At 3 its C++ part logs nothing: at 2 it would name each CUDA library that a machine without a GPU
 # does not have. What goes wrong is raised in Python all the same.
 os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
@@ -25,23 +28,36 @@ os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
 # pages cost up to a tenth of the time of a step on a CPU.
 os.environ.setdefault('TF_CPU_ALLOCATOR_USE_BFC', 'true')
 
-PACKAGES = 'numpy', 'matplotlib', 'requests', 'tqdm', 'tensorboard'  # some are imported much later
-SERVING = '1.15 or 2.15 to 2.21'
-MAKE = f'make -C {shlex.quote(interrupts.HOME)} train'
 
+def leave_signals_to_the_system():
+    """Let Ctrl-C end the script or a tool as it ends any Unix program, and SIGUSR1 do nothing.
 
-def serves(version):
-    """Return whether a TensorFlow of this version, such as '2.21.0', has all that is used here."""
-    numbers = numbers_of(version)
-    return numbers == (1, 15) or (2, 15) <= numbers <= (2, 21)
+    C functions of TensorFlow call Python, and some ignore its errors: a KeyboardInterrupt that is
+    raised there is lost, or crashes. SIGUSR1 asks to save, and before a run there is nothing to.
+    A notebook or a prompt that runs a program lives on, and gets KeyboardInterrupt as usual.
+    """
+    path = os.path.realpath(getattr(sys.modules['__main__'], '__file__', None) or os.devnull)
+    is_script = path == os.path.join(ROOT, 'stacked_lstm_shakespeare.py')
+    is_tool = os.path.dirname(path) == os.path.join(ROOT, 'tools')
+    has_prompt = sys.flags.inspect or hasattr(sys, 'ps1')  # `python -i`, and %run of IPython
+    if has_prompt or not (is_script or is_tool):
+        return
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # else it is ignored
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+    if hasattr(signal, 'SIGUSR1'):
+        signal.signal(signal.SIGUSR1, signal.SIG_IGN)
 
 
 def numbers_of(version):
     return tuple(map(int, version.split('.')[:2]))
 
 
+def is_supported(version):
+    return numbers_of(version) == (1, 15) or (2, 15) <= numbers_of(version) <= (2, 21)
+
+
 def for_this_python():
-    """Return what pip has to be told to install a TensorFlow that serves: [] where it has none."""
+    """Return what pip needs to install a supported TensorFlow: [] where there is none."""
     if (3, 6) <= sys.version_info < (3, 8):
         return ['tensorflow==1.15.*', 'protobuf<4']
     if (3, 9) <= sys.version_info < (3, 14):
@@ -49,14 +65,15 @@ def for_this_python():
     return []
 
 
-def installed_tensorflow():
-    """Return the name and the version of the package that brings TensorFlow; None: not known."""
-    for name in 'tensorflow', 'tensorflow-cpu', 'tensorflow-macos', 'tensorflow-rocm':
-        with contextlib.suppress(ImportError):  # no such package; on Python 3.6 and 3.7 no metadata
-            from importlib import metadata
-
-            return name, metadata.version(name)
-    return None
+def installed_version():
+    """Return the version of the package that brings TensorFlow; '': not known."""
+    for folder in sys.path:
+        with contextlib.suppress(OSError):  # it is a zip file, or not there
+            for name in os.listdir(folder or '.'):  # Python 3.6 and 3.7 lack importlib.metadata
+                found = re.match(r'tensorflow(_cpu|_macos|_rocm)?-(\d+\.\d+.*)\.dist-info$', name)
+                if found:
+                    return found.group(2)
+    return ''
 
 
 def end(problem, packages=()):
@@ -64,121 +81,119 @@ def end(problem, packages=()):
     line = f'{os.path.basename(sys.argv[0])}: {problem}.'
     if packages:
         words = map(shlex.quote, [sys.executable, '-m', 'pip', 'install', *packages])
+        # A notebook keeps what it has imported, whatever is installed.
         is_notebook = 'IPython' in sys.modules
-        # What a notebook has imported stays as it is, whatever is installed.
-        is_loaded = any(name.split('.')[0] in ('tensorflow', 'keras') for name in sys.modules)
-        then = ' (and restart the kernel then)' if is_notebook and is_loaded else ''
-        line += f' To install what is needed{then}: {"!" * is_notebook}{" ".join(words)}'
+        how = ' (and restart the kernel then): !' if is_notebook else ': '
+        line += f' To install what is needed{how}{" ".join(words)}'
     print(line, file=sys.stderr)
     sys.exit(2)
 
 
 def check_packages():
-    """End the program where a package lacks, or does not serve. TensorFlow is not imported."""
+    """End the program if a package is missing or has an unsupported version. Imports only NumPy."""
     if sys.flags.optimize > 1:
         end('TensorFlow needs its docstrings. Start Python without -OO or PYTHONOPTIMIZE=2')
     python = f'{sys.executable} (Python {sys.version.split()[0]})'
-    lacks = [name for name in PACKAGES if not importlib.util.find_spec(name)]
-    version = INSTALLED[1] if INSTALLED else ''
+    missing = [name for name in PACKAGES if not importlib.util.find_spec(name)]
+    problem, version = '', installed_version()
     if not importlib.util.find_spec('tensorflow'):
-        end_without_tensorflow(f'{python} lacks {", ".join(["tensorflow", *lacks])}', lacks)
-    if version and not serves(version):
-        end_without_tensorflow(f'{python} has TensorFlow {version}, and needs {SERVING}', lacks)
+        problem = f'{python} lacks {", ".join(["tensorflow", *missing])}'
+    elif version and not is_supported(version):
+        problem = f'{python} has TensorFlow {version}, and needs {VERSIONS}'
+    if problem:
+        packages, make = for_this_python(), f'make -C {shlex.quote(ROOT)} train sets up .venv with'
+        if packages:
+            end(f'{problem}. {make} all of it', [*packages, *missing])
+        pythons = 'TensorFlow 1.15 is for Python 3.6 and 3.7, 2.15 to 2.21 for 3.9 to 3.13'
+        end(f'{problem}. {pythons}. {make} one of them')
     if version and numbers_of(version) > (2, 15) and not importlib.util.find_spec('tf_keras'):
-        lacks.insert(0, 'tf_keras=={}.{}.*'.format(*numbers_of(version)))
-    if lacks:
-        end(f'{python} lacks {", ".join(lacks)}', lacks)
+        missing.insert(0, 'tf_keras=={}.{}.*'.format(*numbers_of(version)))
+    if missing:
+        end(f'{python} lacks {", ".join(missing)}', missing)
+    try:
+        import numpy  # noqa: F401  where it lacks memory it says so, and ends the process
+    except Exception as error:  # not only ImportError
+        end_without('NumPy', error)
 
 
-def end_without_tensorflow(problem, lacks):
-    """End the program where a TensorFlow that serves has to be installed, and what else lacks."""
+def end_without(package, error, was_imported=False):
+    """End the program where a package is installed, and could not be imported."""
+    # An error that explains at length hides what led to it.
+    while '\n' in str(error).strip() and error.__context__:
+        error = error.__context__
+    first_line = (str(error).strip() or type(error).__name__).split('\n')[0].rstrip('.')
+    why = textwrap.shorten(first_line, 200, placeholder='…')
+    problem = f'{package} could not be imported: {why}'
+    if was_imported:
+        end(f'{problem}. It was imported here before. Restart the kernel')
+    signs = 'MemoryError', 'failed to map segment', 'Cannot allocate memory'
+    if any(sign in repr(error) or sign in why for sign in signs):
+        end(f'{problem}. It needs more memory than is free, or than "ulimit -v" allows')
     packages = for_this_python()
-    if not packages:
-        end(
-            f'{problem}. TensorFlow 1.15 is for Python 3.6 and 3.7, 2.15 to 2.21 for 3.9 to 3.13. '
-            f'{MAKE} sets up .venv with one of them'
-        )
-    end(f'{problem}. {MAKE} sets up .venv with all of it', [*packages, *lacks])
+    end(problem, packages and ['--force-reinstall', *packages])
 
 
 @contextlib.contextmanager
-def no_log_of_import():
-    """Keep what C++ writes to standard error away, unless a log is wanted.
-
-    Some lines of TensorFlow 2 come before it knows the level.
-    """
-    try:
-        errors = os.dup(2) if os.environ['TF_CPP_MIN_LOG_LEVEL'] >= '3' else None
-    except OSError:  # there is no standard error
-        errors = None
-    if errors is None:
+def no_log():
+    """Drop the lines that TensorFlow 2 writes before it knows the level, unless a log is wanted."""
+    with contextlib.ExitStack() as stack:
+        with contextlib.suppress(OSError):  # there may be no standard error
+            if os.environ['TF_CPP_MIN_LOG_LEVEL'] >= '3':
+                errors = os.dup(2)
+                stack.callback(os.close, errors)
+                stack.callback(os.dup2, errors, 2)  # the last one is called first
+                os.dup2(stack.enter_context(open(os.devnull, 'w')).fileno(), 2)
         yield
-        return
-    with open(os.devnull, 'w') as nowhere:
-        os.dup2(nowhere.fileno(), 2)
-    try:
-        yield
-    finally:
-        os.dup2(errors, 2)
-        os.close(errors)
 
 
 def find_tensorflow():
     """Return TensorFlow with the interface of 1.x: 1.15 itself, or that part of a 2.x.
 
     Raises:
-      Exception: of any kind, where it is damaged, or of a version that does not serve.
+      Exception: of any kind, if it is damaged or its version is not supported.
     """
     if importlib.util.find_spec('tf_keras'):  # Keras 2, beside the Keras 3 of today's TensorFlow
         os.environ['TF_USE_LEGACY_KERAS'] = '1'
-    import tensorflow as tf
+    import tensorflow
 
-    if not serves(tf.__version__):
-        raise ImportError(f'it is {tf.__version__}, and has to be {SERVING}')
-    tf.compat.v1.logging.set_verbosity(tf.compat.v1.logging.ERROR)  # deprecations, all known
-    if numbers_of(tf.__version__) > (2,):
-        tf = tf.compat.v1
-        tf.disable_v2_behavior()
-        tf.contrib = types.SimpleNamespace(rnn=tf.nn.rnn_cell)
-    tf.contrib.rnn.BasicLSTMCell  # noqa: B018  what it is in is imported only now
-    return tf
-
-
-def reason(error):
-    """Return what an error says, as one line. One that explains at length hides what led to it."""
-    while '\n' in str(error).strip() and error.__context__:
-        error = error.__context__
-    first = (str(error).strip() or type(error).__name__).split('\n')[0].rstrip('.')
-    return textwrap.shorten(first, 200, placeholder='…')
+    module, version = tensorflow, tensorflow.__version__
+    if not is_supported(version):
+        raise ImportError(f'its version must be {VERSIONS}, got {version}')
+    module.compat.v1.logging.set_verbosity(module.compat.v1.logging.ERROR)  # known deprecations
+    if numbers_of(version) > (2,):
+        module = module.compat.v1
+        module.disable_v2_behavior()
+        module.contrib = types.SimpleNamespace(rnn=module.nn.rnn_cell)
+    module.contrib.rnn.BasicLSTMCell  # noqa: B018  its package is imported only now
+    return module
 
 
-def end_without_import(error, was_imported):
-    """End the program where TensorFlow is installed, and could not be imported."""
-    why = reason(error)
-    problem = f'TensorFlow could not be imported: {why}'
-    if was_imported:
-        end(f'{problem}. It was imported here before. Restart the kernel')
-    signs = 'MemoryError', 'failed to map segment', 'Cannot allocate memory'
-    if any(sign in repr(error) or sign in why for sign in signs):
-        end(f'{problem}. It needs more memory than is free, or than "ulimit -v" allows')
-    if why.startswith('Descriptors cannot'):
-        end('TensorFlow could not be imported: this protobuf is too new for it', ['protobuf<4'])
-    packages = ['=='.join(INSTALLED)] if INSTALLED else for_this_python()
-    end(problem, packages and ['--force-reinstall', *packages])
+def load_tensorflow():
+    """Return TensorFlow, imported at the first call, or end the program with one line."""
+    with LOCK:  # a thread may be the first
+        if not LOADED:
+            was_imported = 'tensorflow' in sys.modules  # in an earlier cell of a notebook
+            try:
+                with warnings.catch_warnings(), no_log():
+                    warnings.simplefilter('ignore')  # `python -W error` would make errors of them
+                    LOADED.append(find_tensorflow())
+            except Exception as error:  # not only ImportError
+                end_without('TensorFlow', error, was_imported)
+            warnings.filterwarnings('ignore', '`tf.nn.rnn_cell', UserWarning)
+            warnings.filterwarnings('ignore', category=DeprecationWarning, module='tensorflow')
+        return LOADED[0]
 
 
-INSTALLED = installed_tensorflow()
+class LazyTensorFlow(types.ModuleType):
+    """TensorFlow, imported when one of its attributes is first used."""
+
+    def __getattr__(self, name):
+        if name.startswith('_') and name != '__version__':  # asked by what looks through modules
+            raise AttributeError(name)
+        return getattr(load_tensorflow(), name)
+
+
+leave_signals_to_the_system()
+LOCK, LOADED = threading.RLock(), []
 check_packages()
-was_imported = 'tensorflow' in sys.modules  # in an earlier cell of a notebook
-try:
-    with warnings.catch_warnings():
-        warnings.simplefilter('ignore')  # `python -W error` would make errors of them
-        import numpy  # noqa: F401  where it lacks memory it says so, and ends the process
-
-        with no_log_of_import():
-            tf = find_tensorflow()
-except Exception as error:  # not only ImportError
-    end_without_import(error, was_imported)
-# What is deprecated is known, and in 1.15 more is.
-warnings.filterwarnings('ignore', '`tf.nn.rnn_cell', UserWarning)
-warnings.filterwarnings('ignore', category=DeprecationWarning, module='tensorflow')
+tf = LazyTensorFlow('tf')

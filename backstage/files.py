@@ -1,14 +1,14 @@
 """Files that are there whole or not at all, and folders that can be written to."""
 
 import contextlib
+import glob
 import json
 import os
 import socket
 import tempfile
+import time
 
 from backstage.settings import UserError
-
-ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))  # of the project
 
 
 def make_folder(path, setting):
@@ -36,6 +36,14 @@ def part_of(path):
     No other process writes there, on no other host that shares the folder.
     """
     return f'{path}.{socket.gethostname()}.{os.getpid()}.part'
+
+
+def remove_leftovers(path):
+    """Remove what killed processes left half written of a file: no write takes an hour."""
+    for part in glob.glob(f'{glob.escape(path)}.*.part'):
+        with contextlib.suppress(OSError):  # a file of somebody else, or removed by now
+            if time.time() - os.path.getmtime(part) > 3600:
+                os.remove(part)
 
 
 @contextlib.contextmanager

@@ -67,10 +67,11 @@ def session_config(threads_per_operation=1, device='auto'):
 @contextlib.contextmanager
 def new_graph():
     """Build in a new tf.Graph."""
+    graph = tf.Graph()
     from tensorflow.python.util import deprecation
 
     # To look for deprecated arguments takes TensorFlow a fifth of the time to build a graph.
-    with deprecation.silence(), tf.Graph().as_default() as graph:
+    with deprecation.silence(), graph.as_default():
         yield graph
 
 
@@ -84,11 +85,12 @@ def in_this_thread():
 
 def check_device(device):
     """Raise UserError if a GPU is asked for and TensorFlow finds none."""
+    if device != 'gpu':
+        return
+    config = session_config()
     from tensorflow.python.client import device_lib
 
-    if device == 'gpu' and not any(
-        one.device_type == 'GPU' for one in device_lib.list_local_devices(session_config())
-    ):
+    if not any(one.device_type == 'GPU' for one in device_lib.list_local_devices(config)):
         raise UserError(
             'TensorFlow found no GPU. It needs an NVIDIA driver, and the CUDA libraries of its '
             'version; TF_CPP_MIN_LOG_LEVEL=0 before the command lets TensorFlow say which one it '

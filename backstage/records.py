@@ -6,10 +6,7 @@ import re
 import sys
 
 from backstage import files, tf, workers
-from backstage.settings import KINDS, PATHS, RANGES, UserError, find_fault
-
-# What TensorFlow raises where a checkpoint is damaged: a 2.x IndexError, where it ends too early.
-UNREADABLE = tf.errors.OpError, ValueError, IndexError
+from backstage.settings import PATHS, RANGES, UserError, find_fault
 
 # Every record has these.
 NEEDED = [
@@ -37,6 +34,11 @@ def checkpoints(folder):
     names = os.listdir(folder) if os.path.isdir(folder) else []
     found = [name[: -len('.index')] for name in names if re.fullmatch(r'model-[0-9]+\.index', name)]
     return sorted((os.path.join(folder, name) for name in found), key=iteration_of)
+
+
+def unreadable():
+    """Return what TensorFlow raises for a damaged checkpoint: IndexError, if it ends too early."""
+    return tf.errors.OpError, ValueError, IndexError
 
 
 def iteration_of(path):
@@ -80,13 +82,13 @@ def read_record(folder):
       UserError: it cannot be read, or something is missing or wrong.
     """
     record = _read(folder, 'settings.json', dict)
-    besides = {'text_crc', 'workers'}  # no settings, but whole numbers
-    known = {*RANGES, *KINDS, *besides, 'num_batches'}
+    besides = dict.fromkeys(['text_crc', 'workers', 'num_batches'], (0, sys.maxsize))
+    known = {**RANGES, **besides}
     unseen = record.get('unseen', [])  # earlier versions did not write it
     record = {name: value for name, value in record.items() if name in known}
-    missing = {*NEEDED, 'text_file', *besides} - set(record)
+    missing = {*NEEDED, 'text_file', 'text_crc', 'workers'} - set(record)
     are_ids = isinstance(unseen, list) and all(type(ix) is int and ix >= 0 for ix in unseen)
-    faults = [find_fault(name, value, default=0) for name, value in record.items()]
+    faults = [find_fault(name, value, known[name]) for name, value in record.items()]
     if missing or any(faults) or not are_ids:
         raise UserError(f'the settings in {folder} are damaged. Train anew, with --restart')
     return {**record, 'unseen': unseen}

@@ -6,8 +6,7 @@ import shlex
 import sys
 import time
 
-from backstage import machine, tf, workers
-from backstage.files import ROOT
+from backstage import ROOT, machine, tf, workers
 from backstage.settings import PATHS
 
 import numpy as np

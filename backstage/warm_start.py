@@ -83,6 +83,6 @@ def read_best(folder, names):
         try:
             reader = tf.train.load_checkpoint(path)
             return path, [reader.get_tensor(name) for name in names]
-        except records.UNREADABLE:
+        except records.unreadable():
             continue
     raise UserError(f'no checkpoint in {folder} can be read. Give another init_from')

@@ -12,8 +12,7 @@ import os
 import shlex
 import sys
 
-from backstage import machine, tf
-from backstage.files import ROOT
+from backstage import ROOT, load_tensorflow, machine, tf
 from backstage.settings import PATHS, UserError
 
 horovod = None  # the module horovod.tensorflow, initialized; None for a process that is alone
@@ -38,6 +37,7 @@ def join(settings):
         return
     global horovod  # noqa: PLW0603  a fact of the process, not a parameter of what runs in it
     try:
+        load_tensorflow()
         import horovod.tensorflow as horovod
     except ImportError as error:
         make = f'make -C {shlex.quote(ROOT)} horovod'

@@ -11,6 +11,7 @@ import ctypes
 import json
 import os
 import runpy
+import signal
 import socket
 import struct
 import subprocess
@@ -109,6 +110,9 @@ def become(command, cwd, env, streams):
     os.chdir(cwd)
     os.environ.clear()
     os.environ.update(env)
+    # As backstage does where it is imported by a program of the project.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    signal.signal(signal.SIGUSR1, signal.SIG_IGN)
     if command[0] == '-m':
         sys.path[0], sys.argv = cwd, command[1:]
         runpy.run_module(command[1], run_name='__main__', alter_sys=True)

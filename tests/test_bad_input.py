@@ -66,14 +66,12 @@ TEXTS_TO_MEASURE = 'nowhere.txt', 'folder', 'empty.txt', 'zeros.bin', 'latin1.tx
 
 
 def settings_out_of_range():
-    """Yield, for each number among the settings, values just outside its range, and no numbers."""
-    for name, (low, high) in RANGES.items():
-        program = next(key for key, module in PROGRAMS.items() if hasattr(module, name))
-        is_whole = isinstance(low, int)
-        yield program, f'--{name}={low - 1 if is_whole else -1.0 if low == 0 else 0.0}'
-        yield program, f'--{name}={high + 1 if is_whole else 2 * high}'
-        yield program, f'--{name}={"1.5" if is_whole else "nan"}'
-        yield program, f'--{name}=many'
+    """Yield, for each number among the settings, a value above its range."""
+    for program, module in PROGRAMS.items():
+        for name, kind in (RANGES if module is script else getattr(module, 'RANGES', {})).items():
+            if type(kind) is tuple:
+                high = kind[1]
+                yield program, f'--{name}={high + 1 if type(high) is int else 2 * high}'
 
 
 # In `trained` is a model. The names of its copies tell what is damaged there.
@@ -87,7 +85,13 @@ CASES = [
     ('script', '--restart=2'),
     ('script', '--clean_text='),
     ('script', '--rnn_size=1,000'),
+    ('script', '--epochs=many'),
+    ('script', '--epochs=0'),
+    ('script', '--epochs=1.5'),
     ('script', '--epochs=1e400'),
+    ('script', '--keep_prob=many'),
+    ('script', '--keep_prob=0'),
+    ('script', '--keep_prob=nan'),
     ('script', '--device=tpu'),
     ('script', '--learning_rate=inf'),
     ('script', '--prime_texts='),

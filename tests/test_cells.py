@@ -188,7 +188,7 @@ def test_no_text_breaks_out_of_the_page_and_the_page_asks_for_nothing_from_elsew
     [
         ('\u2603' * 50, [], 'other.txt has no character that the model knows. Give another text_f'),
         ('', [], 'other.txt has no character that the model knows. Give another text_file'),
-        ('to be ' * 20, ['--characters=0'], 'characters is 0, and has to be from 1 to 1000000'),
+        ('to be ' * 20, ['--characters=0'], 'characters must be from 1 to 1000000, got 0'),
     ],
 )
 def test_a_text_that_the_model_cannot_read_gets_a_sentence(

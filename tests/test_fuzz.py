@@ -17,7 +17,7 @@ import unicodedata
 
 from backstage import gutenberg, reading, tf
 from backstage.folder import only_run_in, take_text
-from backstage.settings import RANGES, UserError, read_settings
+from backstage.settings import RANGES, UserError, find_fault, read_settings
 
 import hypothesis
 import numpy as np
@@ -169,9 +169,8 @@ def test_any_arguments_are_settings_or_a_sentence(call):
         return
     for name, value in vars(settings).items():
         assert type(value) is type(getattr(program, name))
-        if name in RANGES:
-            low, high = RANGES[name]
-            assert low <= value <= high
+        kind = {**RANGES, **vars(program).get('RANGES', {})}[name]
+        assert find_fault(name, value, kind) is None
 
 
 @pytest.fixture(scope='module')

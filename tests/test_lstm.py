@@ -19,22 +19,25 @@ from conftest import (
     sigmoid,
 )
 
-SIZES = 'small', 'small, padded', 'large', 'large, padded'
-
-
-@pytest.fixture(params=SIZES)
-def size(request, monkeypatch):
-    """Let a model be built as one of the usual size is, or as a large one is."""
-    monkeypatch.setattr(lstm, 'BLOCKS', 3)
-    monkeypatch.setattr(lstm, 'LARGE', 1 if 'large' in request.param else 10_000)
-    monkeypatch.setattr(lstm, 'COLUMNS', UNITS if 'padded' in request.param else 10_000)
-
-
 MODELS = [
     {}, {'residual': False}, {'num_layers': 1}, {'keep_prob': 0.6},
     {'keep_prob': 0.6, 'residual': False}, {'training_seq_len': 1}, {'training_seq_len': 12},
 ]  # fmt: skip
-of_each_model = pytest.mark.parametrize('settings', MODELS, ids=str)
+# Whether a layer is built as a large one, and with rows that are padded
+WAYS = (False, False), (True, True), (False, True), (True, False)
+CASES = [(model, way) for model in MODELS for way in WAYS[: 2 if model else 4]]
+
+
+def build_as(monkeypatch, is_large, is_padded):
+    """Let a small model be built as one of another size is."""
+    monkeypatch.setattr(lstm, 'BLOCKS', 3)
+    monkeypatch.setattr(lstm, 'LARGE', 1 if is_large else 10_000)
+    monkeypatch.setattr(lstm, 'COLUMNS', UNITS if is_padded else 10_000)
+
+
+@pytest.fixture(params=WAYS[:2], ids=['usual', 'large'])
+def size(request, monkeypatch):
+    build_as(monkeypatch, *request.param)
 
 
 def masks_of(settings, layers):
@@ -113,11 +116,15 @@ def assert_close(found, expected, tolerance=2e-5):
         np.testing.assert_allclose(one, other, rtol=0, atol=tolerance * np.abs(other).max())
 
 
-@of_each_model
-def test_the_gradient_is_that_of_numpy(settings, size):
+@pytest.mark.parametrize('settings, way', CASES, ids=str)
+def test_outputs_state_and_gradients_are_those_of_numpy(settings, way, monkeypatch):
+    build_as(monkeypatch, *way)
     stack = Stack(**settings)
     model = read_lstm(stack.values(), settings.get('residual', True))
     masks = masks_of(settings, len(model.kernels))
+    logits, state = lstm_logits(model, stack.x, stack.state, masks)
+    np.testing.assert_allclose(stack.logits(), logits, atol=1e-4)
+    np.testing.assert_allclose(stack.run(stack.model.final_state), state, atol=1e-4)
     expected = numpy_gradients(model, stack.x, stack.y, stack.state, masks)
     assert_close(in_order(stack, stack.run(stack.gradients)), expected)
 
@@ -140,16 +147,6 @@ def test_the_gradient_is_that_of_finite_differences(settings):
 
     found = sum((gradient * way).sum() for gradient, way in zip(gradients, directions))
     np.testing.assert_allclose(found, (loss(1e-5) - loss(-1e-5)) / 2e-5, rtol=1e-4)
-
-
-@of_each_model
-def test_the_outputs_and_the_state_are_those_of_numpy(settings, size):
-    stack = Stack(**settings)
-    model = read_lstm(stack.values(), settings.get('residual', True))
-    masks = masks_of(settings, len(model.kernels))
-    logits, state = lstm_logits(model, stack.x, stack.state, masks)
-    np.testing.assert_allclose(stack.logits(), logits, atol=1e-4)
-    np.testing.assert_allclose(stack.run(stack.model.final_state), state, atol=1e-4)
 
 
 def test_asked_twice_it_gives_the_same_and_with_a_second_loss_their_sum(size):
@@ -179,7 +176,7 @@ def test_asked_twice_it_gives_the_same_and_with_a_second_loss_their_sum(size):
     ],
     ids=['descent', 'momentum', 'rmsprop', 'adagrad'],
 )
-def test_any_optimizer_moves_every_variable(optimizer, size):
+def test_any_optimizer_moves_every_variable(optimizer):
     stack = Stack()
     before = stack.values()
     with stack.graph.as_default():
@@ -213,7 +210,7 @@ def test_one_kernel_that_all_layers_share_gets_the_sum_of_their_gradients(size):
     assert_close(shared, [sum(apart[::2]), sum(apart[1::2])])
 
 
-def test_tensorflow_reads_the_same_from_its_own_cells(size):
+def test_tensorflow_reads_the_same_from_its_own_cells():
     """A MultiRNNCell of the very cells, as anybody would unroll it."""
     stack = Stack()
     with stack.graph.as_default(), tf.variable_scope('lstm_model', reuse=True):

@@ -341,3 +341,16 @@ def test_a_killed_download_leaves_nothing_that_a_later_run_would_trust(tmp_path,
     site.pages['/pg100.txt'] = answer(GOOD)
     assert sources.find_text(parse(url, f'--data_dir={data}')) == str(data / 'shakespeare.txt')
     assert (data / 'shakespeare.txt').read_bytes() == GOOD
+
+
+def test_what_a_killed_writer_left_in_the_data_folder_is_removed_once_it_is_old(settings):
+    data = pathlib.Path(settings.data_dir)
+    data.mkdir()
+    old = ['shakespeare.txt.host.1.part', 'shakespeare.txt.json.host.1.part']
+    kept = ['shakespeare.txt', 'shakespeare.txt.host.2.part', 'shakespeare.txt.old', 'x.1.part']
+    for name in old + kept:
+        (data / name).write_bytes(GOOD)
+        if name != kept[1]:  # one that another process may still be writing
+            os.utime(str(data / name), (0, 0))
+    assert sources.find_text(settings) == str(data / 'shakespeare.txt')
+    assert sorted(path.name for path in data.iterdir()) == sorted(kept)

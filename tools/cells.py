@@ -34,6 +34,8 @@ text_file = ''  # a UTF-8 text to be read; empty: the part held out of the run's
 characters = 5000  # so many of its first characters are read
 device = 'auto'  # 'cpu', 'gpu', or 'auto': a GPU where TensorFlow finds one
 
+RANGES = {'checkpoint': 'path', 'characters': (1, 1_000_000)}
+
 # What of a text can be named: regular expressions, each match of which is a passage.
 WORD = r"[^\W\d_]+(?:['’-]+[^\W\d_]+)*"
 INSIDE = {

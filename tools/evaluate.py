@@ -45,6 +45,11 @@ csv = False  # print only a table in CSV; ' before a text that a spreadsheet tak
 streams = 0  # pieces of the text that are read side by side, at most; 0: as many as are fast
 device = 'auto'  # 'cpu', 'gpu', or 'auto': a GPU where TensorFlow finds one
 
+RANGES = {
+    'checkpoint': 'path', 'text_files': 'paths', 'lines': bool, 'csv': bool,
+    'streams': (0, 1_000_000),
+}  # fmt: skip
+
 LINES = 10_000  # so many are read before the first of them is printed
 
 

@@ -24,6 +24,8 @@ checkpoint = ''  # the model to take, such as temp/model-9070; empty: the best s
 folder = 'serving/shakespeare/1'  # a new folder; the number is the model's version
 device = 'auto'  # 'cpu', 'gpu', or 'auto': a GPU where TensorFlow finds one
 
+RANGES = {'checkpoint': 'path', 'folder': 'folder'}
+
 
 def signatures_of(sampler):
     """Return the signatures of a SavedModel: a dict from names to SignatureDef."""

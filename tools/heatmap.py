@@ -27,6 +27,8 @@ text = 'to be or not to be that is the question'  # 2 to 2,000 characters
 show_plot = True  # show it in a window too, where there is a display
 device = 'auto'  # 'cpu', 'gpu', or 'auto': a GPU where TensorFlow finds one
 
+RANGES = {'checkpoint': 'path', 'text': str}
+
 WIDTH = 40  # characters in a line, at most
 SYMBOLS = {**letters.SYMBOLS, **str.maketrans(' \n\t', '\u2423\u21b5\u21e5')}
 

@@ -24,6 +24,8 @@ temp_dir = script.temp_dir  # folder of the run, and of the picture
 folders = []  # of several runs, to be drawn in one picture
 show_plot = True  # show it in a window too, where there is a display
 
+RANGES = {'folders': 'paths'}
+
 MARKERS = 'os^vDPX'
 
 

@@ -40,6 +40,11 @@ top_k = 0  # only the likeliest so many characters are drawn; 0: all of them
 seed = 1  # of the random numbers; another one gives other samples
 device = 'auto'  # 'cpu', 'gpu', or 'auto': a GPU where TensorFlow finds one
 
+RANGES = {
+    'checkpoint': 'path', 'prime_text': str, 'stop_at': str,
+    'num_samples': (1, 10**9), 'top_k': (0, 10**9),
+}  # fmt: skip
+
 PIECE = 20  # characters drawn at a time, so that one can read along
 STREAMS = 100  # samples that are drawn side by side
 BLOCK = 1000  # so many are drawn before the first of them is printed

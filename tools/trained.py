@@ -64,7 +64,7 @@ def opened(settings, top_k=0):
     with tf.Session(graph=graph, config=config) as session:
         path = restore(session, saver, settings.temp_dir, settings.checkpoint)
         there = weights
-        with contextlib.suppress(*records.UNREADABLE):  # a run going on may have replaced it
+        with contextlib.suppress(*records.unreadable()):  # a run going on may have replaced it
             there = tf.train.load_checkpoint(path).get_variable_to_shape_map()
         if sum(name.endswith('/ExponentialMovingAverage') for name in there) > len(weights):
             raise UserError(f'{path} has more layers than num_layers in {settings.temp_dir} says')
@@ -103,7 +103,7 @@ def restore(session, saver, temp_dir, checkpoint=''):
         for path in reversed([chosen] if chosen else own):
             try:
                 saver.restore(session, path)
-            except records.UNREADABLE as error:
+            except records.unreadable() as error:
                 problems.append(f'{path} cannot be used: {one_line(error)}')
                 if not os.path.lexists(f'{path}.index'):
                     break  # it has just been replaced: look again
