@@ -42,11 +42,18 @@ from backstage.bars import measured, progress_bar
 from backstage.board import Board
 from backstage.files import part_of
 from backstage.folder import only_run_in
-from backstage.letters import code_points, composed, fold_to_ascii, shown
-from backstage.pipes import text_at_hand
+from backstage.reading import code_points, composed, fold_to_ascii
 from backstage.records import count_iterations
-from backstage.report import describe_length, describe_loss, describe_size, how_to_go_on, print_end
+from backstage.report import (
+    describe_length,
+    describe_loss,
+    describe_size,
+    how_to_go_on,
+    print_end,
+    shown,
+)
 from backstage.settings import read_settings
+from backstage.sources import text_path
 
 import numpy as np
 
@@ -186,7 +193,7 @@ def prepare_text(settings):
     """
     seen = reading.Counter()  # how much of the file is not in the text, and why
     ids_path = os.path.join(settings.temp_dir, 'text.ids')
-    with text_at_hand(settings, settings.temp_dir) as path:
+    with text_path(settings, settings.temp_dir) as path:
         print('Building Shakespeare Vocab by Characters')
         ix2vocab = build_vocab(path, settings.clean_text, settings.min_word_freq)
         print(f'Vocabulary Length = {len(ix2vocab)}')

@@ -8,8 +8,6 @@ import os
 import re
 import shlex
 
-from backstage import encodings
-
 
 class UserError(Exception):
     """A mistake that the user can mend. It is told in one line, and the exit status is 2."""
@@ -63,8 +61,10 @@ class Parser(argparse.ArgumentParser):
     def parse_args(self, arguments):
         settings, unknown = self.parse_known_args(arguments)
         if unknown and getattr(settings, 'text_file', '') and all(map(os.path.isfile, unknown)):
+            from backstage import reading  # which imports this
+
             words = map(shlex.quote, [settings.text_file, *unknown])
-            self.error(f'text_file is one file. Join them: {encodings.join(*words)}', '')
+            self.error(f'text_file is one file. Join them: {reading.join(*words)}', '')
         if unknown:
             name = unknown[0].partition('=')[0].lower().replace('-', '_').strip('_')
             close = difflib.get_close_matches(name, vars(settings), 1)
