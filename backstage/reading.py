@@ -168,33 +168,29 @@ def fault(path):
     if not zeros:  # the lines that show it; the last may end within a character
         lines = list(filter(FAULT.search, text.split('\n')))
         sample = '\n'.join(lines[:-1] or lines).encode('utf-8', 'surrogateescape')
-    name, word = guess_encoding(sample)
-    if name:
-        return (
-            f'is not UTF-8 text, as {first} shows. It may be {name}, if {word!r} is a word of it. '
-            f'Convert it: iconv -f {name} -t UTF-8{to_new(path)}'
-        )
-    if zeros:
+    guess = guess_encoding(sample)
+    if zeros and not guess:
         return f'is no text, as {first} shows. Give another text_file'
-    return (
-        f'is not UTF-8 text, as {first} shows. Find out its encoding, which cannot be guessed, and '
-        f'convert it: iconv -f ENCODING -t UTF-8{to_new(path)}'
-    )
+    guess = guess or 'Find out its encoding, and convert it: iconv -f ENCODING'
+    return f'is not UTF-8 text, as {first} shows. {guess} -t UTF-8{to_new(path)}'
 
 
 def guess_encoding(sample):
-    """Return in which of ENCODINGS bytes may be text, and a word of it; two '' where in none."""
+    """Return a sentence on the encoding that bytes may have, up to the command's; '' if none fits.
+
+    It shows a word by which one sees whether the guess is right.
+    """
     try:
         from charset_normalizer import from_bytes
     except ImportError:  # an older requests comes with another one
-        return '', ''
+        return ''
     best = from_bytes(sample, chunk_size=4096, cp_isolation=ENCODINGS).best()
     if not best:
-        return '', ''
+        return ''
     same = {codecs.lookup(name).name for name in best.could_be_from_charset}
     name = next(name for name in ENCODINGS if codecs.lookup(name).name in same)
     words = re.findall(r'\w{0,10}[^\W\x00-\x7f]\w{0,10}', str(best)) or str(best).split()
-    return name, words[0][:20]
+    return f'A guess: it is {name}, if {words[0][:20]!r} looks right. Convert it: iconv -f {name}'
 
 
 def unreadable(path, error):
@@ -353,7 +349,8 @@ def visible(text):
 
 def count_losses(piece, cleaned, seen):
     """Add to `seen` how many visible characters a piece has, and how many when it is cleaned."""
-    if seen is not None:
+    # Where nothing was cleaned, that there are any is enough to know.
+    if seen is not None and (cleaned is not piece or not seen['visible']):
         seen['visible'] += visible(piece)
         seen['kept'] += visible(cleaned)
 

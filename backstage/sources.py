@@ -135,26 +135,26 @@ def source_of_copy(path):
         return None
     with open(path, 'rb') as file:
         data = file.read()
-    source = 'a file put there by hand'
+    sha256 = hashlib.sha256(data).hexdigest()
+    note = {'source': 'a file put there by hand', 'sha256': sha256}
     if os.path.exists(path + '.json'):
         try:
             note = files.read_json(path + '.json')
-            source, sha256 = note['source'], note['sha256']
-        except (UserError, KeyError):
-            sha256 = None
-        if sha256 != hashlib.sha256(data).hexdigest():
-            os.replace(path, path + '.damaged')
-            os.remove(path + '.json')
-            print(
-                f'{path} is not what was downloaded; it is set aside as {path}.damaged. (If you '
-                f'put it there, give it as text_file)'
-            )
-            return None
+        except UserError:
+            note = {}
+    if note.get('sha256') != sha256 or 'source' not in note:
+        os.replace(path, path + '.damaged')
+        os.remove(path + '.json')
+        print(
+            f'{path} is not what was downloaded; it is set aside as {path}.damaged. (If you put it '
+            f'there, give it as text_file)'
+        )
+        return None
     try:
         check_shakespeare(data)
     except SourceError as reason:
         raise UserError(f'{path} holds no works of Shakespeare: {reason}. Move it away')
-    return source
+    return note['source']
 
 
 def check_shakespeare(data):
@@ -192,7 +192,7 @@ def download(url, timeout):
                 raise SourceError(f'it leads to {response.url}, which is not encrypted')
             size = response.raw.length_remaining  # None where the server does not tell
             with tqdm(total=size, unit='B', unit_scale=True, disable=None) as bar:
-                for block in response.iter_content(1 << 10):  # small, to look at the clock often
+                for block in response.iter_content(1 << 12):  # small, to look at the clock often
                     data += block
                     bar.update(len(block))
                     if len(data) > DOWNLOAD_LIMIT:
