@@ -300,7 +300,7 @@ def find_work(text, size):
     Args:
       size: where marks have to end, as what follows might be part of them; infinite at the end.
     """
-    kept, done, known = '', 0, max(0, min(len(text), size - HEADER))
+    kept, done, known = '', 0, max(0, min(len(text), size - HEADER - SHORT))
     # In almost all pieces there is no mark, and a word is found much faster than a pattern.
     lower = text.lower()
     marks = list(MARK.finditer(text)) if any(word in lower for word in WORDS) else []

@@ -237,58 +237,42 @@ def test_of_each_edition_the_work_is_left_and_how_much_was_cut_is_counted(path, 
         assert cut(read, size) == (work, seen['cut'])
 
 
-def book(name):
-    return HEADER.format(name) + WORK.format(name) + LICENCE.format(name)
-
-
-BOOKS = ''.join(map(book, 'ABC'))
-WORKS = ''.join(map(WORK.format, 'ABC'))
-KEPT = {
-    'one book': (book('A'), WORK.format('A')),
-    'three books': (BOOKS, WORKS),
-    'three books without their headers': (
-        ''.join(WORK.format(name) + LICENCE.format(name) for name in 'ABC'), WORKS,
-    ),
-    'three books without their licences': (
-        ''.join(HEADER.format(name) + WORK.format(name) for name in 'ABC'), WORKS,
-    ),
-    'notes after a book': (book('A') + NOTES, WORK.format('A') + NOTES),
-    'notes before a book': (NOTES + book('A'), NOTES + WORK.format('A')),
-    'notes between books': (
-        book('A') + NOTES + book('B'), WORK.format('A') + NOTES + WORK.format('B'),
-    ),
-    'a mark alone after a work, and notes': (
-        WORK.format('A') + '*** END OF THE PROJECT GUTENBERG EBOOK A ***\n' + NOTES,
-        WORK.format('A') + NOTES,
-    ),
+A, B, C = map(WORK.format, 'ABC')
+HEADER_A, HEADER_B, HEADER_C = map(HEADER.format, 'ABC')
+END_A, END_B, END_C = map(LICENCE.format, 'ABC')
+START_MARK = '*** START OF THE PROJECT GUTENBERG EBOOK A ***\n'
+END_MARK = '*** END OF THE PROJECT GUTENBERG EBOOK A ***\n'
+BOOKS = HEADER_A + A + END_A + HEADER_B + B + END_B + HEADER_C + C + END_C
+TALK = '\nI have it from Project Gutenberg.\n\n'
+KEPT = {  # a text, and what is left of it
+    'one book': (HEADER_A + A + END_A, A),
+    'three books': (BOOKS, A + B + C),
+    'three books without their headers': (A + END_A + B + END_B + C + END_C, A + B + C),
+    'three books without their licences': (HEADER_A + A + HEADER_B + B + HEADER_C + C, A + B + C),
+    'notes after a book': (HEADER_A + A + END_A + NOTES, A + NOTES),
+    'notes before a book': (NOTES + HEADER_A + A + END_A, NOTES + A),
+    'notes between books': (HEADER_A + A + END_A + NOTES + HEADER_B + B + END_B, A + NOTES + B),
+    'a mark alone after a work, and notes': (A + END_MARK + NOTES, A + NOTES),
     'a mark alone, and notes that come to speak of Gutenberg': (
-        WORK.format('A') + '*** END OF THE PROJECT GUTENBERG EBOOK A ***\n' + NOTES[:9000]
-        + '\nI have it from Project Gutenberg.\n\n' + NOTES,
-        WORK.format('A') + NOTES[:9000] + '\nI have it from Project Gutenberg.\n\n' + NOTES,
+        A + END_MARK + NOTES[:9000] + TALK + NOTES, A + NOTES[:9000] + TALK + NOTES,
     ),
     'a mark alone in one long line': (
-        'word ' * 9000 + '\n*** END OF THE PROJECT GUTENBERG EBOOK A ***' + ' word' * 9000,
+        'word ' * 9000 + '\n' + END_MARK.strip() + ' word' * 9000,
         'word ' * 9000 + '\n' + 'word ' * 8999 + 'word',
     ),
-    'a start mark alone, early': (
-        WORK.format('A') + '*** START OF THE PROJECT GUTENBERG EBOOK A ***\n' + NOTES,
-        WORK.format('A') + NOTES,
+    'a start mark alone, early': (A + START_MARK + NOTES, A + NOTES),
+    'a start mark without its last asterisks': (START_MARK[:-5] + '\n' + NOTES, NOTES),
+    'two start marks, and short works': (
+        START_MARK + '\nHe left.\n' + HEADER_B + '\nShe stayed.\n', '\nHe left.\n\nShe stayed.\n',
     ),
-    'a start mark without its last asterisks': (
-        '*** START OF THE PROJECT GUTENBERG EBOOK A\n' + NOTES, NOTES,
+    'a scene break after a mark without its asterisks': (
+        START_MARK[:-5] + '\n\nHe left.\n\n* * * *\n\nShe', '\nHe left.\n\n* * * *\n\nShe',
     ),
-    'a licence without its last lines, and notes': (
-        WORK.format('A') + LICENCE.format('A').split('This website')[0] + NOTES,
-        None,
-    ),
-    'a notice that never ends': (
-        'so\n<<THIS ELECTRONIC VERSION by PROJECT GUTENBERG\n' + NOTES + '>>',
-        'so\n<<THIS ELECTRONIC VERSION by PROJECT GUTENBERG\n' + NOTES + '>>',
-    ),
+    'a notice that never ends': ('<<THIS ELECTRONIC VERSION by PROJECT GUTENBERG\n' + NOTES,) * 2,
 }  # fmt: skip
 
 
-@pytest.mark.parametrize('name', [name for name, (_, kept) in KEPT.items() if kept])
+@pytest.mark.parametrize('name', KEPT)
 @pytest.mark.parametrize('size', [1 << 20, 30_000, 997])
 def test_of_what_is_joined_the_works_and_the_notes_are_left(name, size):
     text, kept = KEPT[name]
@@ -297,16 +281,14 @@ def test_of_what_is_joined_the_works_and_the_notes_are_left(name, size):
 
 
 def test_where_a_licence_has_no_last_line_not_much_of_what_follows_is_lost():
-    text, _ = KEPT['a licence without its last lines, and notes']
-    left, _ = cut(text)
-    assert left.startswith(WORK.format('A'))
-    licence = left[len(WORK.format('A')) :]
-    assert len(NOTES) <= len(licence) <= len(NOTES) + len(SILENT) * 31
+    left, _ = cut(A + END_A.split('This website')[0] + NOTES)
+    assert left.startswith(A)
+    assert len(NOTES) <= len(left[len(A) :]) <= len(NOTES) + len(SILENT) * 31
 
 
 def test_no_more_than_the_longest_licence_is_cut_however_much_of_gutenberg_is_talked():
-    talk = 'Project Gutenberg has this.\n\n' * 10_000
-    text = 'so\n*** END OF THE PROJECT GUTENBERG EBOOK A ***\n' + talk
+    talk = TALK * 10_000
+    text = 'so\n' + END_MARK + talk
     assert len(text) - reading.LICENCE - 1000 < len(cut(text)[0]) < len(talk)
 
 
@@ -325,48 +307,25 @@ def test_of_a_text_of_any_size_little_is_held():
     assert held[0] < 200_000
 
 
-@pytest.mark.parametrize(
-    'start, end',
-    [
-        (
-            '    *** START OF THE PROJECT GUTENBERG EBOOK A ***',
-            '    *** END OF THE PROJECT GUTENBERG',
-        ),
-        (
-            '\t*** START OF THIS PROJECT GUTENBERG EBOOK A ***',
-            '\t*** END OF THIS PROJECT GUTENBERG',
-        ),
-        (
-            '*** Start of the Project Gutenberg eBook A ***',
-            '*** End of the Project Gutenberg eBook',
-        ),
-        (
-            '*** start of this project gutenberg etext A***',
-            '*** end of this project gutenberg etext',
-        ),
-        (
-            '***START OF THE PROJECT GUTENBERG EBOOK A***',
-            '***END OF THE PROJECT GUTENBERG EBOOK A***',
-        ),
-        ('*** START OF PROJECT GUTENBERG ETEXT A ***', '*** END OF PROJECT GUTENBERG ETEXT A ***'),
-        ('*** START OF THE PROJECT GUTENBERG EBOOK A', '*** END OF THE PROJECT GUTENBERG EBOOK A'),
-        (
-            '*** START OF THE PROJECT GUTENBERG EBOOK A,\nOR B ***',
-            '*** END OF THE PROJECT\xa0GUTENBERG',
-        ),
-        (
-            '\xa0***\xa0START\xa0OF  THE PROJECT\xa0GUTENBERG EBOOK A ***',
-            '***  END OF THE PROJECT GUTENBERG',
-        ),
-        ('  *END*THE SMALL PRINT! FOR PUBLIC DOMAIN ETEXTS*END*', "  End of Project Gutenberg's A"),
-        (
-            '*END THE SMALL PRINT! FOR PUBLIC DOMAIN ETEXTS',
-            'The End of the Project Gutenberg Etext of A',
-        ),
-    ],
-)
-def test_a_mark_is_known_in_any_case_and_with_any_blanks(path, start, end):
-    header, licence = HEADER.format('A').split('*** START')[0], LICENCE.split('\n', 1)[1]
+MARKS = """
+    *** START OF THE PROJECT GUTENBERG EBOOK A ***|    *** END OF THE PROJECT GUTENBERG
+\t*** START OF THIS PROJECT GUTENBERG EBOOK A ***|\t*** END OF THIS PROJECT GUTENBERG
+*** Start of the Project Gutenberg eBook A ***|*** End of the Project Gutenberg eBook
+*** start of this project gutenberg etext A***|*** end of this project gutenberg etext
+***START OF THE PROJECT GUTENBERG EBOOK A***|***END OF THE PROJECT GUTENBERG EBOOK A***
+*** START OF PROJECT GUTENBERG ETEXT A ***|*** END OF PROJECT GUTENBERG ETEXT A ***
+*** START OF THE PROJECT GUTENBERG EBOOK A|*** END OF THE PROJECT GUTENBERG EBOOK A
+*** START OF THE PROJECT GUTENBERG EBOOK A,/OR B ***|*** END OF THE PROJECT\xa0GUTENBERG
+\xa0***\xa0START\xa0OF  THE PROJECT\xa0GUTENBERG EBOOK A ***|***  END OF THE PROJECT GUTENBERG
+  *END*THE SMALL PRINT! FOR PUBLIC DOMAIN ETEXTS*END*|  End of Project Gutenberg's A
+*END THE SMALL PRINT! FOR PUBLIC DOMAIN ETEXTS|The End of the Project Gutenberg Etext of A
+"""
+
+
+@pytest.mark.parametrize('marks', MARKS.strip('\n').split('\n'))
+def test_a_mark_is_known_in_any_case_and_with_any_blanks(path, marks):
+    start, end = marks.replace('/', '\n').split('|')
+    header, licence = HEADER_A.split('*** START')[0], LICENCE.split('\n', 1)[1]
     text = header + start + '\n' + WORK + end + '\n' + licence
     for line_end in '\n', '\r\n':
         path.write_bytes(text.replace('\n', line_end).encode())
@@ -390,13 +349,6 @@ def test_prose_that_speaks_of_a_mark_is_left(prose):
     text = WORK + prose + WORK
     is_same = cut(text) == (text, 0)
     assert is_same
-
-
-@pytest.mark.parametrize('break_', ['\n* * * *\n', ''])
-def test_between_two_start_marks_no_work_is_lost(break_):
-    mark = '*** START OF THE PROJECT GUTENBERG EBOOK A\n'  # without its last asterisks
-    work = f'\nHe left.\n{break_}\nShe stayed.\n'
-    assert cut(mark + work + HEADER.format('B') + work)[0] == 2 * work
 
 
 HEADER_1994 = """***This is the Project Gutenberg Etext of {0}***
@@ -428,8 +380,8 @@ filed in a different way.
     'text',
     [
         HEADER_1994.format('A') + WORK + 'End of The Project Gutenberg Etext of A\n',
-        HEADER.format('A') + WORK + LICENCE.format('A') + END_2005,
-        HEADER.format('A') + WORK + (LICENCE.format('A') + END_2005).replace('\n', '\n\n'),
+        HEADER_A + WORK + END_A + END_2005,
+        HEADER_A + WORK + (END_A + END_2005).replace('\n', '\n\n'),
     ],
     ids=['1994', '2005', '2005 with more empty lines'],
 )
@@ -810,15 +762,20 @@ def test_what_cleaning_leaves_out_counts_where_it_is_more_than_the_marks_of_pros
         assert left_out(works[begin : begin + 30_000].decode(), path) == 0
 
 
-def test_the_share_that_is_left_out_is_told_and_how_to_keep_it(path, capsys):
-    path.write_text(CHINESE * 500, encoding='utf-8')
+def test_how_much_was_cut_off_and_left_out_is_told_once_and_how_to_keep_it(path, capsys):
+    path.write_text(HEADER_A + CHINESE * 500 + END_A, encoding='utf-8')
     settings = parse('--batch_size=2', f'--text_file={path}', f'--temp_dir={path.parent}')
-    script.prepare_text(settings)
-    told = (
+    settings.prime_texts = ['one']
+    cut_off = f'Cut off: {len(HEADER_A + END_A):,} characters that Project Gutenberg wrote around'
+    share = (
         "Left out: 95% of the characters, as a clean text has letters of a-z, digits, - and ' only"
     )
     advice = '. To learn all of them: --clean_text=False\n'
-    assert capsys.readouterr().out.count(told + advice) == 1
-    settings.clean_text, settings.prime_texts = False, ['one']
+    for settings.clean_text in True, False:
+        script.prepare_text(settings)
+        output = capsys.readouterr().out
+        assert output.count(cut_off) == 1
+        assert output.count(share + advice) == settings.clean_text
+    path.write_text(PLAIN * 9)
     script.prepare_text(settings)
-    assert 'Left out' not in capsys.readouterr().out
+    assert not any(words in capsys.readouterr().out for words in ('Cut off', 'Left out'))
