@@ -53,14 +53,13 @@ def text_path(settings, folder):
 
 
 def is_pipe(path):
-    """Return whether what is at a path is no file, or not the same one for another program."""
+    """Return whether what is at a path can be read only once: no file, or one by a passing name."""
     try:
         mode = os.stat(path).st_mode
     except OSError:
         return False  # who reads it will say why not
-    # /dev/stdin may be a file, but not the same one for the next program.
-    is_own = re.match('/(dev/(?!shm/)|proc/)', os.path.abspath(path))
-    return not stat.S_ISDIR(mode) and bool(is_own or not stat.S_ISREG(mode))
+    is_passing = re.match('/(dev/(?!shm/)|proc/)', os.path.abspath(path))  # /dev/stdin
+    return not stat.S_ISDIR(mode) and bool(is_passing or not stat.S_ISREG(mode))
 
 
 def copy_pipe(path, file):
