@@ -138,11 +138,12 @@ FAULT = re.compile('[\0\udc80-\udcff]')  # a zero, or a byte that is no part of 
 
 def kind(head, path):
     """Return what a file is that begins so, bytes, if that is known and no text; else None."""
+    is_tar = head[257:262] == b'ustar'
     known = [said for begin, said in KINDS.items() if head.startswith(begin)]
-    if head[257:262] == b'ustar':
-        known = [('an archive (tar)', 'tar -xOf -')]
-    for what, command in known:
-        return f'is {what}. Make plain text of it{command and f": {command}{to_new(path)}"}'
+    if not is_tar and not known:
+        return None
+    what, command = ('an archive (tar)', 'tar -xOf -') if is_tar else known[0]
+    return f'is {what}. Make plain text of it' + (f': {command}{to_new(path)}' if command else '')
 
 
 def fault(path):
@@ -188,8 +189,8 @@ def guess_encoding(sample):
         return ''
     same = {codecs.lookup(name).name for name in best.could_be_from_charset}
     name = next(name for name in ENCODINGS if codecs.lookup(name).name in same)
-    words = re.findall(r'\w{0,10}[^\W\x00-\x7f]\w{0,10}', str(best)) or str(best).split()
-    return f'A guess: it is {name}, if {words[0][:20]!r} looks right. Convert it: iconv -f {name}'
+    words = re.findall(r'\w{0,10}[^\W\x00-\x7f]\w{0,10}', str(best)) or [str(best).strip()[:20]]
+    return f'A guess: it is {name}, if {words[0]!r} looks right. Convert it: iconv -f {name}'
 
 
 def unreadable(path, error):

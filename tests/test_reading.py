@@ -25,11 +25,7 @@ from conftest import IX2VOCAB, answer, parse, script
 NOTICE = """<<THIS ELECTRONIC VERSION OF THE COMPLETE WORKS OF WILLIAM
 SHAKESPEARE IS COPYRIGHT 1990-1993 BY WORLD LIBRARY, INC., AND IS
 PROVIDED BY PROJECT GUTENBERG ETEXT OF ILLINOIS BENEDICTINE COLLEGE
-WITH PERMISSION.  ELECTRONIC AND MACHINE READABLE COPIES MAY BE
-DISTRIBUTED SO LONG AS SUCH COPIES (1) ARE FOR YOUR OR OTHERS
-PERSONAL USE ONLY, AND (2) ARE NOT DISTRIBUTED OR USED
-COMMERCIALLY.  PROHIBITED COMMERCIAL DISTRIBUTION INCLUDES BY ANY
-SERVICE THAT CHARGES FOR DOWNLOAD TIME OR FOR MEMBERSHIP.>>"""
+WITH PERMISSION.>>"""
 WORK_1994 = """
 {NOTICE}
 
@@ -351,6 +347,13 @@ def test_prose_that_speaks_of_a_mark_is_left(prose):
     assert is_same
 
 
+def test_no_mark_is_lost_wherever_a_text_is_parted():
+    text = 'so\n' + HEADER_A + 'it begins\n' + END_MARK + 'again\n'
+    for place in range(len(text)):
+        pieces = text[:place], text[place:]
+        assert ''.join(reading.cut_off(pieces, collections.Counter())) == 'so\nit begins\nagain\n'
+
+
 HEADER_1994 = """***This is the Project Gutenberg Etext of {0}***
 *This 30th edition should be labeled a30.txt or a30.zip.
 
@@ -510,7 +513,8 @@ def test_a_text_in_another_encoding_is_right_once_it_is_converted_as_the_sentenc
 ):
     text = 'This is plain ASCII.\n' * before + text * times
     sentence = said(text.encode(encoding), 'my text.txt')
-    assert f'. A guess: it is {guess}, if ' in sentence
+    assert f' shows. A guess: it is {guess}, if ' in sentence
+    assert encoding != 'latin_1' or "if 'Zügel' looks" in sentence
     assert sentence.endswith(
         f" looks right. Convert it: iconv -f {guess} -t UTF-8 < 'my text.txt' > 'my text-2.txt' "
         f"(then give 'my text-2.txt')"
@@ -518,22 +522,11 @@ def test_a_text_in_another_encoding_is_right_once_it_is_converted_as_the_sentenc
     assert follow(sentence).decode() == text
 
 
-def test_a_word_of_the_text_shows_whether_the_guess_is_right(said):
-    assert said((GERMAN * 100).encode('latin-1')) == (
-        "is not UTF-8 text, as byte 0xFC in line 1 shows. A guess: it is CP1252, if 'Zügel' looks "
-        'right. Convert it: iconv -f CP1252 -t UTF-8 < text.txt > text-2.txt (then give text-2.txt)'
-    )
-
-
-@pytest.mark.parametrize('data', [bytes(range(1, 256)) * 9, GERMAN.encode('latin-1')])
-def test_where_no_encoding_fits_or_charset_normalizer_is_missing_none_is_named(
-    said, monkeypatch, data
-):
-    if data[:1] == b'I':
-        monkeypatch.setitem(sys.modules, 'charset_normalizer', None)
-    assert ' shows. Find out its encoding, and convert it: iconv -f ENCODING -t UTF-8 <' in said(
-        data
-    )
+def test_where_no_encoding_fits_or_charset_normalizer_is_missing_none_is_named(said, monkeypatch):
+    words = ' shows. Find out its encoding, and convert it: iconv -f ENCODING -t UTF-8 <'
+    assert words in said(bytes(range(1, 256)) * 9)
+    monkeypatch.setitem(sys.modules, 'charset_normalizer', None)
+    assert words in said(GERMAN.encode('latin-1'))
 
 
 def test_every_name_of_an_encoding_is_known_to_iconv():
@@ -709,17 +702,12 @@ def test_a_prime_text_of_which_nothing_is_left_is_refused():
 
 
 CODE = 'def f(x):\n    return {"a": [x[0], (x + 1) ** 2], "b": f(x / 2) if x > 1 else None}\n'
-JSON = '{"name": "a", "list": [1, 2, 3], "x": {"y": null, "z": true}}\n'
 MUSIC = 'X:1\nT:Speed the Plough\nM:4/4\nK:G\n|:GABc dedB|dedB dedB|c2ec B2dB|c2A2 A2BA|\n'
 CHINESE = '\u6bcf\u500b\u4eba' * 20 + 'one\n'
 FRENCH = (
     '« Monsieur, répondit Candide, que me conseillez-vous ? » Il y avait en Westphalie, dans le '
     'château de monsieur le baron, un jeune garçon à qui la nature avait donné les mœurs les plus '
     'douces. Sa physionomie annonçait son âme, et l’on dînait de bonne heure\u2026\n'
-)
-PROSE = (
-    '»Was ist mit mir geschehen?« dachte er. Es war kein Traum. Sein Zimmer, ein richtiges, nur '
-    'etwas zu kleines Menschenzimmer, lag ruhig zwischen den vier wohlbekannten Wänden.\n'
 )
 ENGLISH = (
     'KING. How now! What news? He said so, and was gone; the rest is silence, and nothing but '
@@ -731,12 +719,10 @@ LEFT_OUT = {  # a text, and the share that cleaning leaves out, where it is wort
     'Russian': (RUSSIAN, '100%'),
     'Chinese': (CHINESE, '95%'),
     'code': (CODE, '44%'),
-    'JSON': (JSON, '55%'),
     'music': (MUSIC, '17%'),
     'a snowman': ('\u2603', '100%'),
     'a mixture': (ENGLISH * 10 + RUSSIAN * 6, '27%'),
     'French': (FRENCH * 10, None),
-    'German': (PROSE * 10, None),
     'English': (ENGLISH * 10, None),
     'plain': (PLAIN, None),
     'nothing': ('', None),

@@ -68,15 +68,23 @@ def test_gutenberg_is_asked_once_and_the_copy_kept(settings, gutenberg, capsys):
     assert 'the copy kept from Project Gutenberg' in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(
+    'page, why',
+    [
+        (answer(b'gone', status=404), 'the server answered 404'),
+        (answer(GOOD[:3700]), 'it has 3,500 characters, and the works have five million'),
+    ],
+    ids=['404', 'too short'],
+)
 def test_when_gutenberg_fails_the_package_is_used_and_both_are_told(
-    settings, gutenberg, works, monkeypatch, capsys
+    settings, gutenberg, works, monkeypatch, capsys, page, why
 ):
     monkeypatch.setattr(sources, 'read_package', lambda timeout: works)  # which has called it
-    gutenberg.pages['/pg100.txt'] = answer(b'gone', status=404)
+    gutenberg.pages['/pg100.txt'] = page
     path = pathlib.Path(sources.find_text(settings))
     assert path.read_bytes() == works
     output = capsys.readouterr().out
-    assert 'No text from Project Gutenberg: the server answered 404' in output
+    assert f'No text from Project Gutenberg: {why}' in output
     assert f'Text: {path}, 5.1 MB from {PACKAGE}' in output
     assert sources.find_text(settings) == str(path)
     assert f'the copy kept from {PACKAGE}' in capsys.readouterr().out
