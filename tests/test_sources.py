@@ -349,10 +349,11 @@ def piped(command, *arguments, cwd):
 
 
 def read(path, folder):
-    """Return a text as a run in a folder reads it, and which text_file the run has then."""
+    """Return a text as a run in a folder reads it, which text_file the run has then, and a path."""
     settings = parse(f'--text_file={path}')
     with sources.text_path(settings, str(folder)) as found:
-        return ''.join(reading.file_pieces(found)), settings.text_file, found
+        text = ''.join(reading.file_pieces(found))
+    return text, settings.text_file, found
 
 
 def test_a_pipe_is_copied_and_a_file_is_not(tmp_path, capsys):
@@ -360,7 +361,7 @@ def test_a_pipe_is_copied_and_a_file_is_not(tmp_path, capsys):
     with fifo(tmp_path / 'fifo', b'so it begins') as pipe, open(str(tmp_path / 'file')) as file:
         for path in pipe, f'/proc/self/fd/{file.fileno()}':
             text, text_file, part = read(path, tmp_path)
-            assert (text, text_file) == ('so it begins', str(path))
+            assert (text, text_file) == ('so it begins', str(tmp_path / 'text.txt'))
             assert pathlib.Path(part).read_text() == text
             assert f'{path} can be read only once' in capsys.readouterr().out
     assert read(tmp_path / 'file', tmp_path)[1:] == (str(tmp_path / 'file'),) * 2
