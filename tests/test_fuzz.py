@@ -15,7 +15,7 @@ import shutil
 import tempfile
 import unicodedata
 
-from backstage import gutenberg, reading, tf
+from backstage import reading, tf
 from backstage.folder import only_run_in, take_text
 from backstage.settings import RANGES, UserError, find_fault, read_settings
 
@@ -119,8 +119,8 @@ def test_what_is_gutenbergs_is_the_same_wherever_a_text_is_parted(parts, size):
     size = max(size, len(text) // 99)
     parted = [text[i * size : (i + 1) * size] for i in range(len(text) // size + 1)]
     counted = reading.Counter(), reading.Counter()
-    whole = ''.join(gutenberg.cut_off([text], counted[0]))
-    is_same = ''.join(gutenberg.cut_off(parted, counted[1])) == whole
+    whole = ''.join(reading.cut_off([text], counted[0]))
+    is_same = ''.join(reading.cut_off(parted, counted[1])) == whole
     assert is_same  # to show how two long texts differ would take pytest hours
     assert counted[0] == counted[1]
 

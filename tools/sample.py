@@ -20,7 +20,8 @@ sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.realpath(__file__))))
 
 import stacked_lstm_shakespeare as script
 from backstage import reading, running
-from backstage.letters import composed, shown
+from backstage.reading import composed
+from backstage.report import shown
 from backstage.settings import UserError, read_settings
 from stacked_lstm_shakespeare import decode, encode, random_of
 from tools import trained
