@@ -41,10 +41,9 @@ from backstage import fast, machine, pictures, reading, running, saving, seeded,
 from backstage.bars import measured, progress_bar
 from backstage.board import Board
 from backstage.files import part_of
-from backstage.folder import only_run_in
+from backstage.folder import count_iterations, only_run_in
 from backstage.letters import code_points, composed, fold_to_ascii, shown
 from backstage.pipes import text_at_hand
-from backstage.records import count_iterations
 from backstage.report import describe_length, describe_loss, describe_size, how_to_go_on, print_end
 from backstage.settings import read_settings
 
@@ -524,7 +523,7 @@ def train(settings, stop, run_folder):
     shape = settings.batch_size, settings.training_seq_len
     num_batches = batches_per_epoch(split, *shape)
     run_folder.decide(text['text_crc'], num_batches)  # whether the run that is there goes on
-    num_iterations = count_iterations(settings.epochs, settings.max_iterations, num_batches)
+    num_iterations = count_iterations(settings, num_batches)
     print(describe_size(settings, len(ix2vocab), split, num_iterations))
     if not run_folder.is_finished:
         print(describe_length(settings, num_iterations, highest_rate(settings)))
@@ -536,8 +535,7 @@ def train(settings, stop, run_folder):
         graph.finalize()  # an operation added later, by mistake, would be an error
     config = machine.session_config(settings.threads_per_operation, settings.device)
     with tf.Session(graph=graph, config=config) as session:
-        record = {**text, 'num_batches': num_batches}
-        state = run.begin_or_continue(session, num_iterations, ix2vocab, record)
+        state = run.begin_or_continue(session, num_iterations, ix2vocab, text)
         iteration = done = len(run.losses)
         # Read from the disk as training goes, so a text may be larger than memory.
         ids = np.memmap(f'{settings.temp_dir}/text.ids', reading.id_type(ix2vocab), 'r')
@@ -654,7 +652,7 @@ def main(arguments):
     """Train as the constants above and the command line say; return the exit status."""
     settings = read_settings(globals(), arguments)
     workers.join(settings)
-    with running.Stop() as stop, workers.together(), only_run_in(settings, globals()) as run_folder:
+    with running.Stop() as stop, workers.together(), only_run_in(settings, __file__) as run_folder:
         run, status = train(settings, stop, run_folder)
         if status == 0:
             print_end(run)

@@ -131,7 +131,7 @@ def short(settings, short_text, monkeypatch):
 
 
 def train(settings):
-    with folder.only_run_in(settings, vars(script)) as run_folder:
+    with folder.only_run_in(settings, script.__file__) as run_folder:
         return script.train(settings, running.Stop(), run_folder)
 
 
