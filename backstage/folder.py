@@ -95,11 +95,8 @@ def read_record(folder, advice=TRAIN_ANEW):
 
     What it has besides, a setting of a later version perhaps, is left out.
 
-    Args:
-      advice: str, what to do if it is damaged.
-
     Raises:
-      UserError: it cannot be read, or something is missing or wrong.
+      UserError: it cannot be read, or something is missing or wrong; and `advice`.
     """
     record = _read(folder, 'settings.json', dict, advice)
     besides = {'text_crc', 'workers'}  # no settings, but whole numbers
@@ -195,10 +192,7 @@ def only_run_in(settings, program):
     """Keep other runs out of `temp_dir`, which is made, as long as this one lasts, however it ends.
 
     The system lets go of the lock, and the file stays. On Windows, and on file systems without
-    locks, runs are not kept apart.
-
-    Args:
-      program: str, the path of the script.
+    locks, runs are not kept apart. `program` is the path of the script.
 
     Yields:
       A RunFolder.
@@ -493,11 +487,9 @@ class RunFolder:
         return '' if os.path.exists(files.part_of(path)) else path
 
     def begin(self, checkpoint, ix2vocab, text):
-        """Say where a run goes on, or make way for a new one, and write its record.
+        """Say from which checkpoint a run goes on, or make way for a new one; write its record.
 
-        Args:
-          checkpoint: str, the one that it goes on from; empty for a new run.
-          text: dict, what is to be known of its text.
+        `checkpoint` is empty for a new run; `text` is a dict, what is to be known of its text.
         """
         if checkpoint:
             print(f'Continuing after iteration {iteration_of(checkpoint)}, from {checkpoint}')

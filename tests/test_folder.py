@@ -15,8 +15,8 @@ from backstage import folder as folders
 from backstage.settings import UserError
 
 import pytest
-from conftest import IX2VOCAB, SCRIPT, content, parse, run_script, script, start_script
-from runs import ARGUMENTS, run_here, wait_for
+from conftest import IX2VOCAB, SCRIPT, content, parse, script
+from runs import ARGUMENTS, run_here
 
 pytest_plugins = 'runs'
 
@@ -509,15 +509,3 @@ def test_nothing_is_moved_for_a_new_run_that_is_refused(begun, how):
     status, _, errors = run_here(*ARGUMENTS, '--rnn_size=8', how, cwd=begun)
     assert (status, errors.count('\n')) == (2, 1)
     assert files_in(begun / 'temp') == before
-
-
-@pytest.mark.long
-def test_nothing_is_moved_while_another_run_is_there(folder):
-    first = start_script(*ARGUMENTS, '--epochs=1000', cwd=folder)
-    wait_for(first, 'Held-out loss')
-    status, output, errors = run_script(*ARGUMENTS, '--rnn_size=8', cwd=folder)
-    assert (status, output, errors.count('\n')) == (2, '', 1)
-    assert 'temp is in use' in errors
-    assert not list((folder / 'temp').glob('earlier-*'))
-    first.kill()
-    first.communicate()
