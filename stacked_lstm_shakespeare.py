@@ -39,9 +39,8 @@ except ImportError:
     sys.exit(f'{__file__} needs the rest of the project, such as backstage/, beside it.')
 from backstage import lstm, machine, pictures, reading, report, running, saving, workers
 from backstage.files import part_of
-from backstage.folder import only_run_in
+from backstage.folder import count_iterations, only_run_in
 from backstage.reading import code_points, composed, fold_to_ascii
-from backstage.records import count_iterations
 from backstage.settings import read_settings
 from backstage.sources import text_path
 
@@ -534,7 +533,7 @@ def train(settings, stop, run_folder):
     shape = settings.batch_size, settings.training_seq_len
     num_batches = batches_per_epoch(split, *shape)
     run_folder.decide(text['text_crc'], num_batches)  # whether the run that is there goes on
-    num_iterations = count_iterations(settings.epochs, settings.max_iterations, num_batches)
+    num_iterations = count_iterations(settings, num_batches)
     print(report.describe_size(settings, len(ix2vocab), split, num_iterations))
     if not run_folder.is_finished:
         print(report.describe_length(settings, num_iterations, highest_rate(settings)))
@@ -546,8 +545,7 @@ def train(settings, stop, run_folder):
         graph.finalize()  # an operation added later, by mistake, would be an error
     config = machine.session_config(settings.threads_per_operation, settings.device)
     with tf.Session(graph=graph, config=config) as session:
-        record = {**text, 'num_batches': num_batches}
-        state = run.begin_or_continue(session, num_iterations, ix2vocab, record)
+        state = run.begin_or_continue(session, num_iterations, ix2vocab, text)
         iteration = done = len(run.losses)
         # Read from the disk as training goes, so a text may be larger than memory.
         ids = np.memmap(f'{settings.temp_dir}/text.ids', reading.id_type(ix2vocab), 'r')
@@ -665,7 +663,7 @@ def main(arguments):
     """Train as the constants above and the command line say; return the exit status."""
     settings = read_settings(globals(), arguments)
     workers.join(settings)
-    with running.Stop() as stop, workers.together(), only_run_in(settings, globals()) as run_folder:
+    with running.Stop() as stop, workers.together(), only_run_in(settings, __file__) as run_folder:
         run, status = train(settings, stop, run_folder)
         if status == 0:
             report.print_end(run)

@@ -1,63 +1,198 @@
-"""The folder of a run: whose files are whose, one run at a time, and an earlier run put aside."""
+"""The folder of a run: its files, its record, one run at a time, an earlier run put aside."""
 
+import array
 import contextlib
 import itertools
 import os
 import re
 import shutil
+import sys
 import time
 
-from backstage import files, history, records, report, warm_start, workers
-from backstage.settings import UserError
+from backstage import files, report, workers
+from backstage.settings import PATHS, RANGES, UserError, find_fault
 
 try:
     import fcntl
 except ImportError:  # Windows
     fcntl = None
 
-# The files of a run by their whole names, in temp_dir and in two folders in it. A file with any
+# The files of a run: what each is, where in temp_dir it is, and its whole name. A file with any
 # other name is somebody else's: it is never looked at, moved, removed, or a reason to refuse.
-OF_TRAINING = r'(settings|vocabulary)\.json|history\.csv|loss\.png|text\.(ids|txt)'
-OF_TOOLS = r'(runs|heatmap)\.png|cells\.html'
 CHECKPOINT = r'checkpoint|model-[0-9]+\.(index|data-[0-9]+-of-[0-9]+)'
-OF_A_RUN = {
-    '': f'{OF_TRAINING}|{OF_TOOLS}|{CHECKPOINT}',
-    'best': CHECKPOINT,
-    'board': r'events\.out\.tfevents\..+',
-}
-# What a killed run leaves: TensorFlow's part of a checkpoint, and ours of other files.
-HALF_CHECKPOINT = rf'checkpoint\.tmp\w+|({CHECKPOINT})\.tempstate[0-9]+'
-LEFTOVERS = {
-    '': rf'({OF_TRAINING}|{OF_TOOLS})\..+\.[0-9]+\.part|{HALF_CHECKPOINT}',
-    'best': HALF_CHECKPOINT,
-}
-HALF_ASIDE = {'': r'earlier-[0-9]{8}-[0-9]{6}(-[0-9]+)?\.part'}  # a run that was being put aside
+FILES = [
+    ('record', '', r'(settings|vocabulary)\.json'),
+    ('text', '', r'text\.(ids|txt)'),
+    ('history', '', r'history\.csv'),
+    ('picture', '', r'loss\.png'),
+    ('checkpoint', 'best', CHECKPOINT),
+    ('checkpoint', '', CHECKPOINT),
+    ('board', 'board', r'events\.out\.tfevents\..+'),
+    ('derived', '', r'(runs|heatmap)\.png|cells\.html'),  # by a tool
+]
+WRITTEN = ['record', 'text', 'history', 'picture', 'checkpoint']  # by every run
+OF_A_RUN = [*WRITTEN, 'board', 'derived']  # what moves when a run is put aside
+# What a killed process leaves: a part of one of these, ours or TensorFlow's, or a run on its way.
+PART = r'\..+\.[0-9]+\.part|\.tempstate[0-9]+|\.tmp[0-9a-f]{16,}'
+FILES += [('leftover', where, f'({name})({PART})') for _, where, name in FILES]
+FILES += [('half aside', '', r'earlier-[0-9]{8}-[0-9]{6}(-[0-9]+)?\.part')]
+
+# Every record has these settings, and a run goes on only with the same. Others would make another
+# model, read another text or other batches of it, or draw other random numbers.
+NEEDED = [
+    'num_layers', 'rnn_size', 'embedding_size', 'residual', 'clean_text', 'min_word_freq',
+    'held_out', 'batch_size', 'training_seq_len', 'seed',
+]  # fmt: skip
+FIXED = [*NEEDED, 'init_from']
+OF_THE_TEXT = ['text_file', 'data_dir', 'gutenberg_url']  # these say which text it is
+# These can change on the way. In a run that is finished, they would change nothing any more.
+OF_THE_TRAINING = [
+    'learning_rate', 'weight_decay', 'keep_prob', 'warmup_iterations', 'max_gradient_norm',
+    'average_decay',
+]  # fmt: skip
+HEAD = 'iteration,loss,held_out_loss\n'  # nats; the last is empty where it was not measured
+TRAIN_ANEW = 'Train anew, with --restart'
 
 
-def find(folder, table):
-    """Return the paths, relative to a folder, of the files in it that a table has: list of str."""
+# --- What a run has left -------------------------------------------------------------------------
+
+
+def find(folder, *kinds):
+    """Return the paths, relative to a folder, of its files of these kinds: list of str."""
     found = []
-    for inner, pattern in table.items():
+    for kind, where, pattern in FILES:
         with contextlib.suppress(OSError):  # there is no such folder
-            names = sorted(os.listdir(os.path.join(folder, inner)))
-            found += [os.path.join(inner, name) for name in names if re.fullmatch(pattern, name)]
+            names = sorted(os.listdir(os.path.join(folder, where))) if kind in kinds else []
+            found += [os.path.join(where, name) for name in names if re.fullmatch(pattern, name)]
     return found
 
 
-def is_same(path, other):
-    """Return whether two paths, of which one may be empty, are of the same file."""
-    return bool(path and other) and os.path.realpath(path) == os.path.realpath(other)
+def checkpoints(folder):
+    """Return the checkpoints of a run, its best model too, without their endings: the newest last.
+
+    TensorFlow's own list, in the file `checkpoint`, is not asked: it may be the damaged one.
+    """
+    names = [name[: -len('.index')] for name in find(folder, 'checkpoint') if '.index' in name]
+    return sorted((os.path.join(folder, name) for name in names), key=iteration_of)
+
+
+def iteration_of(path):
+    """Return the iteration of a checkpoint, from its name."""
+    return int(path.rpartition('-')[2])
+
+
+def is_run(folder):
+    """Return whether what is in a folder was left by a run, damaged perhaps."""
+    if checkpoints(folder) and os.path.exists(os.path.join(folder, 'vocabulary.json')):
+        return True
+    with contextlib.suppress(UserError):
+        return 'text_crc' in _read(folder, 'settings.json', dict, '')
+    return False
+
+
+def read_record(folder, advice=TRAIN_ANEW):
+    """Return what is known of a run in a folder, dict: its settings, text_crc, unseen, workers.
+
+    What it has besides, a setting of a later version perhaps, is left out.
+
+    Raises:
+      UserError: it cannot be read, or something is missing or wrong; and `advice`.
+    """
+    record = _read(folder, 'settings.json', dict, advice)
+    besides = dict.fromkeys(['text_crc', 'workers'], (0, sys.maxsize))  # no settings
+    unseen = record.get('unseen', [])  # earlier versions did not write it
+    known = {**RANGES, **besides}
+    record = {name: value for name, value in record.items() if name in known}
+    missing = {*NEEDED, 'text_file', *besides} - set(record)
+    are_ids = isinstance(unseen, list) and all(type(ix) is int and ix >= 0 for ix in unseen)
+    faults = [find_fault(name, value, known[name]) for name, value in record.items()]
+    if missing or any(faults) or not are_ids:
+        raise UserError(f'the settings in {folder} are damaged. {advice}')
+    return {**record, 'unseen': unseen}
+
+
+def read_vocabulary(folder, unknown, advice=TRAIN_ANEW):
+    """Return the vocabulary of the run in a folder, a list of str.
+
+    All are different; the first is `unknown`, str, and each other one a character.
+
+    Raises:
+      UserError: it cannot be read, or is another list.
+    """
+    ix2vocab = _read(folder, 'vocabulary.json', list, advice)
+    are_characters = all(isinstance(one, str) and len(one) == 1 for one in ix2vocab[1:])
+    if ix2vocab[:1] != [unknown] or not are_characters or len(set(ix2vocab)) < len(ix2vocab):
+        raise UserError(f'the vocabulary in {folder} is damaged. {advice}')
+    return ix2vocab
+
+
+def _read(folder, name, kind, advice):
+    path = os.path.join(folder, name)
+    try:
+        if os.path.exists(path) and not os.path.isfile(path):  # a pipe would never end
+            raise UserError(f'{path} cannot be read: it is no file')
+        return files.read_json(path, kind)
+    except UserError as error:
+        raise UserError(f'{error}. {advice}')
+
+
+def read_history(folder, num_iterations=None):
+    """Return the losses of a run, array of float, and its held-out losses, list of (int, float).
+
+    Args:
+      num_iterations: int, to read so many; None: all that are there.
+
+    A loss that is missing or damaged is not a number; so is one in a last line without an end.
+
+    Raises:
+      UserError: the file is not there, or it cannot be read.
+    """
+    path = os.path.join(folder, 'history.csv')
+    try:
+        if os.path.exists(path) and not os.path.isfile(path):
+            raise OSError(0, 'it is no file')
+        with open(path, encoding='utf-8', errors='replace') as file:
+            lines = file.read().split('\n')[:-1]
+    except OSError as error:
+        reason = '' if isinstance(error, FileNotFoundError) else f' ({error.strerror})'
+        raise UserError(f'there is no history of a run in {folder}{reason}. Give another folder')
+    found, held_out = {}, {}
+    for line in lines:
+        with contextlib.suppress(ValueError):
+            iteration, loss, held_out_loss = line.split(',')
+            # A number that is out of place would make a list without end.
+            if 0 < int(iteration) <= (num_iterations or len(lines)):
+                found[int(iteration)] = float(loss)
+                if held_out_loss:
+                    held_out[int(iteration)] = float(held_out_loss)
+    count = num_iterations or max(found, default=0)
+    losses = array.array('d', (found.get(i, float('nan')) for i in range(1, count + 1)))
+    return losses, sorted(held_out.items())
+
+
+def saves_since_best(held_out_losses, save_every):
+    """Return how many held-out losses came since the best one.
+
+    Those count that came with a save of every `save_every` iterations, not that of an earlier end.
+    """
+    losses = [loss for iteration, loss in held_out_losses if iteration % save_every == 0]
+    return len(losses) - 1 - losses.index(min(losses)) if losses else 0
+
+
+def count_iterations(settings, num_batches):
+    """Return how many iterations a run has, if an epoch has `num_batches`."""
+    return min(settings.epochs * num_batches, settings.max_iterations or sys.maxsize)
+
+
+# --- One run at a time ---------------------------------------------------------------------------
 
 
 @contextlib.contextmanager
-def only_run_in(settings, script):
+def only_run_in(settings, program):
     """Keep other runs out of `temp_dir`, which is made, as long as this one lasts, however it ends.
 
     The system lets go of the lock, and the file stays. On Windows, and on file systems without
-    locks, runs are not kept apart.
-
-    Args:
-      script: dict, the `globals()` of the script: its file, and its settings without changes.
+    locks, runs are not kept apart. `program` is the path of the script.
 
     Yields:
       A RunFolder.
@@ -67,21 +202,22 @@ def only_run_in(settings, script):
         can be written there, or TensorFlow cannot take the name, or the run there is damaged.
     """
     folder = settings.temp_dir
-    if set(folder) & set('[]*?'):
+    if set(folder) & set('[]*?') or '://' in folder:
         raise UserError(
-            f'{folder} has one of []*? in it, which TensorFlow takes for a pattern. Give another '
-            f'temp_dir'
+            f'{folder} has one of []*? or :// in it, which TensorFlow takes for a pattern or a '
+            f'network. Give another temp_dir'
         )
     files.make_folder(folder, 'temp_dir')
     with contextlib.ExitStack() as stack:
-        stack.callback(drop_text, folder)
-        run_folder = RunFolder(settings, script)
+        stack.callback(settle_text, folder, is_taken=False)
+        run_folder = RunFolder(settings, program)
         if workers.is_first():
-            if not os.path.lexists(os.path.join(folder, 'lock')):
-                check_names(settings)  # before anything is written there
+            check_names(settings)  # before anything is written there
             stack.enter_context(locked(os.path.join(folder, 'lock')))
-            check_names(settings)
-            finish_putting_aside(settings)
+            for name in find(folder, 'half aside'):
+                aside = os.path.join(folder, name[: -len('.part')])
+                put_aside(folder, aside, settings.text_file)
+                print(f'A start that was ended had begun to move the earlier run to {aside}')
             run_folder.look()
         yield run_folder
 
@@ -90,10 +226,11 @@ def check_names(settings):
     """Raise UserError if something else has a name that a run would write."""
     folder = settings.temp_dir
     taken = [name for name in ('best', 'board') if os.path.isfile(os.path.join(folder, name))]
-    if not records.is_run(folder) and not find(folder, HALF_ASIDE):
-        names = find(folder, {'': f'{OF_TRAINING}|{CHECKPOINT}', 'best': CHECKPOINT})
-        own_text = settings.text_file
-        taken += [name for name in names if not is_same(os.path.join(folder, name), own_text)]
+    is_ours = is_run(folder) or find(folder, 'half aside')
+    for name in find(folder, *WRITTEN):
+        path = os.path.join(folder, name)
+        is_foreign = not is_ours and not is_same(path, settings.text_file)
+        taken += [name] * (is_foreign or not os.path.isfile(path))
     if taken:
         raise taken_by_another(os.path.join(folder, taken[0]))
 
@@ -105,6 +242,11 @@ def taken_by_another(path):
     )
 
 
+def is_same(path, other):
+    """Return whether two paths, of which one may be empty, are of the same file."""
+    return bool(path and other) and os.path.realpath(path) == os.path.realpath(other)
+
+
 @contextlib.contextmanager
 def locked(path):
     """Hold the lock of a folder.
@@ -113,7 +255,7 @@ def locked(path):
       UserError: another process holds it, or it is a file of somebody else.
     """
     folder = os.path.dirname(path)
-    if os.path.isdir(path):
+    if os.path.lexists(path) and not os.path.isfile(path):
         raise taken_by_another(path)
     with open(path, 'a+', errors='replace') as lock:
         lock.seek(0)
@@ -136,17 +278,16 @@ def locked(path):
         yield
 
 
-# --- A run that is put aside ---------------------------------------------------------------------
-
-
 def put_aside(folder, aside, own_text):
     """Move the run in a folder into the folder `aside`, which has its name once all is there.
+
+    Killed on the way, it has only to be called again.
 
     Args:
       own_text: str, the text of the run to come, which stays.
     """
     part = f'{aside}.part'
-    for name in find(folder, OF_A_RUN):
+    for name in find(folder, *OF_A_RUN):
         if not is_same(os.path.join(folder, name), own_text):
             os.makedirs(os.path.dirname(os.path.join(part, name)), exist_ok=True)
             # `best` may be on another disk.
@@ -158,194 +299,212 @@ def put_aside(folder, aside, own_text):
     files.reach_disk(aside, folder)
 
 
-def finish_putting_aside(settings):
-    """Put the rest of a run aside, where a process was killed while it did so."""
-    for name in find(settings.temp_dir, HALF_ASIDE):
-        aside = os.path.join(settings.temp_dir, name[: -len('.part')])
-        put_aside(settings.temp_dir, aside, settings.text_file)
-        print(f'A start that was ended had begun to move the earlier run. All of it is in {aside}')
-
-
 def free_name(path):
     """Return the path or, where there is one (of a run that began in the same second), `path-2`."""
     names = itertools.chain([path], (f'{path}-{number}' for number in itertools.count(2)))
     return next(n for n in names if not (os.path.lexists(n) or os.path.lexists(f'{n}.part')))
 
 
-# --- The text of a run, which comes before it is known whether the run can begin -----------------
-
-TEXT = ('text.ids', 'text.txt')
-
-
-def take_text(folder):
-    """Give what this process has written of a text its name."""
-    for path in (os.path.join(folder, name) for name in TEXT):
-        if os.path.exists(files.part_of(path)):
-            os.replace(files.part_of(path), path)
+def remove_leftovers(folder):
+    """Remove what killed runs have left half written, or half removed."""
+    left = find(folder, 'leftover')
+    for name in find(folder, 'checkpoint'):
+        index = os.path.join(folder, name.partition('.data-')[0] + '.index')
+        left += [name] * ('.data-' in name and not os.path.lexists(index))
+    for name in left:
+        os.remove(os.path.join(folder, name))
 
 
-def drop_text(folder):
-    """Remove what this process has written of a text, where no run has begun with it."""
-    for path in (os.path.join(folder, name) for name in TEXT):
-        with contextlib.suppress(OSError):
-            os.remove(files.part_of(path))
+def settle_text(folder, is_taken):
+    """Give what this process has written of a text its name, or else remove it.
+
+    It comes before it is known whether the run can begin, and has the name of a part till then.
+    """
+    for path in (os.path.join(folder, name) for name in ('text.ids', 'text.txt')):
+        with contextlib.suppress(FileNotFoundError):
+            if is_taken:
+                os.replace(files.part_of(path), path)
+            else:
+                os.remove(files.part_of(path))
 
 
 # --- The run that is there, and the one to come --------------------------------------------------
+
+
+def check_init_from(settings):
+    """Raise UserError if the model in `init_from` cannot be what a new run begins with."""
+    folder = settings.init_from
+    if not folder:
+        return
+    if not is_run(folder):
+        raise UserError(f'there is no model in {folder}. Give init_from the temp_dir of a run')
+    if is_same(folder, settings.temp_dir):
+        raise UserError(f'{folder} is where this run would be. Give it another temp_dir')
+    theirs = read_record(folder, advice='Give another init_from')
+    others = [f'--{n}={theirs[n]!r}' for n in NEEDED[:4] if theirs[n] != getattr(settings, n)]
+    if others:
+        raise UserError(
+            f'the model in {folder} has other layers: it has {" ".join(others)}. Give that, or '
+            f'another init_from'
+        )
+
+
+def has_changed(name, then, now):
+    """Return whether a setting, which is `now`, is another one in the record of a run."""
+    if name not in then or name in ('temp_dir', 'restart'):
+        return False
+    if name in PATHS and now and then[name]:
+        return not is_same(now, then[name])
+    return now != then[name]
 
 
 class RunFolder:
     """`temp_dir`, for as long as this process has it to itself. Worker 0 alone looks into it.
 
     Attributes:
-      path: str.
+      done: int, iterations of the run that is there; 0 if none is.
+      record: dict, what it has noted of itself; empty if that is damaged.
+      changes: dict, from the names of settings that are others now to words.
       is_new: bool, whether a new run begins; else the one that is there goes on, or is finished.
       is_finished: bool, whether the one that is there has nothing more to train.
     """
 
-    def __init__(self, settings, script):
-        self.settings, self.script, self.path = settings, script, settings.temp_dir
+    def __init__(self, settings, program):
+        self.settings, self.program = settings, program
+        self.done, self.record, self.changes = 0, {}, {}
         self.is_new, self.is_finished = True, False
-        self.done, self.then = 0, {}  # iterations of the run that is there, and its record
-        self.changed = []  # names of the settings that are others now
         self.more = []  # what would train a finished run further
-        self.can_go_on, self.command = False, ''  # with a command that goes on with it there
-        self.aside = None  # where the run that is there goes, or went
+        self.aside, self.earlier = '', ''  # where the run that is there goes, and how to go on
 
     def look(self):
-        """Look at the run that is there, and decide what its record alone decides.
+        """Look at the run that is there.
 
         Raises:
           UserError: it is damaged, or `init_from` is nothing to begin with.
         """
-        there = records.checkpoints(self.path)
-        best = records.checkpoints(os.path.join(self.path, 'best'))
-        self.done = records.iteration_of((there or best)[-1]) if there or best else 0
-        self.is_new = self.settings.restart or not there
-        self.can_go_on = bool(there)
-        try:
-            self.then = records.read_record(self.path) if there or best else {}
-        except UserError:
-            if not self.is_new:
-                raise
-            self.can_go_on = False
-        if self.is_new:
-            self._begin_new('restart is True' if there else 'the earlier one has no checkpoints')
-        else:
-            self.decide(None, self.then.get('num_batches'))
+        found = checkpoints(self.settings.temp_dir)
+        if self.settings.restart or not found:
+            check_init_from(self.settings)
+        if found:
+            self.done = iteration_of(found[-1])
+            try:
+                self.record = read_record(self.settings.temp_dir)
+            except UserError:
+                if not self.settings.restart:
+                    raise
 
     def decide(self, text_crc, num_batches):
-        """Decide whether the run that is there goes on.
+        """Decide what becomes of the run that is there. The first of these that is so decides:
 
-        A new one begins if a setting that is fixed has changed, or if the run has ended, and one of
-        the training has changed.
+            nothing is there, or restart                           a new run begins
+            a setting in FIXED has changed                         a new run begins
+            the text is another one, and a setting says so         a new run begins
+            the text is another one, and no setting says so        it is refused
+            nothing is left to train, and OF_THE_TRAINING changed  a new run begins
+            nothing is left to train                               it is finished
+            otherwise                                              it goes on
 
         Args:
-          text_crc: int, that of the text to learn; None while it has not been read.
-          num_batches: int, how many an epoch has; None while that is not known.
+          text_crc: int, that of the text to learn.
+          num_batches: int, how many an epoch has.
 
         Raises:
-          UserError: the text is another one, and no setting says so.
+          UserError: it is refused.
         """
-        if self.is_new:
+        if not self.done:
             return
-        then, now = self.then, vars(self.settings)
-        self.changed = [name for name in now if records.has_changed(name, then, now[name])]
-        has_ended = bool(num_batches) and self._has_ended(num_batches)
-        is_other_text = text_crc not in (None, then['text_crc'])
-        reasons = [name for name in self.changed if name in records.FIXED]
+        then, now = self.record, {**vars(self.settings), 'workers': workers.count()}
+        self.changes = {
+            name: f'{name} is {now[name]!r} ({then[name]!r} before)'
+            for name in now
+            if has_changed(name, then, now[name])
+        }
+        self.more = self._find_what_trains_on(num_batches)
+        is_other_text = text_crc != then.get('text_crc')
+        deciding = [*FIXED]
         if is_other_text:
-            names = ['text_file'] if now['text_file'] else records.OF_THE_TEXT
-            reasons += [name for name in self.changed if name in names]
-        if has_ended and self.is_finished:
-            reasons += [name for name in self.changed if name in records.OF_THE_TRAINING]
+            deciding += ['text_file'] if now['text_file'] else OF_THE_TEXT
+        elif self.more:
+            deciding += OF_THE_TRAINING
+        reasons = [words for name, words in self.changes.items() if name in deciding]
+        if now['restart']:
+            reasons = ['restart is True']
         if reasons:
-            what = [f'{name} is {now[name]!r} ({then[name]!r} before)' for name in reasons]
-            self._begin_new(', '.join(what))
+            self._begin_new(reasons)
         elif is_other_text:
             text = then['text_file'] or 'the works of Shakespeare'
             raise UserError(
-                f'the run in {self.path} has learned another text, {text} as it was then. Give '
-                f'that, or another temp_dir, or --restart to begin anew'
+                f'the run in {now["temp_dir"]} has learned another text, {text} as it was then. '
+                f'Give that, or another temp_dir, or --restart to begin anew'
             )
+        else:
+            self.is_new, self.is_finished = False, bool(self.more)
 
-    def _has_ended(self, num_batches):
-        """Set what is finished, and what would be more; return whether the run came to its end."""
-        now, done = self.settings, self.done
-        then = {**vars(now), 'patience': 0, **self.then}
-        planned = records.count_iterations(then['epochs'], then['max_iterations'], num_batches)
-        wanted = records.count_iterations(now.epochs, now.max_iterations, num_batches)
-        self.is_finished, self.more = wanted <= done, []
-        if now.epochs * num_batches <= done:
-            self.more.append(f'epochs above {done // num_batches}')
-        if 0 < now.max_iterations <= done:
-            self.more.append(f'max_iterations above {done}')
-        if done >= planned or not self._has_stalled(then):
-            return done >= planned
-        if wanted <= planned and 0 < now.patience <= then['patience']:
-            self.is_finished = True
-            self.more.append(f'patience above {then["patience"]} (or 0)')
-        return True
+    def _find_what_trains_on(self, num_batches):
+        """Return what would train a finished run further, list of str; empty if it is not."""
+        now, more = self.settings, []
+        if now.epochs * num_batches <= self.done:
+            more.append(f'epochs above {self.done // num_batches}')
+        if 0 < now.max_iterations <= self.done:
+            more.append(f'max_iterations above {self.done}')
+        with contextlib.suppress(UserError):  # there is no history
+            _, held_out_losses = read_history(now.temp_dir, self.done)
+            saves = saves_since_best(held_out_losses, now.save_every)
+            if 0 < now.patience <= saves:
+                more.append(f'patience above {saves} (or 0)')
+        return more
 
-    def _has_stalled(self, then):
-        if not then['patience']:
-            return False
-        try:
-            held_out_losses = history.read(self.path, self.done)[1]
-        except UserError:  # there is no history
-            return False
-        is_measured = self.done in dict(held_out_losses)  # else a stop came later
-        how = then['patience'], then['save_every']
-        return is_measured and history.has_stalled(held_out_losses, *how)
-
-    def _begin_new(self, reason):
-        self.is_new, self.is_finished = True, False
-        warm_start.check(self.settings)
-        if self.done:
-            name = time.strftime('earlier-%Y%m%d-%H%M%S')
-            self.aside = free_name(os.path.join(self.path, name))
-            self.command = self._name_command() if self.can_go_on else ''
-            print(f'A new run begins: {reason}. {self._describe_aside("moves to")}')
+    def _begin_new(self, reasons):
+        check_init_from(self.settings)
+        folder = self.settings.temp_dir
+        self.aside = free_name(os.path.join(folder, time.strftime('earlier-%Y%m%d-%H%M%S')))
+        self.earlier = f'. To go on with it: {self._command()}' if self.record else ''
+        print(f'A new run begins: {", ".join(reasons)}. {self._describe_aside("moves to")}')
 
     def _describe_aside(self, verb):
-        """Return in words where the earlier run is, and the command that goes on with it there."""
-        earlier = f'The earlier run, of {self.done:,} iterations, {verb} {self.aside}'
-        return f'{earlier}. To go on with it: {self.command}' if self.command else earlier
+        return f'The earlier run, of {self.done:,} iterations, {verb} {self.aside}{self.earlier}'
 
-    def _name_command(self):
+    def _command(self):
         """Return the command that goes on with the earlier run where it will be.
 
         It has all settings that decide: the constants may be others by then.
         """
-        changes = {name: self.then[name] for name in records.DECIDING if name in self.then}
-        if changes['text_file']:
-            changes.pop('data_dir', None)
-        if self.script['restart']:  # it would begin a new run there too
-            changes['restart'] = False
-        copy = os.path.join(self.path, 'text.txt')
-        if is_same(changes['text_file'], copy) and not is_same(copy, self._own_text()):
-            changes['text_file'] = os.path.join(self.aside, 'text.txt')
-        script = os.path.basename(self.script['__file__'])
-        return report.command(script, temp_dir=self.aside, **changes)
-
-    def begin(self):
-        """Make way for a run that nothing can refuse any more."""
-        if self.aside:
-            put_aside(self.path, self.aside, self._own_text())
+        deciding = ['text_file', 'data_dir', *FIXED, *OF_THE_TRAINING]
+        deciding += ['epochs', 'max_iterations', 'patience']
+        then = {name: self.record[name] for name in deciding if name in self.record}
+        if then['text_file']:
+            then.pop('data_dir', None)
+        copy = os.path.join(self.settings.temp_dir, 'text.txt')
+        if is_same(then['text_file'], copy) and not is_same(copy, self._own_text()):
+            then['text_file'] = os.path.join(self.aside, 'text.txt')
+        return report.command(
+            os.path.basename(self.program), temp_dir=self.aside, restart=False, **then
+        )
 
     def _own_text(self):
         """Return the file that is learned now, unless its place is still that of an earlier one."""
         path = self.settings.text_file
         return '' if os.path.exists(files.part_of(path)) else path
 
-    def clear(self):
-        """Remove what killed runs have left half written."""
-        for name in find(self.path, LEFTOVERS):
-            os.remove(os.path.join(self.path, name))
+    def begin(self, checkpoint, ix2vocab, text):
+        """Say from which checkpoint a run goes on, or make way for a new one; write its record.
+
+        `checkpoint` is empty for a new run; `text` is a dict, what is to be known of its text.
+        """
+        if checkpoint:
+            print(f'Continuing after iteration {iteration_of(checkpoint)}, from {checkpoint}')
+        if checkpoint and self.changes:
+            print(f'Changed since then: {", ".join(self.changes.values())}')
+        folder = self.settings.temp_dir
+        if self.aside:
+            put_aside(folder, self.aside, self._own_text())
+        record = {**vars(self.settings), **text, 'workers': workers.count()}
+        files.write_json(os.path.join(folder, 'settings.json'), record)
+        files.write_json(os.path.join(folder, 'vocabulary.json'), ix2vocab)
 
     def print_end(self):
         """Print, last of all, where an earlier run is, or what would train a finished one on."""
-        if self.aside and os.path.isdir(self.aside):
+        if os.path.isdir(self.aside):
             print(self._describe_aside('is in'))
         elif self.is_finished:
             print(

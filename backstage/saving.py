@@ -6,12 +6,112 @@ import glob
 import math
 import os
 
-from backstage import files, folder, history, records, tf, warm_start, workers
+from backstage import files, folder, tf, workers
+from backstage.folder import checkpoints, iteration_of, read_history
 from backstage.running import one_line
 from backstage.settings import UserError
 
 import numpy as np
 from tqdm import tqdm
+
+# --- Reading checkpoints -------------------------------------------------------------------------
+
+
+def unreadable():
+    """Return what TensorFlow raises where a checkpoint is damaged: a 2.x IndexError at its end."""
+    return tf.errors.OpError, ValueError, IndexError
+
+
+def read_checkpoint(path, shapes):
+    """Return some variables of a checkpoint: a dict from names to arrays.
+
+    Args:
+      shapes: dict, from the names of the variables to their shapes, lists of int.
+
+    Raises:
+      one of `unreadable()`: the checkpoint is damaged, or of another model.
+    """
+    if set(path) & set('[]*?'):
+        raise ValueError('TensorFlow takes the []*? in its name for a pattern')
+    reader = tf.train.load_checkpoint(path)
+    found = reader.get_variable_to_shape_map()
+    layers = {name for name in found if name.endswith('/ExponentialMovingAverage')}
+    if not layers <= set(shapes) or any(found.get(name) != shapes[name] for name in shapes):
+        raise ValueError('it is of a model with other layers')
+    return {name: reader.get_tensor(name) for name in shapes}
+
+
+def read_newest(temp_dir, shapes, best_first=False, advice=folder.TRAIN_ANEW, log=None):
+    """Return the path and the variables of the newest checkpoint of a run that can be read.
+
+    Args:
+      shapes: as `read_checkpoint` takes it.
+      best_first: bool, whether the best model comes before the newest one.
+      advice: str, what to do if none can be read.
+      log: where it is told if one is passed over; None: standard output.
+
+    Raises:
+      UserError: none can be read.
+    """
+    paths, before = None, []
+    while paths != before:  # a run that goes on may have replaced one before it was read
+        before, problems = paths, []
+        paths = checkpoints(temp_dir)
+        paths += checkpoints(os.path.join(temp_dir, 'best')) * best_first
+        for path in reversed(paths):
+            try:
+                values = read_checkpoint(path, shapes)
+            except unreadable() as error:
+                problems.append(f'{path} cannot be used: {one_line(error)}')
+            else:
+                if problems:
+                    print(f'{problems[0]}. Using {path}', file=log)
+                return path, values
+    if not problems:
+        raise UserError(f'there is no model in {temp_dir}. Train one, or give its temp_dir')
+    raise UserError(f'{problems[0]}. Nor can another one. {advice}')
+
+
+def shapes_of(variables):
+    """Return the shapes of variables as `read_checkpoint` takes them, all of them known."""
+    return {variable.op.name: variable.shape.as_list() for variable in variables}
+
+
+def warm_start(session, model, settings, ix2vocab):
+    """Give a training model the weights of the best model in `init_from`: their averages.
+
+    The rows and columns of characters that the other vocabulary does not have stay as they are.
+    (`tf.train.warm_start` wants a file with a symbol in each line; a line end is a symbol here.)
+
+    Raises:
+      UserError: no checkpoint there, or not the vocabulary, can be read.
+    """
+    advice = 'Give another init_from'
+    theirs = folder.read_vocabulary(settings.init_from, ix2vocab[0], advice)
+    symbol_axis = {model.embedding_mat.op.name: 0, model.W.op.name: 1, model.b.op.name: 0}
+    averages = {v: model.averages.average(v) for v in tf.trainable_variables()}
+    shapes = shapes_of(averages.values())
+    for variable, average in averages.items():
+        if variable.op.name in symbol_axis:
+            shapes[average.op.name][symbol_axis[variable.op.name]] = len(theirs)
+    path, learned = read_newest(settings.init_from, shapes, True, advice)
+    own = [ix for ix, symbol in enumerate(ix2vocab) if symbol in theirs]
+    other = [theirs.index(ix2vocab[ix]) for ix in own]
+    for variable, average in averages.items():
+        weights = learned[average.op.name]
+        if variable.op.name in symbol_axis:
+            axis, values = symbol_axis[variable.op.name], session.run(variable).copy()
+            np.moveaxis(values, axis, 0)[own] = np.moveaxis(weights, axis, 0)[other]
+            weights = values
+        variable.load(weights, session)
+        average.load(weights, session)
+    print(f'Beginning with the weights of {path}')
+    new = [symbol for symbol in ix2vocab if symbol not in theirs]
+    if new:
+        print(f'New to it: {len(new)} symbols, {"".join(new)!r}')
+
+
+# --- A run ---------------------------------------------------------------------------------------
 
 
 class Run:
@@ -29,9 +129,11 @@ class Run:
 
     def __init__(self, settings, model, run_folder):
         self.settings, self.run_folder = settings, run_folder
+        self.best_dir = os.path.join(settings.temp_dir, 'best')
         self.plot = os.path.join(settings.temp_dir, 'loss.png')
         self.losses, self.held_out_losses, self.best = array.array('d'), [], None
-        self.model, self.iteration = model, model.iteration
+        self.newest = ''  # the newest checkpoint that can be read
+        self.model = model
         # The memory of all streams, of all workers, so that a checkpoint holds it.
         layers, two, _, rnn_size = model.initial_state.shape
         shape, zeros = [layers, two, settings.batch_size, rnn_size], tf.zeros_initializer()
@@ -40,16 +142,16 @@ class Run:
         self.held_out_loss = tf.get_variable(
             'held_out_loss', [], tf.float64, tf.zeros_initializer(), trainable=False
         )
+        self.variables = tf.global_variables()
         self.saver = tf.train.Saver(max_to_keep=None)
-        self.kept = {'': [], 'best': []}  # checkpoints, the one to go first at the beginning
         self.initialize = tf.global_variables_initializer()
-        self.copy_of_first = workers.copy_of_first(tf.global_variables())
+        self.copy_of_first = workers.copy_of_first(self.variables)
 
-    def begin_or_continue(self, session, num_iterations, ix2vocab, record):
+    def begin_or_continue(self, session, num_iterations, ix2vocab, text):
         """Initialize all variables, or restore the newest checkpoint that can be read.
 
         Args:
-          record: dict, what is to be known of the run besides its settings.
+          text: dict, what is to be known of the text of the run.
 
         Returns:
           The state that the next batch begins with, as `initial_state` of the model.
@@ -61,79 +163,46 @@ class Run:
         if workers.is_first() and not self.run_folder.is_new:
             self._restore(session)
         elif workers.is_first() and self.settings.init_from:
-            warm_start.load(session, self.model, self.settings, ix2vocab)
+            warm_start(session, self.model, self.settings, ix2vocab)
         # Where its last checkpoint is damaged, even a finished run goes on, from the one before.
         self.run_folder.is_finished &= len(self.losses) == self.run_folder.done
         known = self.losses, self.held_out_losses, self.run_folder.is_finished
         self.losses, self.held_out_losses, is_finished = workers.broadcast(known)
-        done = len(self.losses)
-        self.last = done if is_finished else num_iterations
-        if self.has_more():
-            self._tell_begin(done)
-            if workers.is_first():
-                self.run_folder.begin()  # from here on nothing refuses it
-                records.keep_record(self.settings, ix2vocab, record)
-                self.history = history.Writer(
-                    self.settings.temp_dir, self.losses, self.held_out_losses
-                )
+        self.last = len(self.losses) if is_finished else num_iterations
+        if self.has_more() and workers.is_first():
+            self.run_folder.begin(self.newest, ix2vocab, text)  # from here on nothing refuses it
+            self.history = History(self.settings.temp_dir, self.losses, self.held_out_losses)
         workers.broadcast(None)  # by now an earlier run is out of the way, on a shared disk too
-        workers.once_per_host(folder.take_text, self.settings.temp_dir)
+        workers.once_per_host(folder.settle_text, self.settings.temp_dir, True)
         if workers.is_first():
-            self.run_folder.clear()
+            folder.remove_leftovers(self.settings.temp_dir)
         session.run(self.copy_of_first)
         state = session.run(self.carried_state)
         return state[:, :, workers.rows(self.settings.batch_size)]
 
-    def _tell_begin(self, done):
-        """Say where a run goes on, and what has changed since."""
-        if not done:
-            return
-        path = os.path.join(self.settings.temp_dir, f'model-{done}')
-        print(f'Continuing after iteration {done}, from {path}')
-        then, now = self.run_folder.then, vars(self.settings)
-        if self.run_folder.changed:
-            changes = (
-                f'{name}={now[name]!r} ({then[name]!r} before)' for name in self.run_folder.changed
-            )
-            print(f'Changed since then: {", ".join(changes)}')
-        if then and then['workers'] != workers.count():
-            print(
-                f'Workers: {workers.count()} now, {then["workers"]} before. The losses stay the '
-                f'same but for rounding'
-            )
-
     def _restore(self, session):
-        paths = records.checkpoints(self.settings.temp_dir)
-        self._find_best(records.checkpoints(os.path.join(self.settings.temp_dir, 'best')))
-        for path in reversed(paths):
-            try:
-                self.saver.restore(session, path)
-                iteration = int(session.run(self.iteration))
-            except records.unreadable() as error:
-                print(f'The checkpoint {path} cannot be used: {one_line(error)}')
-                continue
-            try:
-                self.losses, self.held_out_losses = history.read(self.settings.temp_dir, iteration)
-                lost = np.count_nonzero(np.isnan(self.losses))
-            except UserError:
-                print(f'There is no {history.NAME} to be read. The losses so far are unknown')
-                self.losses, lost = array.array('d', [math.nan] * iteration), 0
-            if lost:
-                print(f'{lost:,} of the losses so far cannot be read, and are unknown')
-            # The oldest goes at the next save, and one that cannot be read before it.
-            self.kept[''] = [p for p in paths if p != path] + [path]
-            return
-        raise UserError(
-            f'no checkpoint in {self.settings.temp_dir} can be used. Begin anew with --restart'
-        )
+        temp_dir = self.settings.temp_dir
+        self.newest, values = read_newest(temp_dir, shapes_of(self.variables))
+        for variable in self.variables:
+            variable.load(values[variable.op.name], session)
+        iteration = iteration_of(self.newest)
+        try:
+            self.losses, self.held_out_losses = read_history(temp_dir, iteration)
+        except UserError:
+            self.losses = array.array('d', [math.nan] * iteration)
+        lost = np.count_nonzero(np.isnan(self.losses))
+        if lost:
+            print(f'{lost:,} of the losses so far cannot be read, and are unknown')
+        self.best = self._read_best()
 
-    def _find_best(self, paths):
-        self.kept['best'] = paths
-        for path in paths:
-            with contextlib.suppress(*records.unreadable()):
+    def _read_best(self):
+        """Return (iteration, nats) of the best model on the disk, None if there is none."""
+        found = []
+        for path in checkpoints(self.best_dir):
+            with contextlib.suppress(*unreadable()):
                 loss = float(tf.train.load_variable(path, 'held_out_loss'))
-                if math.isfinite(loss) and (not self.best or loss < self.best[1]):
-                    self.best = int(path.rpartition('-')[2]), loss
+                found.append((loss, iteration_of(path)))
+        return min(found)[::-1] if found else None
 
     def all_losses(self):
         """Return copies of both, to be drawn: NumPy would hold the array, and it could not grow."""
@@ -150,9 +219,8 @@ class Run:
 
     def is_over(self):
         """Return whether the run ends here: no iteration is left, or no patience."""
-        patience, save_every = self.settings.patience, self.settings.save_every
-        has_stalled = history.has_stalled(self.held_out_losses, patience, save_every)
-        return len(self.losses) >= self.last or has_stalled
+        saves = folder.saves_since_best(self.held_out_losses, self.settings.save_every)
+        return len(self.losses) >= self.last or 0 < self.settings.patience <= saves
 
     def is_unmeasured(self):
         """Return whether a stop came while the held-out loss was measured."""
@@ -180,13 +248,12 @@ class Run:
             self.history.append()
             self.carried_state.load(state, session)
             self.held_out_loss.load(loss, session)
-            best = records.checkpoints(os.path.join(self.settings.temp_dir, 'best'))
-            if self.best and not any(path.endswith(f'-{self.best[0]}') for path in best):
-                self.best = None  # somebody removed it
+            self.best = self._read_best()  # somebody may have removed it
             if not math.isnan(loss) and (not self.best or loss < self.best[1]):
-                self._checkpoint(session, 'best', keep=1)
+                self._write_checkpoint(session, self.best_dir)
                 self.best = iteration, loss
-            self._checkpoint(session, '', keep=2)
+            kept = self.newest, *checkpoints(self.best_dir)
+            self.newest = self._write_checkpoint(session, self.settings.temp_dir, *kept)
             return True
         except (OSError, ValueError, tf.errors.OpError) as error:  # ValueError: `best` is a file
             problem = f'not saved at iteration {iteration}: {one_line(error)}'
@@ -195,12 +262,60 @@ class Run:
             tqdm.write(f'{problem}. The checkpoint before it is whole; going on')
             return False
 
-    def _checkpoint(self, session, where, keep):
-        """Write a checkpoint to the disk, not only to the system's memory, and then remove one."""
-        path = os.path.join(self.settings.temp_dir, where, 'model')
+    def _write_checkpoint(self, session, where, *kept):
+        """Write a checkpoint to the disk, and then remove all in its folder but those kept."""
+        path = os.path.join(where, 'model')
         path = self.saver.save(session, path, len(self.losses), write_meta_graph=False)
-        files.reach_disk(*glob.glob(glob.escape(path) + '.*'), os.path.dirname(path))
-        kept = self.kept[where] = [p for p in self.kept[where] if p != path] + [path]
-        while len(kept) > keep:
-            tf.train.remove_checkpoint(kept[0])
-            del kept[0]
+        files.reach_disk(*glob.glob(glob.escape(path) + '.*'), where)  # not only the memory
+        for older in {*checkpoints(where)} - {path, *kept}:
+            with contextlib.suppress(OSError, tf.errors.OpError):  # the next save tries it again
+                tf.train.remove_checkpoint(older)
+        return path
+
+
+class History:
+    """The losses of a run, in `history.csv` of its folder: a line for each iteration.
+
+    It only grows at its end, so that a save costs the same however long the run is. It is written
+    whole, and replaces the earlier file, when the run begins; later only where somebody has removed
+    a part of it, or where its last iteration was measured late.
+
+    Args:
+      temp_dir: str.
+      losses: array or list of float, of each iteration so far; it grows, and is not copied.
+      held_out_losses: list of (iteration, nats), in the order of iterations, as well.
+    """
+
+    def __init__(self, temp_dir, losses, held_out_losses):
+        self.path = os.path.join(temp_dir, 'history.csv')
+        self.losses, self.held_out_losses = losses, held_out_losses
+        self.written = 0, 0, math.inf  # how many of each, and the size of the file, in bytes
+        self.append()
+
+    def append(self):
+        """Add what is new to the file.
+
+        Raises:
+          OSError: it could not be written. It is tried again at the next call.
+        """
+        done, measured, size = self.written
+        held_out = dict(self.held_out_losses[measured:])
+        is_there = os.path.exists(self.path) and os.path.getsize(self.path) >= size
+        is_new = not is_there or min(held_out, default=math.inf) <= done
+        if is_new:
+            done, held_out = 0, dict(self.held_out_losses)
+        lines = folder.HEAD * is_new + ''.join(
+            f'{i},{self.losses[i - 1]!r},{held_out.get(i, "")}\n'
+            for i in range(done + 1, len(self.losses) + 1)
+        )
+        if is_new:
+            files.write(self.path, lines.encode())
+            size = 0
+        else:
+            with open(self.path, 'r+b') as file:
+                file.seek(size)
+                file.truncate()  # what a disk that was full left behind
+                file.write(lines.encode())
+                file.flush()
+                os.fsync(file.fileno())
+        self.written = len(self.losses), len(self.held_out_losses), size + len(lines)

@@ -30,9 +30,9 @@ DATA_DIR = f'--data_dir={ROOT / "data"}'
 sys.path.insert(0, str(ROOT))
 
 import stacked_lstm_shakespeare as script  # noqa: E402
-from backstage import history, machine, pictures, running, saving, sources, tf  # noqa: E402
+from backstage import machine, pictures, running, saving, sources, tf  # noqa: E402
 from backstage.board import Board  # noqa: E402
-from backstage.folder import RunFolder, take_text  # noqa: E402
+from backstage.folder import RunFolder, settle_text  # noqa: E402
 from backstage.settings import read_settings  # noqa: E402
 
 import numpy as np  # noqa: E402
@@ -57,7 +57,7 @@ def prepared_text(folder, *arguments):
     settings = parse(f'--temp_dir={folder}', *arguments)
     with contextlib.redirect_stdout(sys.stderr):
         ix2vocab, split, _ = script.prepare_text(settings)
-    take_text(folder)
+    settle_text(folder, True)
     ids = np.memmap(os.path.join(folder, 'text.ids'), script.reading.id_type(ix2vocab), 'r')
     return settings, ids, split
 
@@ -266,7 +266,7 @@ def learn_script(folder, *arguments):
     command = [sys.executable, SCRIPT, DATA_DIR, f'--temp_dir={folder}']
     command += ['--save_every=100', '--eval_every=100000', '--log_every=500', *arguments]
     subprocess.run(command, check=True, env={**os.environ, 'MPLBACKEND': 'Agg'})
-    _, held_out_losses = history.read(folder)
+    _, held_out_losses = saving.read_history(folder)
     pathlib.Path(folder, 'curve.json').write_text(json.dumps(held_out_losses))
 
 
@@ -410,9 +410,9 @@ def save_steps(folder, iterations):
     """Yield once ready, and then after each save of a run of so many iterations, and one more."""
     settings = parse(f'--temp_dir={folder}')
     model, _ = script.build_models(settings, VOCAB_SIZE)
-    run = saving.Run(settings, model, RunFolder(settings, vars(script)))
+    run = saving.Run(settings, model, RunFolder(settings, script.__file__))
     run.losses.extend(1.2 + 3 / np.sqrt(np.arange(1, int(iterations) + 1)))
-    run.history = history.Writer(folder, run.losses, run.held_out_losses)
+    run.history = saving.History(folder, run.losses, run.held_out_losses)
     run.last = 2 * len(run.losses)
     with tf.Session(config=machine.session_config()) as session:
         session.run(run.initialize)
@@ -428,12 +428,12 @@ def measure_intervals(step_seconds):
     with tempfile.TemporaryDirectory() as folder, tf.Graph().as_default() as graph:
         settings, ids, split = prepared_text(folder)
         model, sampler = script.build_models(settings, VOCAB_SIZE)
-        run = saving.Run(settings, model, RunFolder(settings, vars(script)))
+        run = saving.Run(settings, model, RunFolder(settings, script.__file__))
         shape = settings.batch_size, settings.training_seq_len
         iterations = settings.epochs * script.batches_per_epoch(split, *shape)
         run.last = iterations
         run.losses.extend([2.0] * iterations)
-        run.history = history.Writer(folder, run.losses, run.held_out_losses)
+        run.history = saving.History(folder, run.losses, run.held_out_losses)
         state = model.zero_state(shape[0])
         texts = ['x' * settings.sample_length] * len(settings.prime_texts)
         # How often each is done in a run. A checkpoint is also written at its end.

@@ -17,7 +17,7 @@ import time
 
 import numpy as np
 import rows
-from benchmark import DOCS, ROOT, SCRIPT, about_machine, as_table, history, script
+from benchmark import DOCS, ROOT, SCRIPT, about_machine, as_table, saving, script
 
 # isort: split
 # Only now does Python find it.
@@ -65,7 +65,7 @@ def train(text_file, arguments):
     if status:  # the script has said why
         sys.exit(status)
     seconds = time.perf_counter() - start
-    losses, held_out_losses = history.read(str(folder))
+    losses, held_out_losses = saving.read_history(str(folder))
     found = {
         'seconds': seconds,
         'cores': len(os.sched_getaffinity(0)),

@@ -16,7 +16,7 @@ import subprocess
 import sys
 
 import numpy as np
-from benchmark import DATA_DIR, DOCS, ROOT, as_table, history, script, tf
+from benchmark import DATA_DIR, DOCS, ROOT, as_table, saving, script, tf
 
 EPOCHS = 2
 SEEDS = 1, 2, 3
@@ -136,7 +136,7 @@ def draw_text(temperature):
 
 def held_out(name):
     """Return the iterations, and the held-out losses at them, float64 [seeds, iterations]."""
-    runs = [history.read(str(folder_of(name, seed)))[1] for seed in SEEDS]
+    runs = [saving.read_history(str(folder_of(name, seed)))[1] for seed in SEEDS]
     iterations, losses = np.moveaxis(np.array(runs), 2, 0)
     return iterations[0], losses
 

@@ -7,7 +7,7 @@ import re
 import subprocess
 import sys
 
-from benchmark import SCRIPT, history
+from benchmark import SCRIPT, saving
 
 
 def chosen(tried, numbers):
@@ -40,9 +40,9 @@ def train(folder, arguments, iterations, core):
 
 def held_out_losses(folder, iterations):
     """Return the held-out losses of a run of so many iterations; none, if it did not end."""
-    if not (folder / history.NAME).exists():
+    if not (folder / 'history.csv').exists():
         return []
-    _, losses = history.read(str(folder))
+    _, losses = saving.read_history(str(folder))
     has_ended = losses and losses[-1][0] == iterations
     return [loss for _, loss in losses] if has_ended else []
 

@@ -13,7 +13,7 @@ import subprocess
 import sys
 import tempfile
 
-from benchmark import DATA_DIR, ROOT, SCRIPT, history, script
+from benchmark import DATA_DIR, ROOT, SCRIPT, saving, script
 
 RUNS = {  # what is run one after the other in the same folder
     'the default settings': ['--max_iterations=400'],
@@ -51,7 +51,7 @@ def read_history(folder):
     old = pathlib.Path(folder, 'history.json')
     if old.exists():
         return list(json.loads(old.read_text()).values())
-    losses, held_out_losses = history.read(folder)
+    losses, held_out_losses = saving.read_history(folder)
     return list(losses), [list(pair) for pair in held_out_losses]
 
 

@@ -2,7 +2,7 @@
 
 import sys
 
-from backstage import history
+from backstage import saving
 
 from conftest import ROOT, parse
 
@@ -15,7 +15,7 @@ def leave_a_run(size, rnn_size, iterations, keep_prob, *losses):
     """Leave what a run has to leave, a history with a held-out loss at each save."""
     folder = advice.folder_of(size, rnn_size, iterations, keep_prob)
     folder.mkdir(parents=True)
-    of_run = history.Writer(str(folder), [], [])
+    of_run = saving.History(str(folder), [], [])
     of_run.losses += [2.5] * iterations
     of_run.held_out_losses += zip((400, 800, 2500), losses)
     of_run.append()

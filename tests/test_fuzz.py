@@ -16,7 +16,7 @@ import tempfile
 import unicodedata
 
 from backstage import reading, tf
-from backstage.folder import only_run_in, take_text
+from backstage.folder import only_run_in, settle_text
 from backstage.settings import RANGES, UserError, find_fault, read_settings
 
 import hypothesis
@@ -90,9 +90,9 @@ def test_any_bytes_are_a_text_or_a_sentence(text, clean_text, min_word_freq, hel
         settings.clean_text, settings.min_word_freq = clean_text, min_word_freq
         settings.held_out, (settings.batch_size, settings.training_seq_len) = held_out, shape
         try:
-            with only_run_in(settings, vars(script)):
+            with only_run_in(settings, script.__file__):
                 ix2vocab, split, _ = script.prepare_text(settings)
-                take_text(folder)
+                settle_text(folder, True)
         except UserError as error:
             assert '\n' not in str(error)
             assert sorted(os.listdir(folder)) == ['lock', 'text.txt']

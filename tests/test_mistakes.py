@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 
-from backstage import records, tf
+from backstage import folder, tf
 
 import conftest
 import numpy as np
@@ -69,7 +69,7 @@ def text_of(runs, name):
 
 
 def kernels(runs, name):
-    path = records.checkpoints(str(runs[0] / f'{name}-1'))[-1]
+    path = folder.checkpoints(str(runs[0] / f'{name}-1'))[-1]
     names = [variable for variable, _ in tf.train.list_variables(path)]
     return [variable for variable in names if variable.endswith('lstm_cell/kernel')]
 
@@ -95,7 +95,7 @@ def test_without_line_ends_words_run_together(runs):
 
 @pytest.mark.parametrize('name', ['share_one_cell', 'delete_line_ends'])
 def test_each_is_measured_with_its_averaged_weights_on_the_right_text(name, runs):
-    reader = tf.train.load_checkpoint(records.checkpoints(str(runs[0] / f'{name}-1'))[-1])
+    reader = tf.train.load_checkpoint(folder.checkpoints(str(runs[0] / f'{name}-1'))[-1])
     average = '/ExponentialMovingAverage'
     weights = {
         variable[: -len(average)]: reader.get_tensor(variable)

@@ -2,7 +2,7 @@
 
 import sys
 
-from backstage import history
+from backstage import saving
 
 import pytest
 from conftest import ROOT, parse, script
@@ -17,7 +17,7 @@ def leave_a_run(arguments, rate, loss):
     """Leave what a run has to leave, a history with a held-out loss at its end."""
     folder = rates.folder_of(arguments, rate)
     folder.mkdir(parents=True)
-    of_run = history.Writer(str(folder), [], [])
+    of_run = saving.History(str(folder), [], [])
     of_run.losses += [2.5] * rates.iterations_of(arguments)
     of_run.held_out_losses.append((len(of_run.losses), loss))
     of_run.append()

@@ -1,21 +1,67 @@
-"""Saving and continuing: a run that was stopped ends as one that was not."""
+"""Saving and continuing: a run that was stopped ends as one that was not, and nothing is lost."""
 
-import glob
+import json
+import math
 import os
 import random
 import resource
 import shutil
 import signal
 
-from backstage import tf
+from backstage import folder as folders
+from backstage import saving, tf
+from backstage.settings import UserError
 
+import numpy as np
 import pytest
-from conftest import content, script, start_script
+from conftest import IX2VOCAB, content, script, start_script
+from conftest import history as kept
 from runs import ARGUMENTS, finish, run_here, wait_for
 
 pytest_plugins = 'runs'
 
+STILL = ('--max_iterations=1', '--warmup_iterations=0', '--learning_rate=1e-9')  # nothing learned
+AVERAGE = '/ExponentialMovingAverage'
 
+
+def go_on(begun, *arguments):
+    """Let a run go on in this process; return its output."""
+    status, output, errors = run_here(*ARGUMENTS, *arguments, cwd=begun)
+    assert (status, errors) == (0, '')
+    return output
+
+
+def damage(temp, pattern, size=100):
+    """Cut files of a run, as a full disk may have done."""
+    paths = list(temp.glob(pattern))
+    assert paths
+    for path in paths:
+        os.truncate(str(path), size)
+
+
+def models(temp):
+    return sorted(str(path.relative_to(temp))[:-6] for path in temp.rglob('*.index'))
+
+
+# --- The bits of a run ---------------------------------------------------------------------------
+
+
+@pytest.mark.long
+def test_with_dropout_too_a_run_that_was_stopped_ends_as_one_that_was_not(folder):
+    rates = ('--learning_rate=0.01', '--warmup_iterations=1000')
+    arguments = (*rates, '--keep_prob=0.7', '--save_every=20')
+    ends = {}
+    for temp, stops in ('once', [45]), ('twice', [33, 45]):
+        for stop in stops:
+            go_on(folder, *arguments, f'--max_iterations={stop}', f'--temp_dir={temp}')
+        ends[temp] = content(folder / temp)
+    losses = [history['losses'] for history, _ in ends.values()]
+    assert losses[0] == losses[1]
+    newest = [{name: value for (_, name), value in values.items()} for _, values in ends.values()]
+    assert newest[0] == newest[1]
+
+
+@pytest.mark.long
 def test_kills_at_random_moments_leave_a_run_that_ends_the_same(folder, undisturbed):
     moments = random.Random(5)
     for first in (1, 101, 201):  # each later than the one before, and before the end at 376
@@ -27,89 +73,142 @@ def test_kills_at_random_moments_leave_a_run_that_ends_the_same(folder, undistur
     assert 'Continuing after iteration' in finish(folder, undisturbed)
 
 
-def test_a_damaged_checkpoint_is_told_and_the_one_before_it_used(begun):
-    (data,) = glob.glob(str(begun / 'temp' / 'model-60.data*'))
-    os.truncate(data, os.path.getsize(data) // 2)
-    status, output, errors = run_here(*ARGUMENTS, '--max_iterations=61', cwd=begun)
-    assert (status, errors) == (0, '')
-    assert 'model-60 cannot be used' in output
-    assert 'Continuing after iteration 50, from' in output
-    # The one that cannot be read is the first to go when there are more than two.
-    assert [path.name for path in sorted((begun / 'temp').glob('model-*.index'))] == [
-        'model-50.index', 'model-61.index'
-    ]  # fmt: skip
+@pytest.mark.long
+def test_a_finished_run_is_not_trained_on(begun):
+    before = content(begun / 'temp')
+    (begun / 'temp' / 'loss.png').unlink()
+    output = go_on(begun, '--max_iterations=60', '--prime_texts=so')
+    assert output.splitlines()[-1].startswith('This run is finished, after 60 iterations. To train')
+    assert 'Iteration:' not in output and 'Continuing' not in output
+    assert any(line.startswith('so') for line in output.splitlines())
+    assert content(begun / 'temp') == before
+    assert (begun / 'temp' / 'loss.png').exists()
+
+
+@pytest.mark.long
+def test_a_run_that_was_moved_goes_on_and_names_what_has_changed(begun):
+    (begun / 'temp').rename(begun / 'moved')
+    (begun / 'short.txt').rename(begun / 'moved.txt')
+    how = ('--text_file=moved.txt', '--temp_dir=moved', '--weight_decay=0', '--max_iterations=61')
+    output = go_on(begun, *how)
+    assert 'Continuing after iteration 60, from moved/model-60\nChanged since then: ' in output
+    assert 'weight_decay is 0 (0.1 before), max_iterations is 61 (60 before)' in output
+    assert folders.read_record(str(begun / 'moved'))['weight_decay'] == 0
+
+
+# --- Which checkpoint is read --------------------------------------------------------------------
+
+
+def shapes_in(temp):
+    every = tf.train.load_checkpoint(str(temp / 'model-60')).get_variable_to_shape_map()
+    return {name: shape for name, shape in every.items() if name.endswith((AVERAGE, '_step'))}
+
+
+def read(temp, shapes, **how):
+    """Read the iteration of the newest checkpoint; return the path and the iteration."""
+    path, values = saving.read_newest(str(temp), shapes, **how)
+    return os.path.relpath(path, str(temp)), int(values['lstm_model/global_step'])
 
 
 @pytest.mark.parametrize('size', [0, 10, 500])
-def test_a_damaged_best_model_is_no_matter_and_the_next_one_takes_its_place(begun, size):
-    (data,) = glob.glob(str(begun / 'temp' / 'best' / 'model-60.data*'))
-    os.truncate(data, size)
-    status, output, errors = run_here(*ARGUMENTS, '--max_iterations=61', cwd=begun)
-    assert (status, errors) == (0, '')
-    assert 'Continuing after iteration 60, from' in output
-    best = sorted((begun / 'temp' / 'best').glob('model-*.index'))
-    assert [path.name for path in best] == ['model-61.index']
+@pytest.mark.parametrize(
+    'damaged, newest, best',
+    [
+        ([], 'model-60', 'best/model-60'),
+        (['model-60.data*'], 'best/model-60', 'best/model-60'),
+        (['model-60.index'], 'best/model-60', 'best/model-60'),
+        (['best/*.data*'], 'model-60', 'model-60'),
+        (['model-60.data*', 'best/*.data*'], 'model-50', 'model-50'),
+        (['model-??.index'], 'best/model-60', 'best/model-60'),  # killed in its first save
+    ],
+)
+def test_the_newest_checkpoint_that_can_be_read_is_used_and_that_is_told(
+    begun, capsys, damaged, newest, best, size
+):
+    shapes = shapes_in(begun / 'temp')
+    for pattern in damaged:
+        damage(begun / 'temp', pattern, size)
+    assert read(begun / 'temp', shapes) == (newest, int(newest[-2:]))
+    told = capsys.readouterr().out
+    assert ('temp/model-60 cannot be used: ' in told) == (newest != 'model-60')
+    assert told.endswith(f'Using {begun}/temp/{newest}\n' if newest != 'model-60' else '')
+    assert read(begun / 'temp', shapes, best_first=True) == (best, int(best[-2:]))
+
+
+def test_a_bit_that_has_changed_is_noticed(begun):
+    shapes = shapes_in(begun / 'temp')
+    (path,) = (begun / 'temp').glob('model-60.data*')
+    data = bytearray(path.read_bytes())
+    for place in range(100, len(data), 500):
+        data[place] ^= 1
+    path.write_bytes(bytes(data))
+    assert read(begun / 'temp', shapes)[0] == 'best/model-60'
 
 
 def test_when_no_checkpoint_can_be_read_one_sentence_says_what_to_do(begun):
-    for path in glob.glob(str(begun / 'temp' / 'model-*.data*')):
-        os.truncate(path, 10)
+    damage(begun / 'temp', '**/model-*.data*')
     status, _, errors = run_here(*ARGUMENTS, cwd=begun)
     assert (status, errors.count('\n')) == (2, 1)
-    assert 'no checkpoint in temp can be used. Begin anew with --restart' in errors
+    assert 'temp/model-60 cannot be used: ' in errors
+    assert 'Nor can another one. Train anew, with --restart' in errors
+    for path in (begun / 'temp').rglob('*.index'):
+        path.unlink()
+    with pytest.raises(UserError, match='there is no model in temp'):
+        saving.read_newest('temp', {})
 
 
-def test_a_finished_run_says_so_and_is_not_trained_on(undisturbed):
-    before = content(undisturbed[0] / 'temp')
-    status, output, errors = run_here(*ARGUMENTS, cwd=undisturbed[0])
-    assert (status, errors) == (0, '')
-    assert 'This run is finished, after 376 iterations. To train it further, set epochs' in output
-    assert 'Continuing' not in output
-    assert content(undisturbed[0] / 'temp') == before
+@pytest.mark.parametrize('change', ['another shape', 'a variable more', 'a layer less'])
+def test_a_model_of_another_shape_is_not_used_in_part(begun, change):
+    every = tf.train.load_checkpoint(str(begun / 'temp' / 'model-60')).get_variable_to_shape_map()
+    if change == 'another shape':
+        every['lstm_model/W'] = [16, 41]
+    elif change == 'a variable more':
+        every['lstm_model/W2'] = []
+    else:
+        every = {name: shape for name, shape in every.items() if 'cell_1' not in name}
+    with pytest.raises(UserError, match='cannot be used: it is of a model with other layers'):
+        saving.read_newest(str(begun / 'temp'), every)
 
 
-def allow_files_of(process, size):
-    """Let a process write no file longer than this, as if the disk were full."""
-    _, hard = resource.prlimit(process.pid, resource.RLIMIT_FSIZE)
-    resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (size, hard))
+def test_a_model_that_training_replaces_while_it_is_read_is_looked_for_again(begun, monkeypatch):
+    real, temp = saving.read_checkpoint, begun / 'temp'
+    shapes = shapes_in(temp)
+
+    def read_late(path, shapes):
+        if path.endswith('model-60'):
+            for old in temp.rglob('model-?0.*'):
+                old.rename(str(old).replace('0.', '1.'))
+        return real(path, shapes)
+
+    monkeypatch.setattr(saving, 'read_checkpoint', read_late)
+    assert read(temp, shapes) == ('model-61', 60)
 
 
-@pytest.mark.parametrize('size', [100, 10_000], ids=['the history', 'the checkpoint'])
-def test_a_save_that_fails_is_told_and_training_goes_on(folder, undisturbed, size):
-    process = start_script(*ARGUMENTS, '--log_every=1', cwd=folder)
-    wait_for(process, 'Iteration: 60,')
-    allow_files_of(process, size)
-    wait_for(process, 'not saved at iteration')
-    assert tf.train.latest_checkpoint(str(folder / 'temp'))
-    allow_files_of(process, resource.RLIM_INFINITY)
-    _, errors = process.communicate()
-    assert (process.returncode, errors) == (0, '')
-    assert content(folder / 'temp') == content(undisturbed[0] / 'temp')
+def test_a_run_goes_on_from_the_one_before_with_the_same_bits_and_what_is_left_of_its_losses(begun):
+    (history, values), path = content(begun / 'temp'), begun / 'temp' / 'history.csv'
+    damage(begun / 'temp', '**/model-60.data*')
+    path.write_bytes(path.read_bytes().replace(b'\n7,', b'\nx,') + b'61,9.0,0.1\n62,9.0,')
+    output = go_on(begun, '--max_iterations=60')  # it was finished, but for the damage
+    assert 'temp/model-60 cannot be used: ' in output
+    assert 'Continuing after iteration 50, from temp/model-50' in output
+    assert '\n1 of the losses so far cannot be read, and are unknown\n' in output
+    after, values_after = content(begun / 'temp')
+    assert values_after == values
+    assert math.isnan(after['losses'][6])
+    after['losses'][6] = history['losses'][6]
+    assert after == history
+    assert models(begun / 'temp') == ['best/model-60', 'model-50', 'model-60']
 
 
-def test_an_end_that_cannot_be_saved_is_an_error_and_the_run_can_go_on(folder, undisturbed):
-    process = start_script(*ARGUMENTS, '--log_every=1', cwd=folder)
-    wait_for(process, 'Iteration: 60,')
-    allow_files_of(process, 10_000)
-    _, errors = process.communicate()
-    assert (process.returncode, errors.count('\n')) == (2, 1)
-    assert 'not saved at iteration' in errors
-    assert 'Continuing after iteration 50' in finish(folder, undisturbed)
+@pytest.mark.long
+def test_what_is_damaged_goes_first(begun):
+    damage(begun / 'temp', 'model-60.data*')
+    output = go_on(begun, '--max_iterations=61')
+    assert 'Continuing after iteration 60, from temp/best/model-60' in output
+    assert models(begun / 'temp') == ['best/model-61', 'model-61']
 
 
-def test_with_dropout_too_a_run_that_was_stopped_ends_as_one_that_was_not(folder):
-    arguments = (*ARGUMENTS, '--keep_prob=0.7', '--save_every=20')
-    ends = {}
-    for temp, stops in ('once', [60]), ('twice', [33, 60]):
-        for stop in stops:
-            last = (f'--max_iterations={stop}', '--learning_rate=0.01', '--warmup_iterations=1000')
-            status = run_here(*arguments, *last, f'--temp_dir={temp}', cwd=folder)[0]
-            assert status == 0
-        ends[temp] = content(folder / temp)
-    losses = [history['losses'] for history, _ in ends.values()]
-    assert losses[0] == losses[1]
-    newest = [{name: value for (_, name), value in values.items()} for _, values in ends.values()]
-    assert newest[0] == newest[1]
+# --- Saves ---------------------------------------------------------------------------------------
 
 
 def test_an_older_checkpoint_goes_only_when_the_newer_one_is_on_the_disk(folder, monkeypatch):
@@ -127,71 +226,272 @@ def test_an_older_checkpoint_goes_only_when_the_newer_one_is_on_the_disk(folder,
         assert newest != path
         assert {f'{newest}.index', f'{newest}.data-00000-of-00001', where} <= on_disk
         assert 'temp/history.csv' in on_disk
+        if removed.count(path) == 1:  # a removal that fails is no failed save, and tried again
+            raise PermissionError(path)
         remove(path)
 
     monkeypatch.setattr(os, 'fsync', note_fsync)
     monkeypatch.setattr(tf.train, 'remove_checkpoint', note_remove)
-    more = ('--max_iterations=40', '--save_every=10')
-    assert run_here(*ARGUMENTS, *more, cwd=folder)[0] == 0
-    assert removed.count('temp/model-10') == removed.count('temp/model-20') == 1
-    assert removed.count('temp/best/model-10') == 1
+    output = go_on(folder, '--max_iterations=40', '--save_every=10')
+    assert 'not saved' not in output
+    assert removed.count('temp/model-10') == removed.count('temp/best/model-10') == 2
+    assert models(folder / 'temp') == [
+        'best/model-30', 'best/model-40', 'model-20', 'model-30', 'model-40'
+    ]  # fmt: skip
     assert {'temp', 'temp/best'} <= on_disk
 
 
-def test_the_best_model_is_the_best_of_those_that_could_be_saved(begun, undisturbed):
-    process = start_script(*ARGUMENTS, '--log_every=1', cwd=begun)
-    wait_for(process, 'Iteration: 61,')
-    shutil.rmtree(str(begun / 'temp' / 'best'))
-    (begun / 'temp' / 'best').write_text('in the way')
-    wait_for(process, 'not saved at iteration 100: ')
-    (begun / 'temp' / 'best').unlink()
-    output, errors = process.communicate()
-    assert (process.returncode, errors) == (0, '')
-    best = tf.train.latest_checkpoint(str(begun / 'temp' / 'best'))
-    reader = tf.train.load_checkpoint(best)
-    iteration, loss = (
-        reader.get_tensor('lstm_model/global_step'),
-        reader.get_tensor('held_out_loss'),
-    )
-    assert best.endswith(f'model-{iteration}')
-    assert f'Best held-out loss, at iteration {iteration}: {loss:.4f} nats' in output
-    assert content(begun / 'temp')[1] == content(undisturbed[0] / 'temp')[1]
+def allow_files_of(process, size):
+    """Let a process write no file longer than this, as if the disk were full."""
+    _, hard = resource.prlimit(process.pid, resource.RLIMIT_FSIZE)
+    resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (size, hard))
 
 
-def test_a_better_model_is_known_as_such_also_where_the_history_is_lost(begun, monkeypatch):
-    (begun / 'temp' / 'history.csv').unlink()
-    before = sorted(path.name for path in (begun / 'temp' / 'best').iterdir())
-    loss = tf.train.load_variable(str(begun / 'temp' / 'best' / 'model-60'), 'held_out_loss')
-    monkeypatch.setattr(script, 'measure', lambda *_: [loss + 1e-6])
-    status, output, errors = run_here(*ARGUMENTS, '--max_iterations=61', cwd=begun)
-    assert (status, errors) == (0, '')
-    assert f'Best held-out loss, at iteration 60: {loss:.4f} nats' in output
-    assert sorted(path.name for path in (begun / 'temp' / 'best').iterdir()) == before
-
-
-def test_a_best_model_that_somebody_removed_is_followed_by_the_best_after_it(folder):
+@pytest.mark.long
+@pytest.mark.parametrize('size', [100, 10_000], ids=['the history', 'the checkpoint'])
+def test_a_save_that_fails_is_told_and_training_goes_on(folder, undisturbed, size):
     process = start_script(*ARGUMENTS, '--log_every=1', cwd=folder)
-    wait_for(process, 'Iteration: 301,')
-    shutil.rmtree(str(folder / 'temp' / 'best'))
-    (folder / 'temp' / 'history.csv').unlink()
-    output, errors = process.communicate()
+    wait_for(process, 'Iteration: 60,')
+    allow_files_of(process, size)
+    wait_for(process, 'not saved at iteration')
+    assert tf.train.latest_checkpoint(str(folder / 'temp'))
+    allow_files_of(process, resource.RLIM_INFINITY)
+    _, errors = process.communicate()
     assert (process.returncode, errors) == (0, '')
-    best = tf.train.latest_checkpoint(str(folder / 'temp' / 'best'))
-    assert f'Best held-out loss, at iteration {best.rpartition("-")[2]}:' in output
-    assert len(content(folder / 'temp')[0]['losses']) == 376
+    assert content(folder / 'temp') == content(undisturbed[0] / 'temp')
 
 
-def test_a_best_model_that_somebody_removed_is_not_what_later_ones_are_compared_with(
-    begun, monkeypatch
-):
-    losses = iter([1.0, 2.0, 3.0])
+@pytest.mark.long
+def test_an_end_that_cannot_be_saved_is_an_error_and_the_run_can_go_on(folder, undisturbed):
+    process = start_script(*ARGUMENTS, '--log_every=1', cwd=folder)
+    wait_for(process, 'Iteration: 60,')
+    allow_files_of(process, 10_000)
+    _, errors = process.communicate()
+    assert (process.returncode, errors.count('\n')) == (2, 1)
+    assert 'not saved at iteration' in errors
+    assert 'Continuing after iteration 50' in finish(folder, undisturbed)
+
+
+def test_the_best_model_is_the_best_of_those_on_the_disk(begun, monkeypatch):
+    """Whether somebody has removed one, or one could not be saved, and without the history."""
+    temp = begun / 'temp'
+    (temp / 'history.csv').unlink()
+    before = float(tf.train.load_variable(str(temp / 'best' / 'model-60'), 'held_out_loss'))
+    losses = {60: before + 1e-6, 61: before + 1e-6, 62: 2.0, 63: 3.0, 64: 2.5, 65: 1.0, 66: 2.0}
+    iterations, known = iter(losses), {}
 
     def measure(*_):
-        shutil.rmtree(str(begun / 'temp' / 'best'))
-        return [next(losses)]
+        iteration = next(iterations)
+        known[iteration] = models(temp)
+        if iteration in (62, 65):
+            shutil.rmtree(str(temp / 'best'))
+        if iteration == 65:
+            (temp / 'best').write_text('in the way')
+        if iteration == 66:
+            (temp / 'best').unlink()
+        return [losses[iteration]]
 
     monkeypatch.setattr(script, 'measure', measure)
-    more = ('--max_iterations=63', '--save_every=1')
-    status, output, errors = run_here(*ARGUMENTS, *more, cwd=begun)
-    assert (status, errors) == (0, '')
-    assert 'Best held-out loss, at iteration 63: 3.0000 nats' in output
+    output = go_on(begun, '--max_iterations=66', '--save_every=1')
+    assert '60 of the losses so far cannot be read, and are unknown\n' in output
+    assert 'not saved at iteration 65: ' in output
+    assert 'Best held-out loss, at iteration 66: 2.0000 nats' in output
+    bests = {i: [m for m in found if m.startswith('best')] for i, found in known.items()}
+    assert [bests[i] for i in range(61, 66)] == [
+        ['best/model-60'], ['best/model-60'], ['best/model-62'], ['best/model-62'],
+        ['best/model-62'],
+    ]  # fmt: skip
+    assert models(temp) == ['best/model-66', 'model-64', 'model-66']
+    ended = kept(temp)
+    assert np.isnan(ended['losses'][:60]).all() and np.isfinite(ended['losses'][60:]).all()
+    assert ended['held_out_losses'] == [list(one) for one in losses.items()]
+
+
+# --- The history ---------------------------------------------------------------------------------
+
+LOSSES = [3.5, 2.25, 1.1, 0.1 + 0.2]
+HELD_OUT = [(2, 2.5), (4, 1.0 / 3)]
+
+
+@pytest.fixture
+def four(tmp_path):
+    saving.History(str(tmp_path), LOSSES, HELD_OUT)
+    return tmp_path
+
+
+def test_the_history_is_a_table_that_a_spreadsheet_reads_and_keeps_every_bit(four):
+    assert (four / 'history.csv').read_text() == (
+        'iteration,loss,held_out_loss\n1,3.5,\n2,2.25,2.5\n3,1.1,\n'
+        '4,0.30000000000000004,0.3333333333333333\n'
+    )
+    losses, held_out_losses = saving.read_history(str(four))
+    assert (list(losses), held_out_losses) == (LOSSES, HELD_OUT)
+    losses, held_out_losses = saving.read_history(str(four), 3)
+    assert (list(losses), held_out_losses) == (LOSSES[:3], HELD_OUT[:1])
+
+
+def test_a_run_that_goes_on_has_its_losses_at_every_moment(four, monkeypatch):
+    """Whatever is killed while it begins: the file is replaced whole, or not at all."""
+    before = (four / 'history.csv').read_bytes()
+    replace, seen = os.replace, []
+
+    def note(source, target):
+        seen.append((four / 'history.csv').read_bytes())
+        replace(source, target)
+        seen.append((four / 'history.csv').read_bytes())
+
+    monkeypatch.setattr(os, 'replace', note)
+    saving.History(str(four), LOSSES, HELD_OUT)
+    assert seen == [before, before]
+
+
+def test_only_what_is_new_is_written_and_at_the_end(tmp_path):
+    losses, held_out_losses = [1.0] * 5000, []
+    history = saving.History(str(tmp_path), losses, held_out_losses)
+    path = tmp_path / 'history.csv'
+    marked = path.read_bytes().replace(b'\n100,1.0', b'\n100,9.9')  # it is not written again
+    path.write_bytes(marked + b'5001,2')  # what a full disk left
+    losses += [2.0, 3.0]
+    history.append()
+    assert path.read_bytes() == marked + b'5001,2.0,\n5002,3.0,\n'
+    losses.append(4.0)
+    held_out_losses.append((5003, 2.5))
+    history.append()
+    assert path.read_bytes() == marked + b'5001,2.0,\n5002,3.0,\n5003,4.0,2.5\n'
+    inode = path.stat().st_ino
+    held_out_losses.append((5003, 2.5))
+    held_out_losses[-2:] = [(5002, 3.5), (5003, 2.5)]  # measured late: replaced whole
+    history.append()
+    assert path.stat().st_ino != inode
+    assert path.read_bytes().endswith(b'\n5001,2.0,\n5002,3.0,3.5\n5003,4.0,2.5\n')
+
+
+@pytest.mark.parametrize('left', [None, 0, 40])
+def test_what_somebody_removed_from_it_is_written_again(tmp_path, left):
+    losses = [1.0, 2.0, 3.0]
+    history = saving.History(str(tmp_path), losses, [(2, 2.5)])
+    path = tmp_path / 'history.csv'
+    if left is None:
+        path.unlink()
+    else:
+        os.truncate(str(path), left)
+    losses.append(4.0)
+    history.append()
+    assert kept(tmp_path) == {'losses': [1.0, 2.0, 3.0, 4.0], 'held_out_losses': [[2, 2.5]]}
+
+
+def test_what_could_not_be_written_whole_is_written_again(tmp_path, monkeypatch):
+    def fail(_):
+        raise OSError(28, 'No space left on device')
+
+    losses = [1.0]
+    history = saving.History(str(tmp_path), losses, [])
+    losses += [2.0, 3.0]
+    with monkeypatch.context() as full, pytest.raises(OSError):
+        full.setattr(os, 'fsync', fail)
+        history.append()
+    losses.append(4.0)
+    history.append()
+    assert kept(tmp_path)['losses'] == [1.0, 2.0, 3.0, 4.0]
+
+
+DAMAGED = {  # what is done to the file, and which losses of four are known then
+    'torn in a number': (lambda data: data[:-25], [1, 2, 3]),
+    'torn in the last number': (lambda data: data[:-5], [1, 2, 3]),
+    'without its head': (lambda data: data.split(b'\n', 1)[1], [1, 2, 3, 4]),
+    'saved by a spreadsheet': (lambda data: data.replace(b'\n', b'\r\n'), [1, 2, 3, 4]),
+    'without a line': (lambda data: data.replace(b'3,1.1,\n', b''), [1, 2, 4]),
+    'words in it': (lambda data: data.replace(b'2.25', b'low'), [1, 3, 4]),
+    'bytes of another kind': (lambda data: data.replace(b'2,2.25', b'\xff\0\xfe'), [1, 3, 4]),
+    'a line too long': (lambda data: data.replace(b'2,2.25,', b'2,2.25,,,'), [1, 3, 4]),
+    'numbers out of place': (lambda data: data.replace(b'3,1.1', b'9' * 5000 + b',1.1'), [1, 2, 4]),
+    'lines of what was lost': (lambda data: data + b'5,9.0,0.1\n', [1, 2, 3, 4]),
+    'nothing': (lambda data: b'', []),
+    'zeros, as after a power cut': (lambda data: b'\0' * len(data), []),
+}
+
+
+@pytest.mark.parametrize('damage', DAMAGED)
+def test_of_a_damaged_file_all_is_read_that_can_be(four, damage):
+    change, known = DAMAGED[damage]
+    (four / 'history.csv').write_bytes(change((four / 'history.csv').read_bytes()))
+    losses, held_out_losses = saving.read_history(str(four), 4)
+    expected = [loss if i in known else math.nan for i, loss in enumerate(LOSSES, start=1)]
+    np.testing.assert_array_equal(losses, expected)
+    assert held_out_losses == [one for one in HELD_OUT if one[0] in known]
+
+
+def test_a_folder_without_a_history_is_told(tmp_path):
+    with pytest.raises(UserError, match=r'there is no history of a run in .*\. Give '):
+        saving.read_history(str(tmp_path))
+    os.mkfifo(str(tmp_path / 'history.csv'))
+    with pytest.raises(UserError, match=r'there is no history .*it is no file'):
+        saving.read_history(str(tmp_path))
+
+
+# --- A run that begins with the weights of another -----------------------------------------------
+
+
+def weights(checkpoint, suffix=''):
+    """Return the trainable variables of a checkpoint, or their averages: a dict from names."""
+    reader = tf.train.load_checkpoint(str(checkpoint))
+    shapes = reader.get_variable_to_shape_map()
+    # The variables of an average have the name of the model twice.
+    names = {n.split('lstm_model/')[-1][: -len(AVERAGE)]: n for n in shapes if n.endswith(AVERAGE)}
+    return {
+        name: reader.get_tensor(long if suffix else f'lstm_model/{name}')
+        for name, long in names.items()
+    }
+
+
+def test_a_run_begins_with_the_averaged_weights_of_the_best_model_of_another(begun):
+    """On a text with capitals and others that the vocabulary of a clean run lacks."""
+    text = (begun / 'short.txt').read_text().upper()[:9000]
+    (begun / 'new.txt').write_text(text + '\N{GREEK SMALL LETTER ALPHA}', encoding='utf-8')
+    how = (*STILL, '--text_file=new.txt', '--clean_text=False', '--min_word_freq=1', '--seed=2')
+    output = go_on(begun, *how, '--init_from=temp', '--temp_dir=next')
+    assert 'Beginning with the weights of temp/best/model-60\n' in output
+    go_on(begun, *how, '--temp_dir=fresh')
+    ix2vocab = json.loads((begun / 'next' / 'vocabulary.json').read_text())
+    new = [symbol for symbol in ix2vocab if symbol not in IX2VOCAB]
+    assert {'A', '\n', '\N{GREEK SMALL LETTER ALPHA}'} < set(new) and len(new) > 26
+    assert f'New to it: {len(new)} symbols, {"".join(new)!r}\n' in output
+    theirs = weights(begun / 'temp' / 'best' / 'model-60', AVERAGE)
+    fresh = weights(begun / 'fresh' / 'model-1')
+    for suffix in '', AVERAGE:
+        ours = weights(begun / 'next' / 'model-1', suffix)
+        assert set(ours) == set(theirs) == set(fresh) and len(ours) == 7
+        for ix, symbol in enumerate(ix2vocab):
+            there = IX2VOCAB.index(symbol) if symbol in IX2VOCAB else ix
+            known = fresh if symbol in new else theirs
+            for name, axis in ('embedding_mat', 0), ('W', 1), ('b', 0):
+                one, other = ours[name].take(ix, axis), known[name].take(there, axis)
+                np.testing.assert_allclose(one, other, atol=1e-6)
+        for name in set(ours) - {'embedding_mat', 'W', 'b'}:
+            np.testing.assert_allclose(ours[name], theirs[name], atol=1e-6)
+            assert abs(ours[name] - fresh[name]).max() > 0.01
+
+
+@pytest.mark.long
+def test_once_begun_it_goes_on_with_its_own_weights_without_the_other(begun):
+    damage(begun / 'temp', 'best/model-60.data*')
+    how = ('--init_from=temp', '--temp_dir=next', '--save_every=1')
+    output = go_on(begun, *how, *STILL)
+    assert 'Using temp/model-60\n' in output
+    assert 'Beginning with the weights of temp/model-60\n' in output
+    assert 'New to it' not in output
+    before, after = (kept(begun / temp)['held_out_losses'][-1][1] for temp in ('temp', 'next'))
+    assert abs(before - after) < 1e-5
+    shutil.rmtree(str(begun / 'temp'))
+    output = go_on(begun, *how, '--max_iterations=2')
+    assert 'Continuing after iteration 1' in output and 'Beginning with' not in output
+
+
+@pytest.mark.long
+@pytest.mark.parametrize('damaged', ['vocabulary.json', '**/model-*.data*'])
+def test_another_run_that_is_damaged_gets_a_sentence(begun, damaged):
+    damage(begun / 'temp', damaged, 10)
+    how = ('--init_from=temp', '--temp_dir=next', '--max_iterations=2')
+    status, _, errors = run_here(*ARGUMENTS, *how, cwd=begun)
+    assert (status, errors.count('\n')) == (2, 1)
+    assert 'temp/' in errors and 'Give another init_from' in errors

@@ -134,9 +134,9 @@ def prepare(settings, text=None):
         path = pathlib.Path(settings.temp_dir).parent / 'other.txt'
         path.write_text(text, encoding='utf-8')
         settings.text_file, settings.clean_text = str(path), False
-    with folder.only_run_in(settings, vars(script)):
+    with folder.only_run_in(settings, script.__file__):
         result = script.prepare_text(settings)
-        folder.take_text(settings.temp_dir)
+        folder.settle_text(settings.temp_dir, True)
         return result
 
 
@@ -208,7 +208,7 @@ def test_training_reads_the_ids_from_the_disk(small, monkeypatch):
     monkeypatch.setattr(
         script, 'read_batch', lambda ids, *more: read.append(ids) or read_batch(ids, *more)
     )
-    with folder.only_run_in(small, vars(script)) as run_folder:
+    with folder.only_run_in(small, script.__file__) as run_folder:
         assert script.train(small, running.Stop(), run_folder)[1] == 0
     assert len(read) == 2
     for ids in read:

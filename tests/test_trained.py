@@ -2,15 +2,17 @@
 
 import json
 import os
+import shutil
 import signal
 
 import tools.trained
 from backstage import tf
+from backstage.settings import UserError
 from tools import plot, sample
 
 import numpy as np
 import pytest
-from conftest import SMALL, run_script, run_tool, start_script
+from conftest import IX2VOCAB, SMALL, parse, run_script, run_tool, start_script
 
 pytest_plugins = 'trained_model'
 pytestmark = pytest.mark.xdist_group('tools')
@@ -18,14 +20,20 @@ pytestmark = pytest.mark.xdist_group('tools')
 LIKELIEST = ('--prime_text=to be or', '--temperature=0', '--sample_length=40')
 
 
-@pytest.mark.parametrize('ending', ['', '.index', '.data-00000-of-00001'])
-def test_another_checkpoint_can_be_chosen(trained, use, ending):
-    expected = trained.likeliest(trained.older, 'to be or', 40) + '\n'
-    assert expected != trained.likeliest(trained.best, 'to be or', 40) + '\n'
-    chosen = f'--checkpoint={trained.older}{ending}'
-    assert use(sample, trained, *LIKELIEST, chosen) == (0, expected, '')
+def test_another_checkpoint_can_be_chosen_and_no_other_takes_its_place(copy, use):
+    expected = copy.likeliest(copy.older, 'to be or', 40) + '\n'
+    assert expected != copy.likeliest(copy.best, 'to be or', 40) + '\n'
+    for ending in '', '.index', '.data-00000-of-00001':
+        chosen = f'--checkpoint={copy.older}{ending}'
+        assert use(sample, copy, *LIKELIEST, chosen) == (0, expected, '')
+    os.truncate(str(copy.folder / f'{copy.older}.data-00000-of-00001'), 10)
+    for chosen, problem in (copy.older, f'{copy.older} cannot be used'), ('x', 'no checkpoint x.'):
+        status, output, errors = use(sample, copy, f'--checkpoint={chosen}')
+        assert (status, output, errors.count('\n')) == (2, '', 1)
+        assert problem in errors and 'Give another with --checkpoint' in errors
 
 
+@pytest.mark.long
 def test_the_untrained_model_is_the_one_that_training_begins_with(tmp_path, works):
     (tmp_path / 'text.txt').write_bytes(works[:20_000])
     more = ('--text_file=text.txt', '--max_iterations=1', '--learning_rate=1e-9', '--seed=5')
@@ -39,64 +47,38 @@ def test_the_untrained_model_is_the_one_that_training_begins_with(tmp_path, work
             np.testing.assert_allclose(value, reader.get_tensor(name), 0, 1e-8, err_msg=name)
 
 
-def test_where_the_best_model_is_damaged_the_newest_is_used_and_that_is_told(copy, use):
-    os.truncate(str(copy.folder / f'{copy.best}.data-00000-of-00001'), 10)
-    status, output, errors = use(sample, copy, *LIKELIEST)
-    assert (status, output) == (0, copy.likeliest(copy.newest, 'to be or', 40) + '\n')
-    assert errors.count('\n') == 1
-    assert f'{copy.best} cannot be used' in errors and f'Using {copy.newest}' in errors
+def test_where_the_best_model_cannot_be_read_the_newest_is_used_and_that_is_told(copy, use):
+    data, index = (copy.folder / f'{copy.best}.{e}' for e in ('data-00000-of-00001', 'index'))
+    os.truncate(str(data), 10)
+    for _ in range(2):
+        status, output, errors = use(sample, copy, *LIKELIEST)
+        assert (status, output) == (0, copy.likeliest(copy.newest, 'to be or', 40) + '\n')
+        assert errors.startswith(f'{copy.best} cannot be used: ')
+        assert errors.endswith(f'Using {copy.newest}\n') and errors.count('\n') == 1
+        index.unlink()
+        index.symlink_to('nowhere')  # the next time
 
 
 def test_where_no_model_can_be_read_one_sentence_says_so(copy, use):
     for path in copy.temp.rglob('*.data-*'):
         os.truncate(str(path), 10)
-    status, output, errors = use(sample, copy)
-    assert (status, output, errors.count('\n')) == (2, '', 1)
-    assert f'{copy.best} cannot be used' in errors and 'Train anew' in errors
-
-
-def test_where_nothing_is_saved_yet_one_sentence_says_so(copy, use):
+    damaged = use(sample, copy)
     for path in copy.temp.rglob('model-*'):
         path.unlink()
-    status, output, errors = use(sample, copy)
-    assert (status, output, errors.count('\n')) == (2, '', 1)
-    assert 'there is no model in temp' in errors
-
-
-def test_a_checkpoint_that_was_chosen_is_not_replaced_by_another(copy, use):
-    os.truncate(str(copy.folder / f'{copy.older}.data-00000-of-00001'), 10)
-    status, output, errors = use(sample, copy, f'--checkpoint={copy.older}')
-    assert (status, output, errors.count('\n')) == (2, '', 1)
-    assert f'{copy.older} cannot be used' in errors
-
-
-def test_a_model_that_training_replaces_while_it_is_read_is_looked_for_again(tmp_path, monkeypatch):
-    """The checkpoint that was found first is gone when it is to be restored; another is there."""
-    first, second = f'{tmp_path}/model-1', f'{tmp_path}/model-2'
-    with tf.Graph().as_default(), tf.Session() as session:
-        variable = tf.get_variable('v', initializer=7.0)
-        saver = tf.train.Saver()
-        session.run(variable.initializer)
-        saver.save(session, first, write_meta_graph=False)
-        restore = saver.restore
-
-        def restore_late(session, path):
-            if path == first:
-                for path_of_first in tmp_path.glob('model-1.*'):
-                    path_of_first.rename(str(path_of_first).replace('model-1', 'model-2'))
-            return restore(session, path)
-
-        monkeypatch.setattr(saver, 'restore', restore_late)
-        variable.load(0.0, session)
-        assert tools.trained.restore(session, saver, str(tmp_path)) == second
-        assert session.run(variable) == 7.0
+    missing = use(sample, copy)
+    for (status, output, errors), problem in (
+        (damaged, f'{copy.best} cannot be used'),
+        (missing, 'there is no model in temp'),
+    ):
+        assert (status, output, errors.count('\n')) == (2, '', 1)
+        assert problem in errors and 'Train' in errors
 
 
 @pytest.mark.parametrize(
     'name, content, words',
     [
         ('settings', '[]', 'temp/settings.json cannot be read: it is damaged'),
-        ('settings', '{"seed": 1}', 'the settings in temp are damaged. Train anew'),
+        ('settings', '{"seed": 1}', 'the settings in temp are damaged'),
         ('vocabulary', '{}', 'temp/vocabulary.json cannot be read: it is damaged'),
         ('vocabulary', '[1]', 'the vocabulary in temp is damaged'),
         ('vocabulary', '["a", ', 'temp/vocabulary.json cannot be read: it is damaged'),
@@ -110,52 +92,67 @@ def test_a_model_that_training_replaces_while_it_is_read_is_looked_for_again(tmp
         ('vocabulary', '[' * 100_000, 'temp/vocabulary.json cannot be read: it is damaged'),
     ],
 )
-def test_damaged_notes_of_a_model_are_told(copy, use, name, content, words):
-    (copy.temp / f'{name}.json').write_text(content)
-    status, output, errors = use(sample, copy)
-    assert (status, output, errors.count('\n')) == (2, '', 1)
-    assert words in errors
+def test_damaged_notes_of_a_model_are_told(record, name, content, words):
+    (record / f'{name}.json').write_text(content)
+    with pytest.raises(UserError, match=words):
+        tools.trained.read_run('temp')
 
 
-def test_notes_that_leave_nothing_to_be_drawn_are_told(copy, use):
-    settings = copy.temp / 'settings.json'
-    record = {**json.loads(settings.read_text()), 'unseen': [*range(1, 40)]}
-    settings.write_text(json.dumps(record))
-    status, output, errors = use(sample, copy)
-    assert (status, output, errors.count('\n')) == (2, '', 1)
-    assert 'the settings in temp do not go with its vocabulary' in errors
+@pytest.fixture
+def record(trained, tmp_path, monkeypatch):
+    """A copy of the record of a trained model, in `temp`."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / 'temp').mkdir()
+    for name in 'settings.json', 'vocabulary.json':
+        shutil.copy(str(trained.temp / name), 'temp')
+    return tmp_path / 'temp'
 
 
-def test_a_model_of_more_layers_than_its_settings_say_is_not_used_in_part(copy, use):
-    path = copy.temp / 'settings.json'
-    path.write_text(path.read_text().replace('"num_layers": 3', '"num_layers": 2'))
-    status, output, errors = use(sample, copy)
-    assert (status, output) == (2, '')
-    assert errors == f'sample.py: {copy.best} has more layers than num_layers in temp says.\n'
+def change(temp, **changes):
+    settings = json.loads((temp / 'settings.json').read_text())
+    (temp / 'settings.json').write_text(json.dumps({**settings, **changes}))
+
+
+def test_notes_that_leave_nothing_to_be_drawn_are_told(record):
+    change(record, unseen=[*range(1, 40)])
+    with pytest.raises(UserError, match='the settings in temp do not go with its vocabulary'):
+        tools.trained.read_run('temp')
 
 
 @pytest.mark.parametrize('name', ['settings.json', 'vocabulary.json'])
-def test_what_stands_in_the_place_of_a_note_is_told(copy, use, name):
-    path = copy.temp / name
-    path.unlink()
-    path.symlink_to(name)  # to itself
-    status, output, errors = use(sample, copy)
-    assert (status, output, errors.count('\n')) == (2, '', 1)
-    assert f'temp/{name} cannot be read: Too many levels of symbolic links' in errors
-    path.unlink()
-    path.mkdir()
-    status, output, errors = use(sample, copy)
-    assert (status, output, errors.count('\n')) == (2, '', 1)
-    assert f'temp/{name} cannot be read: Is a directory' in errors
+@pytest.mark.parametrize(
+    'make, problem',
+    [
+        (lambda path: path.symlink_to(path.name), 'Too many levels of symbolic links'),
+        (lambda path: path.mkdir(), 'it is no file'),
+        (lambda path: os.mkfifo(str(path)), 'it is no file'),
+    ],
+)
+def test_what_stands_in_the_place_of_a_note_is_told(record, name, make, problem):
+    (record / name).unlink()
+    make(record / name)
+    with pytest.raises(UserError, match=f'temp/{name} cannot be read: {problem}'):
+        tools.trained.read_run('temp')
 
 
-def test_where_a_link_to_the_best_model_leads_nowhere_the_newest_is_used(copy, use):
-    path = copy.folder / f'{copy.best}.index'
-    path.unlink()
-    path.symlink_to('nowhere')
-    status, output, errors = use(sample, copy, *LIKELIEST)
-    assert (status, output) == (0, copy.likeliest(copy.newest, 'to be or', 40) + '\n')
-    assert f'{copy.best} cannot be used' in errors and f'Using {copy.newest}' in errors
+def test_a_setting_that_came_later_is_as_it_is_today_and_a_copy_of_a_pipe_is_the_text(record):
+    change(record, text_file='elsewhere/text.txt', new='x')
+    settings = json.loads((record / 'settings.json').read_text())
+    del settings['average_decay']
+    (record / 'settings.json').write_text(json.dumps(settings))
+    run, ix2vocab = tools.trained.read_run('temp')
+    assert (run.average_decay, run.rnn_size, ix2vocab) == (0.99, 16, IX2VOCAB)
+    assert set(vars(run)) == {*vars(parse()), 'text_crc', 'unseen', 'workers'}
+    assert run.text_file == 'elsewhere/text.txt'
+    (record / 'text.txt').write_text('a copy')
+    assert tools.trained.read_run('temp')[0].text_file == 'temp/text.txt'
+
+
+def test_a_model_of_more_layers_than_its_settings_say_is_not_used_in_part(copy, use):
+    change(copy.temp, num_layers=2)
+    status, output, errors = use(sample, copy)
+    assert (status, output, errors.count('\n')) == (2, '', 1)
+    assert f'{copy.best} cannot be used: it is of a model with other layers' in errors
 
 
 def test_a_tool_that_is_started_as_several_workers_is_told_to_be_started_alone(
@@ -167,6 +164,7 @@ def test_a_tool_that_is_started_as_several_workers_is_told_to_be_started_alone(
     assert 'without horovodrun' in errors
 
 
+@pytest.mark.long
 def test_a_model_can_be_used_while_it_is_being_trained(tmp_path, works, use):
     (tmp_path / 'short.txt').write_bytes(works[2_000_000:2_020_000])
     arguments = (*SMALL, '--text_file=short.txt', '--epochs=1000', '--save_every=5')

@@ -133,7 +133,7 @@ def short(settings, short_text, monkeypatch):
 
 
 def train(settings):
-    with folder.only_run_in(settings, vars(script)) as run_folder:
+    with folder.only_run_in(settings, script.__file__) as run_folder:
         return script.train(settings, running.Stop(), run_folder)
 
 
@@ -392,7 +392,7 @@ def test_a_loss_that_is_made_up_for_ends_a_run_too(stalled, tmp_path):
 def test_a_stalled_run_that_was_given_more_and_stopped_is_not_finished(stalled, tmp_path):
     shutil.copytree(str(stalled[0]), str(tmp_path / 'run'))
     done = len(history(stalled[0] / 'temp')['losses'])
-    more = (*PATIENT, '--patience=2', '--epochs=40')
+    more = (*PATIENT, '--patience=3', '--epochs=40')
     process = start_script(*more, cwd=tmp_path / 'run')
     wait_for(process, f'Iteration: {done + 5},')
     process.send_signal(signal.SIGINT)
@@ -406,11 +406,11 @@ def test_a_run_that_stalled_at_its_very_end_is_told_what_trains_it_further(stall
     shutil.copytree(str(stalled[0]), str(tmp_path / 'run'))
     done = len(history(stalled[0] / 'temp')['losses'])
     how = (*PATIENT, f'--max_iterations={done}')
-    for patience in 2, 3:
+    for patience, more in (2, ' and patience above 2 (or 0)'), (3, ''):
         output = run_here(*how, f'--patience={patience}', cwd=tmp_path / 'run')[1]
-        assert f'To train it further, set max_iterations above {done}' in output
+        assert f'To train it further, set max_iterations above {done}{more}; to train a n' in output
     output = run_here(*how, '--patience=3', '--weight_decay=0', cwd=tmp_path / 'run')[1]
-    assert output.startswith('A new run begins: weight_decay is 0')
+    assert '\nA new run begins: weight_decay is 0' in output
 
 
 def test_patience_and_a_checkpoint_on_demand_keep_the_bits_of_a_run_that_is_continued(

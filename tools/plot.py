@@ -12,7 +12,8 @@ import sys
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.realpath(__file__))))
 
 import stacked_lstm_shakespeare as script
-from backstage import files, history, pictures, running
+from backstage import files, pictures, running
+from backstage.saving import read_history
 from backstage.settings import UserError, read_settings
 from stacked_lstm_shakespeare import draw_losses
 
@@ -51,7 +52,7 @@ def main(arguments):
     folders = settings.folders or [settings.temp_dir]
     runs = {}
     for folder in folders:
-        runs[folder] = history.read(folder)
+        runs[folder] = read_history(folder)
         if not runs[folder][0]:
             raise UserError(f'the history in {folder} has no losses. Give another folder')
     files.make_folder(settings.temp_dir, 'temp_dir')

@@ -5,12 +5,11 @@ import contextlib
 import os
 import re
 import sys
-import time
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.realpath(__file__))))
 
 import stacked_lstm_shakespeare as script
-from backstage import lstm, machine, records, tf, workers
+from backstage import folder, lstm, machine, saving, tf, workers
 from backstage.running import one_line
 from backstage.settings import UserError, read_settings
 
@@ -23,8 +22,8 @@ def read_run(temp_dir):
     """
     if not os.path.lexists(os.path.join(temp_dir, 'settings.json')):
         raise UserError(f'there is no model in {temp_dir}. Train one, or give its temp_dir')
-    record = records.read_record(temp_dir)
-    ix2vocab = records.read_vocabulary(temp_dir, script.UNKNOWN)
+    record = folder.read_record(temp_dir)
+    ix2vocab = folder.read_vocabulary(temp_dir, script.UNKNOWN)
     if not {0, *record['unseen']} < set(range(len(ix2vocab))):  # something is left to be drawn
         raise UserError(f'the settings in {temp_dir} do not go with its vocabulary. Train anew')
     defaults = vars(read_settings(vars(script), []))
@@ -58,17 +57,31 @@ def opened(settings, top_k=0):
             how = {'infer_sample': True, 'unseen': run_settings.unseen, 'top_k': top_k}
             sampler = script.LSTM_Model(run_settings, len(ix2vocab), **how)
         averages = tf.train.ExponentialMovingAverage(run_settings.average_decay)
-        weights = averages.variables_to_restore()
-        saver = tf.train.Saver({f'lstm_model/{name}': w for name, w in weights.items()})
+        weights = {f'lstm_model/{n}': w for n, w in averages.variables_to_restore().items()}
+    shapes = {name: weight.shape.as_list() for name, weight in weights.items()}
+    path, values = read_weights(settings.temp_dir, settings.checkpoint, shapes)
     config = machine.session_config(run_settings.threads_per_operation, settings.device)
     with tf.Session(graph=graph, config=config) as session:
-        path = restore(session, saver, settings.temp_dir, settings.checkpoint)
-        there = weights
-        with contextlib.suppress(*records.unreadable()):  # a run going on may have replaced it
-            there = tf.train.load_checkpoint(path).get_variable_to_shape_map()
-        if sum(name.endswith('/ExponentialMovingAverage') for name in there) > len(weights):
-            raise UserError(f'{path} has more layers than num_layers in {settings.temp_dir} says')
+        for name, weight in weights.items():
+            weight.load(values[name], session)
         yield session, sampler, ix2vocab, run_settings, path
+
+
+def read_weights(temp_dir, checkpoint, shapes):
+    """Return the path and the variables of a checkpoint, or else of the best that can be read.
+
+    Raises:
+      UserError: it cannot be read.
+    """
+    if not checkpoint:
+        return saving.read_newest(temp_dir, shapes, best_first=True, log=sys.stderr)
+    path = re.sub(r'\.(index|data-\S*)$', '', checkpoint)
+    if not os.path.exists(f'{path}.index'):
+        raise UserError(f'there is no checkpoint {path}. Give another with --checkpoint')
+    try:
+        return path, saving.read_checkpoint(path, shapes)
+    except saving.unreadable() as error:
+        raise UserError(f'{path} cannot be used: {one_line(error)}. Give another with --checkpoint')
 
 
 @contextlib.contextmanager
@@ -87,38 +100,6 @@ def untrained(run_settings, vocab_size, device):
     with tf.Session(graph=graph, config=config) as session:
         session.run(begin)
         yield session, sampler
-
-
-def restore(session, saver, temp_dir, checkpoint=''):
-    """Restore a checkpoint, or else the best one of the run in a folder; return its path.
-
-    Raises:
-      UserError: there is none that can be read.
-    """
-    chosen = re.sub(r'\.(index|data-\S*)$', '', checkpoint)
-    best = os.path.join(temp_dir, 'best')
-    for _ in range(5):  # a run that is going on may replace a checkpoint before it is read here
-        problems = []
-        own = records.checkpoints(temp_dir) + records.checkpoints(best)
-        for path in reversed([chosen] if chosen else own):
-            try:
-                saver.restore(session, path)
-            except records.unreadable() as error:
-                problems.append(f'{path} cannot be used: {one_line(error)}')
-                if not os.path.lexists(f'{path}.index'):
-                    break  # it has just been replaced: look again
-            else:
-                if problems:
-                    print(f'{problems[-1]}. Using {path}', file=sys.stderr)
-                return path
-        time.sleep(0.1)  # seconds
-    if chosen:
-        there = os.path.exists(f'{chosen}.index')
-        problem = problems[0] if there else f'there is no checkpoint {chosen}'
-        raise UserError(f'{problem}. Give another with --checkpoint')
-    if not own:
-        raise UserError(f'there is no model in {temp_dir}. Train one, or give its temp_dir')
-    raise UserError(f'{problems[0]}. Nor can another one. Train anew, with --restart')
 
 
 if __name__ == '__main__':
