@@ -27,14 +27,7 @@ from backstage.bars import measured
 from backstage.letters import shown
 from backstage.pipes import text_at_hand
 from backstage.settings import UserError, read_settings
-from stacked_lstm_shakespeare import (
-    clean,
-    describe_loss,
-    encode,
-    encode_text,
-    held_out_begin,
-    measure,
-)
+from stacked_lstm_shakespeare import describe_loss, encode, encode_text, held_out_begin, measure
 from tools import trained
 
 import numpy as np
@@ -60,19 +53,16 @@ SEARCHED = 2e9  # most bytes of a learned text that are searched
 COPIED = 0.05  # share of a text that is told where it was copied; other texts have 0
 
 
-# --- The whole of a text -------------------------------------------------------------------------
-
-
 def measure_text(model, hits, settings):
-    """Return the figures of the text of a run, or of its held-out part: a dict.
+    """Return the figures of the text that `run.text_file` names, or of its held-out part: a dict.
 
     Args:
       model: tuple, as `trained.opened` yields it.
-      hits: bool tensor [batch, time], whether the likeliest character was the right one.
-      settings: Namespace, of this tool.
+      hits: bool [batch, time], whether the likeliest character was the right one.
+      settings: Namespace of this tool.
 
     Raises:
-      UserError: the text cannot be read, is too short, or is not the one that it should be.
+      UserError: the text cannot be read, is too short, or should be that of the run and is not.
     """
     session, sampler, ix2vocab, run, checkpoint = model
     with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryFile() as file:
@@ -108,13 +98,10 @@ def measure_text(model, hits, settings):
 def streams_and_warm_up(num_ids, start, most, run):
     """Return in how many streams to measure, and how many characters each reads at a time.
 
-    Each stream reads as many before its first character, without counting them, so that it does
-    not start from an empty memory. 100 are enough: a model of the default size, trained for 1,500
-    iterations, then has forgotten what came before. The losses that follow differ by 0.00004 nats
-    in sum.
-
-    Args:
-      most: int, streams at most; 0: as many as need the memory of training.
+    Each stream first reads that many characters before its own, which do not count, so that it does
+    not start from an empty memory. After 100 characters a model of the default size, trained for
+    1,500 iterations, has forgotten what came before: all later losses differ by 0.00004 in sum.
+    `most` limits the streams; 0 takes as many as need the memory of training.
     """
     warm_up = max(200, run.training_seq_len)
     if 1 < start <= warm_up:  # a single stream can read all that comes before
@@ -129,19 +116,12 @@ def in_units(nats):
     return {'nats': nats, 'bits': nats / math.log(2), 'perplexity': perplexity}
 
 
-# --- What of a text was learned ------------------------------------------------------------------
-
-
 def learned_share(ids, run):
-    """Return the share of a text, ids [characters], that stands word for word in what was learned.
+    """Return what share of a text, ids [characters], stands word for word in what a run learned.
 
-    It is that of some 200 places, each of 80 characters. A place counts if 40 or more of them in a
-    row, or somewhat more, are found in the training part of `text.ids`. Where that file has gone,
-    belongs to another text, or is too large to be searched in seconds, the share is 0.
-
-    Args:
-      ids: of the same type as those of the run.
-      run: Namespace, the settings of the run, with `text_crc`.
+    It looks at some 200 places of 80 characters, and counts those of which a block of 40 stands in
+    the training part of the run's text.ids. The share is 0 where that file has gone, belongs to
+    another text, or is too large to be searched in seconds. `ids` has the type of its ids.
     """
     try:
         learned = np.memmap(os.path.join(run.temp_dir, 'text.ids'), ids.dtype, 'r')
@@ -173,15 +153,8 @@ def tell_learned(share, what):
         print(f'Learned: {share}, so the loss is too low')
 
 
-# --- Each line of a text -------------------------------------------------------------------------
-
-
 def measure_lines(model):
-    """Yield the figures of each line of the text of a run, a dict; an empty line has no loss.
-
-    Args:
-      model: tuple, as `trained.opened` yields it.
-    """
+    """Yield the figures of each line of such a text: a dict. An empty line has no loss."""
     session, sampler, ix2vocab, run, _ = model
     # Each line is read alone, after the end of another.
     before = next((ix2vocab.index(symbol) for symbol in '\n ' if symbol in ix2vocab), 0)
@@ -190,7 +163,7 @@ def measure_lines(model):
         lines = read_lines(path)
         for block in iter(lambda: list(itertools.islice(lines, BLOCK)), []):
             # In a clean text, blanks at the ends stand for characters that were left out.
-            texts = [clean(line).strip() for line in block] if run.clean_text else block
+            texts = [script.clean(line).strip() for line in block] if run.clean_text else block
             ids = [np.append(before, encode(text, ix2vocab, run.clean_text)) for text in texts]
             if number == 0:  # the first lines tell
                 text = np.concatenate([line for line in ids if len(line) > 1] or [[]])
@@ -256,31 +229,12 @@ def sum_batch(session, sampler, texts):
     return sums
 
 
-# --- Main ----------------------------------------------------------------------------------------
-
-
 def cell(value, file):
     """Return a value as a table in a file has it; ' goes before what would be a formula."""
     if not isinstance(value, str):
         return value
     is_formula = value.startswith(('=', '+', '-', '@', '\t', '\r'))
     return shown(f"'{value}" if is_formula else value, file)
-
-
-def print_table(rows, file):
-    """Write dicts to a file as CSV, the names of their values first."""
-    table = None
-    for row in rows:
-        if not table:
-            table = DictWriter(file, row, lineterminator='\n')
-            table.writeheader()
-        table.writerow({name: cell(value, file) for name, value in row.items()})
-
-
-def print_line(row, file):
-    """Print what `measure_lines` has found of a line, unless it is blank."""
-    if row['characters'] and row['content'].strip():
-        print(f'{row["nats"]:.4f}', shown(row['content'], file), file=file)
 
 
 def print_text(row):
@@ -292,36 +246,30 @@ def print_text(row):
     print(f'Accuracy: {row["accuracy"]:.2%} of the characters were the likeliest one')
 
 
-def measure_all(model, settings):
-    """Yield the figures of each text that the settings name, or of each of its lines."""
-    _, sampler, _, run, _ = model
-    likeliest = tf.argmax(sampler.logits, axis=2, output_type=tf.int32)
-    hits = tf.equal(likeliest, sampler.y_output)
-    for text_file in settings.text_files or [settings.text_file or run.text_file]:
-        run.text_file = text_file
-        if settings.lines:
-            yield from measure_lines(model)
-        else:
-            yield measure_text(model, hits, settings)
-
-
 def main(arguments):
     """Print the figures of each text, or of each of its lines."""
     settings = read_settings(globals(), arguments)
-    output = sys.stdout
-    # A table or a list of lines is alone on standard output; messages go to standard error.
+    output, table = sys.stdout, None
+    # A table, or a list of lines, has standard output for itself; messages go to standard error.
     messages = sys.stderr if settings.lines or settings.csv else output
     with contextlib.redirect_stdout(messages), trained.opened(settings) as model:
-        print(f'Model: {model[-1]}')
-        rows = measure_all(model, settings)
-        if settings.csv:
-            print_table(rows, output)
-            return
-        for row in rows:
-            if settings.lines:
-                print_line(row, output)
-            else:
-                print_text(row)
+        _, sampler, _, run, path = model
+        print(f'Model: {path}')
+        likeliest = tf.argmax(sampler.logits, axis=2, output_type=tf.int32)
+        hits = tf.equal(likeliest, sampler.y_output)
+        for text_file in settings.text_files or [settings.text_file or run.text_file]:
+            run.text_file = text_file
+            rows = measure_lines(model) if settings.lines else [measure_text(model, hits, settings)]
+            for row in rows:
+                if settings.csv:
+                    if not table:
+                        table = DictWriter(output, row, lineterminator='\n')
+                        table.writeheader()
+                    table.writerow({name: cell(value, output) for name, value in row.items()})
+                elif not settings.lines:
+                    print_text(row)
+                elif row['characters'] and row['content'].strip():  # no blank line
+                    print(f'{row["nats"]:.4f}', shown(row['content'], output), file=output)
 
 
 if __name__ == '__main__':
