@@ -192,7 +192,7 @@ def download(url, timeout):
                 raise SourceError(f'it leads to {response.url}, which is not encrypted')
             size = response.raw.length_remaining  # None where the server does not tell
             with tqdm(total=size, unit='B', unit_scale=True, disable=None) as bar:
-                for block in response.iter_content(1 << 12):  # small, to look at the clock often
+                for block in response.iter_content(1 << 7):  # small: the clock is looked at
                     data += block
                     bar.update(len(block))
                     if len(data) > DOWNLOAD_LIMIT:

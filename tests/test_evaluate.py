@@ -1,5 +1,6 @@
 """tools.evaluate: how well a trained model predicts a text."""
 
+import argparse
 import csv
 import io
 import json
@@ -9,25 +10,19 @@ import subprocess
 import sys
 import zlib
 
-from backstage import lines, overlap
 from tools import evaluate
 
 import numpy as np
 import pytest
-from conftest import (
-    IX2VOCAB,
-    ROOT,
-    encode,
-    history,
-    lstm_logits,
-    lstm_losses,
-    parse,
-    run_tool,
-    script,
-)
+from conftest import IX2VOCAB, ROOT, encode, history, lstm_logits, lstm_losses, parse, run_tool
 
 pytest_plugins = 'trained_model'
 pytestmark = pytest.mark.xdist_group('tools')
+
+
+def table(output):
+    """Return the rows of a table in CSV, list of dict."""
+    return list(csv.DictReader(io.StringIO(output)))
 
 
 def figures(output):
@@ -64,17 +59,16 @@ def test_the_whole_of_another_text_is_evaluated_in_one_stream_if_asked(
     assert f'{loss / np.log(2):.2f}'[:-1] in output.split('nats, ')[1]
 
 
-@pytest.mark.parametrize('length', [2, 3, 39, 199, 201, 450, 3000])
-def test_the_loss_is_the_same_whatever_the_number_of_streams(trained, tmp_path, works, use, length):
-    text = tmp_path / 'other.txt'
-    text.write_bytes(works[3_000_000:].replace(b'\n', b' ')[:length])
-    ids = encode(text, True, IX2VOCAB).astype(int)
-    losses, hits = in_numpy(trained.lstm(trained.best), ids)
-    for streams in (0, 1, 2, 7, 100):
-        output = use(evaluate, trained, f'--text_file={text}', f'--streams={streams}')[1]
-        loss, accuracy = figures(output)
-        assert abs(loss - losses.mean()) < 1e-4
-        assert abs(accuracy - hits.mean()) < 1e-4
+def test_the_loss_is_the_same_whatever_the_number_of_streams(trained, tmp_path, works, use):
+    paths, expected = [tmp_path / f'{length}.txt' for length in (2, 39, 450, 3000)], []
+    for path in paths:
+        path.write_bytes(works[3_000_000:].replace(b'\n', b' ')[: int(path.stem)])
+        ids = encode(path, True, IX2VOCAB).astype(int)
+        expected.append([part.mean() for part in in_numpy(trained.lstm(trained.best), ids)])
+    for streams in (0, 1, 7, 1_000_000):
+        output = use(evaluate, trained, f'--streams={streams}', '--csv', '--text_files', *paths)[1]
+        found = [[float(row['nats']), float(row['accuracy'])] for row in table(output)]
+        np.testing.assert_allclose(found, expected, atol=1e-4)
 
 
 @pytest.mark.parametrize('num_ids', [100, 150, 500, 10_000, 238_714])
@@ -90,7 +84,7 @@ def test_each_stream_reads_enough_before_it_or_all_there_is(num_ids, start, most
     assert starts[0] in (1, warm_up + 1)
 
 
-@pytest.mark.parametrize('text', ['', 'a', ' a'])
+@pytest.mark.parametrize('text', ['', ' a'])
 def test_a_text_of_less_than_two_characters_gets_a_sentence(trained, tmp_path, use, text):
     (tmp_path / 'other.txt').write_text(text)
     status, _, errors = use(evaluate, trained, f'--text_file={tmp_path}/other.txt')
@@ -116,29 +110,19 @@ def test_without_a_text_the_held_out_part_is_evaluated_as_in_training(copy, use)
         assert 'the held-out part of' in output
 
 
-def test_a_text_that_has_gone_is_told(trained, use):
-    status, _, errors = use(evaluate, trained)
-    assert (status, errors.count('\n')) == (2, 1)
-    assert 'short.txt cannot be read' in errors
-
-
-def test_a_text_that_has_changed_since_is_not_taken_for_the_one_that_was_learned(copy, use):
-    text = (copy.folder / 'moved.txt').read_text()
-    (copy.folder / 'short.txt').write_text(text + 'and more')
+@pytest.mark.parametrize('is_gone, said', [(True, 'short.txt cannot be read'), (False, 'learned')])
+def test_a_text_that_has_gone_or_changed_is_not_taken_for_the_one_that_was_learned(
+    copy, use, is_gone, said
+):
+    if not is_gone:
+        text = (copy.folder / 'moved.txt').read_text()
+        (copy.folder / 'short.txt').write_text(text + 'and more')
     status, _, errors = use(evaluate, copy)
-    assert (status, errors.count('\n')) == (2, 1)
-    assert f'short.txt is not the text that the model in {copy.best}' in errors
-    output = use(evaluate, copy, '--text_file=short.txt')[1]  # as the sentence advises
-    assert 'all of short.txt' in output
-
-
-def test_more_streams_than_characters_need_no_more_memory(trained, tmp_path, use):
-    (tmp_path / 'other.txt').write_text('what light is there')
-    results = [
-        use(evaluate, trained, f'--text_file={tmp_path}/other.txt', f'--streams={streams}')
-        for streams in (18, 1_000_000)
-    ]
-    assert results[0] == results[1] and results[0][0] == 0
+    assert (status, errors.count('\n')) == (2, 1) and said in errors
+    if not is_gone:
+        assert f'short.txt is not the text that the model in {copy.best}' in errors
+        output = use(evaluate, copy, '--text_file=short.txt')[1]  # as the sentence advises
+        assert 'all of short.txt' in output
 
 
 def test_characters_that_the_model_does_not_know_are_counted(copy, use):
@@ -149,44 +133,65 @@ def test_characters_that_the_model_does_not_know_are_counted(copy, use):
     assert 'Characters: 11, all of other.txt; 2 unknown' in output
 
 
-def learned(output):
-    """Return the share that is said to have been learned; None where nothing is said."""
-    found = re.search(r'\nLearned: (\d+)% of it stand in what was trained on', output)
-    return int(found.group(1)) / 100 if found else None
+@pytest.fixture(scope='module')
+def learned(tmp_path_factory, works):
+    """The settings of a run that has learned 20,000 characters, without a model, and its ids."""
+    folder = tmp_path_factory.mktemp('learned')
+    (folder / 'short.txt').write_bytes(works[2_000_000:2_020_000])
+    run = parse(f'--temp_dir={folder}')
+    ids = encode(folder / 'short.txt', True, IX2VOCAB)
+    ids.tofile(str(folder / 'text.ids'))
+    run.text_crc = zlib.crc32(ids)
+    return run, ids
 
 
-def test_of_an_edited_copy_of_the_learned_text_it_is_told_how_much_was_learned(copy, use):
-    text = (copy.folder / 'moved.txt').read_text()
-    half, other = text[: len(text) // 2], 'And other words than those that follow here. '
-    results = []
-    for edited in (text + 'and more', half + other * 50, text.replace('the', 'teh')):
-        (copy.folder / 'edited.txt').write_text(edited)
-        output = use(evaluate, copy, '--text_file=edited.txt')[1]
-        assert 'all of edited.txt' in output
-        results.append(learned(output))
-    assert results[0] > 0.9  # but for the held-out part
-    assert 0.4 < results[1] < 0.6
-    assert results[2] > 0.3
+def test_the_share_of_a_text_that_was_learned_is_known(learned, tmp_path, works):
+    run, ids = learned
+    text = evaluate.script.decode(ids, IX2VOCAB)
+    held_out, other = text[-900:], works[3_000_000:3_020_000].decode()
+    for edited, least, most in [
+        (text + 'and more', 0.9, 1),  # not all, because of the held-out part
+        (text[: len(text) // 2] + 'And other words than those that follow here. ' * 220, 0.4, 0.6),
+        (text.replace('the', 'teh'), 0.3, 1),
+        *[(some, 0, 0) for some in (other, held_out, '- ' * 500, 'to be or not to be', '', 'a')],
+        ('\u2603' * 500, 0, 0),
+    ]:
+        found = evaluate.script.encode(edited, IX2VOCAB, False)[0].astype(np.uint8)
+        assert least <= evaluate.learned_share(found, run) <= most, edited
 
 
-def test_by_lines_too_it_is_told_how_much_was_learned(copy, use, works):
-    text = (copy.folder / 'moved.txt').read_text()
-    for lines_of_it, expected in (text, True), (works[3_000_000:3_020_000].decode(), False):
-        (copy.folder / 'lines.txt').write_text(f'\n\n{lines_of_it}')
-        status, output, errors = use(evaluate, copy, '--text_file=lines.txt', '--lines')
-        said = re.findall(r'Learned: (\d+)% of the first [\d,]+ lines stand in', errors)
-        assert (status, bool(said), 'Learned' in output) == (0, expected, False)
-        assert not said or int(said[0]) > 80
+def test_where_the_learned_text_cannot_be_searched_no_share_is_known(
+    learned, tmp_path, monkeypatch
+):
+    run, ids = argparse.Namespace(**{**vars(learned[0]), 'temp_dir': str(tmp_path)}), learned[1]
+    path = tmp_path / 'text.ids'
+    assert evaluate.learned_share(ids, run) == 0  # it is not there
+    for data in b'', ids[:-1].tobytes():
+        path.write_bytes(data)
+        assert evaluate.learned_share(ids, run) == 0
+    path.write_bytes(ids.tobytes())
+    assert evaluate.learned_share(ids, run) > 0.9
+    monkeypatch.setattr(evaluate, 'SEARCHED', 1000)
+    assert evaluate.learned_share(ids, run) == 0
+    path.unlink()
+    path.mkdir()
+    assert evaluate.learned_share(ids, run) == 0
 
 
-def test_of_other_plays_and_of_what_was_held_out_nothing_is_said(trained, tmp_path, works, use):
-    held_out = (trained.folder / 'moved.txt').read_bytes()[-180:]
-    for data in (works[3_000_000:3_020_000], held_out, b'- ' * 500, b'to be or not to be'):
+def test_it_is_told_how_much_of_a_text_was_learned_and_of_its_lines_too(
+    trained, tmp_path, use, works
+):
+    edited = b'\n\n' + (trained.folder / 'moved.txt').read_bytes() + b'and more'
+    for data, is_told in (edited, True), (works[3_000_000:3_004_000], False):
         (tmp_path / 'other.txt').write_bytes(data)
-        status, output, errors = use(evaluate, trained, f'--text_file={tmp_path}/other.txt')
-        assert (status, errors, learned(output)) == (0, '', None)
+        file = f'--text_file={tmp_path}/other.txt'
+        whole, lines = use(evaluate, trained, file), use(evaluate, trained, file, '--lines')
+        assert whole[::2] == (0, '') and lines[0] == 0 and 'Learned' not in lines[1]
+        said = re.findall(r'Learned: (\d+)% of (?:it|the first \d+ lines) st', whole[1] + lines[2])
+        assert [int(share) > 80 for share in said] == [True, True] * is_told
 
 
+@pytest.mark.long
 def test_of_the_works_no_play_is_taken_for_a_copy_of_the_others(tmp_path, works):
     (tmp_path / 'works.txt').write_bytes(works)
     ids = encode(tmp_path / 'works.txt', True, IX2VOCAB)
@@ -194,45 +199,13 @@ def test_of_the_works_no_play_is_taken_for_a_copy_of_the_others(tmp_path, works)
     ids.tofile(str(tmp_path / 'text.ids'))
     run.text_crc = zlib.crc32(ids)
     for begin in range(len(ids) // 2 + 1, len(ids) - 200_000, 200_000):
-        share = overlap.learned_share(ids[begin : begin + 200_000], run, script.held_out_begin)
-        assert share <= overlap.COPIED / 2
-    assert overlap.learned_share(ids[7:], run, script.held_out_begin) > 0.45
-
-
-@pytest.mark.parametrize('damage', ['gone', 'empty', 'other', 'folder', 'large', 'unknown'])
-def test_where_the_learned_text_cannot_be_searched_nothing_is_said(copy, use, monkeypatch, damage):
-    text = (copy.folder / 'moved.txt').read_text() + 'and more'
-    path = copy.temp / 'text.ids'
-    if damage == 'large':
-        monkeypatch.setattr(overlap, 'SEARCHED', 1000)
-    elif damage == 'other':
-        path.write_bytes(path.read_bytes()[:-1])
-    elif damage != 'unknown':
-        path.unlink()
-    if damage == 'empty':
-        path.touch()
-    if damage == 'folder':
-        path.mkdir()
-    if damage == 'unknown':
-        record = json.loads((copy.temp / 'settings.json').read_text())
-        (copy.temp / 'settings.json').write_text(json.dumps({**record, 'clean_text': False}))
-        text = '\u2603' * 500
-    (copy.folder / 'edited.txt').write_text(text, encoding='utf-8')
-    status, output, errors = use(evaluate, copy, '--text_file=edited.txt')
-    assert (status, errors, learned(output)) == (0, '', None)
+        share = evaluate.learned_share(ids[begin : begin + 200_000], run)
+        assert share <= evaluate.COPIED / 2
+    assert evaluate.learned_share(ids[7:], run) > 0.45
 
 
 ODD_LINES = [
-    '',
-    'a',
-    'to',
-    'the',
-    'x' * 99,
-    'what light ' * 10,
-    '-',
-    'and ' * 1200,
-    'so it is',
-    '...',
+    *('', 'a', 'to', 'the', 'x' * 99, 'what light ' * 10, '-', 'and ' * 1200, 'so it is', '...'),
 ]
 
 
@@ -242,14 +215,14 @@ def test_by_lines_each_has_the_loss_that_it_has_alone(trained, tmp_path, use):
     arguments = ('--lines', '--csv', f'--text_file={tmp_path}/lines.txt')
     status, output, errors = use(evaluate, trained, *arguments)
     assert (status, 'Model: ' in errors) == (0, True)
-    rows = list(csv.DictReader(io.StringIO(output)))
+    rows = table(output)
     assert [row['content'] for row in rows] == ["'-" if line == '-' else line for line in ODD_LINES]
     assert [int(row['line']) for row in rows] == list(range(1, 11))
     lstm = trained.lstm(trained.best)
     for line, row in zip(ODD_LINES, rows):
-        ids = script.encode(line.strip(), IX2VOCAB, True)[0]
+        ids = evaluate.script.encode(line.strip(), IX2VOCAB, True)[0]
         ids = ids if ids.any() and line != '...' else ids[:0]
-        assert int(row['characters']) == len(script.clean(line).strip())
+        assert int(row['characters']) == len(evaluate.script.clean(line).strip())
         if not row['nats']:
             assert line in ('', '...')
             continue
@@ -271,15 +244,14 @@ def test_ranking_lines_begins_with_no_blank_ones(copy, use, is_clean):
     (copy.folder / 'lines.txt').write_text('\n\n   \n\t\nto be\n\nor not\n \n')
     printed = use(evaluate, copy, '--lines', '--text_file=lines.txt')[1]
     assert re.fullmatch(r'\d\.\d{4} to be\n\d\.\d{4} or not\n', printed)
-    table = use(evaluate, copy, '--lines', '--csv', '--text_file=lines.txt')[1]
-    assert [row['line'] for row in csv.DictReader(io.StringIO(table))] == list('12345678')
+    rows = table(use(evaluate, copy, '--lines', '--csv', '--text_file=lines.txt')[1])
+    assert [row['line'] for row in rows] == list('12345678')
 
 
 def test_a_text_in_a_table_is_no_formula_for_a_spreadsheet_and_a_number_stays_one(copy, use):
     texts = ['=1+1', '+1', '-1', '@SUM(1)', '\t=1', '"=1"', 'a=1', "'to be"]
     (copy.folder / '-.txt').write_text('\n'.join(texts))
-    table = use(evaluate, copy, '--lines', '--csv', '--text_file=-.txt')[1]
-    rows = list(csv.DictReader(io.StringIO(table)))
+    rows = table(use(evaluate, copy, '--lines', '--csv', '--text_file=-.txt')[1])
     safe = [f"'{text}" for text in texts[:5]] + texts[5:]
     assert [row['content'] for row in rows] == safe
     assert {row['text'] for row in rows} == {"'-.txt"}
@@ -298,15 +270,10 @@ def test_lines_in_a_terminal_do_not_command_it_and_in_a_pipe_are_exact(trained, 
         environment = {**os.environ, 'PYTHONPATH': str(ROOT), 'PYTHONIOENCODING': 'utf-8'}
         with open(ours, 'rb', buffering=0) as terminal:
             with open(theirs, 'wb') as their_end:
-                process = subprocess.Popen(
-                    command,
-                    cwd=str(trained.folder),
-                    env=environment,
-                    stdin=subprocess.DEVNULL,
-                    stdout=their_end,
-                    stderr=subprocess.DEVNULL,
-                )
-            assert process.wait(timeout=240) == 0
+                subprocess.run(
+                    command, check=True, cwd=str(trained.folder), env=environment,
+                    stdin=subprocess.DEVNULL, stdout=their_end, stderr=subprocess.DEVNULL,
+                )  # fmt: skip
             printed = terminal.read(10_000).decode()
         assert printed.endswith('to ␛[2Jbe␇\r\n') and '\x1b' not in printed
 
@@ -318,22 +285,17 @@ def test_many_lines_come_in_their_order_however_they_are_read(
     (tmp_path / 'lines.txt').write_text('\n'.join(verses))
     arguments = ('--lines', '--csv', f'--text_file={tmp_path}/lines.txt')
     expected = use(evaluate, trained, *arguments)[1]
-    monkeypatch.setattr(evaluate, 'LINES', 7)
-    monkeypatch.setattr(lines, 'STREAMS', 2)
-    monkeypatch.setattr(lines, 'PIECE', 5)
-    rows = [
-        list(csv.DictReader(io.StringIO(o)))
-        for o in (expected, use(evaluate, trained, *arguments)[1])
-    ]
+    monkeypatch.setattr(evaluate, 'BLOCK', 7)
+    monkeypatch.setattr(evaluate, 'STREAMS', 2)
+    monkeypatch.setattr(evaluate, 'PIECE', 5)
+    rows = [table(expected), table(use(evaluate, trained, *arguments)[1])]
     assert [row['content'] for row in rows[0]] == verses == [row['content'] for row in rows[1]]
     for one, other in zip(*rows):
         assert (one['nats'] == '') == (other['nats'] == '')
         assert abs(float(one['nats'] or 0) - float(other['nats'] or 0)) < 1e-5
 
 
-def test_several_texts_are_measured_one_after_the_other_and_as_a_table(
-    trained, tmp_path, works, use
-):
+def test_several_texts_are_measured_one_after_the_other(trained, tmp_path, works, use):
     paths = [str(tmp_path / name) for name in ('one.txt', 'other, two.txt')]
     for k, path in enumerate(paths):
         with open(path, 'wb') as file:
@@ -343,7 +305,6 @@ def test_several_texts_are_measured_one_after_the_other_and_as_a_table(
     losses = re.findall(r'Loss: ([\d.]+) nats', output)
     singles = [figures(use(evaluate, trained, f'--text_file={path}')[1])[0] for path in paths]
     assert [float(loss) for loss in losses] == singles and singles[0] != singles[1]
-    table = use(evaluate, trained, '--csv', '--text_files', *paths)[1]
-    rows = list(csv.DictReader(io.StringIO(table)))
+    rows = table(use(evaluate, trained, '--csv', '--text_files', *paths)[1])
     assert [row['text'] for row in rows] == paths
     assert [round(float(row['nats']), 4) for row in rows] == singles

@@ -2,7 +2,7 @@
 
     python -m tools.cells --characters=5000
 
-The page is temp/cells.html, one file that asks no server for anything. After Karpathy, Johnson and
+The page is temp/cells.html, one file that loads nothing from elsewhere. After Karpathy, Johnson and
 Li, "Visualizing and Understanding Recurrent Networks", 2015.
 """
 
@@ -30,13 +30,13 @@ import numpy as np
 
 temp_dir = script.temp_dir  # folder of the run; the page goes there too
 checkpoint = ''  # the model to take, such as temp/model-9070; empty: the best so far
-text_file = ''  # a UTF-8 text to be read; empty: the part held out of the run's own
-characters = 5000  # so many of its first characters are read
+text_file = ''  # a UTF-8 text to read; empty: the part held out of the run's own
+characters = 5000  # how many characters of it to read, from its beginning
 device = 'auto'  # 'cpu', 'gpu', or 'auto': a GPU where TensorFlow finds one
 
 RANGES = {'checkpoint': 'path', 'characters': (1, 1_000_000)}
 
-# What of a text can be named: regular expressions, each match of which is a passage.
+# What a unit may follow in a text: regular expressions, each match of which is a passage.
 WORD = r"[^\W\d_]+(?:['’-]+[^\W\d_]+)*"
 INSIDE = {
     'inside a word': WORD,
@@ -56,24 +56,25 @@ POSITION = {
     'position in the line': '.+',
     'position in the sentence': '[^.!?]+',
 }
-PASSAGES = 20  # what has fewer in a text is not looked for: chance would find it
-# A unit is named for what it correlates with by more than the first. By chance alone, with the same
-# values moved along the text, it was 0.21 at most. And by the second more than any unit did before
-# training: a memory that fills up follows a position by itself, by 0.54 to 0.69 in five models.
+PASSAGES = 20  # with fewer of a kind, chance alone would make some unit follow them
+# A unit is named for what it follows if they correlate by more than NAMED. By chance, with the same
+# values moved along the text, it was 0.21 at most.
 NAMED = 0.5
+# And by so much more than with any unit before training. A memory that fills up follows a position
+# by itself: by 0.54 to 0.69 in five models.
 LEARNED = 0.1
-AT_MOST = 5  # units that are named for the same; likeliest next characters that are shown
-MOST = 30e6  # activations in a page: more, and browsers are slow with it
+AT_MOST = 5  # units named for the same thing; likeliest next characters that are shown
+MOST = 30e6  # activations in a page; with more, browsers become slow
 
 
 def read_ids(settings, run, ix2vocab):
-    """Return what is to be read, integers [characters], and what it is called.
+    """Return the text to read, integers [characters], and what to call it.
 
     Raises:
       UserError: there is no such text, or the model knows no character of it.
     """
     if settings.text_file:
-        run.text_file, name = settings.text_file, settings.text_file
+        run.text_file = name = settings.text_file
         with tempfile.TemporaryDirectory() as folder, text_path(run, folder) as path:
             pieces = itertools.chain.from_iterable(read_text(path, run.clean_text))
             text = ''.join(itertools.islice(pieces, settings.characters))
@@ -99,8 +100,8 @@ def read(session, sampler, ids):
 
     Returns:
       tanh(c) of all units after each character, float32 [characters, layers, units]: what a cell
-      shows where its output gate is open. And the ids of the characters that are the likeliest to
-      follow, int32 [characters, AT_MOST], with their probabilities, float32.
+      puts out where its output gate is open. Then the ids of the characters likeliest to follow,
+      int32 [characters, AT_MOST], and their probabilities, float32 of the same shape.
     """
     likeliest = tf.nn.top_k(sampler.probabilities[0, 0], min(AT_MOST, sampler.W.shape[1].value))
     state, rows = sampler.zero_state(1), []
@@ -112,9 +113,9 @@ def read(session, sampler, ids):
 
 
 def features_of(text):
-    """Return what can be named in a text: a dict from names to float32 [characters].
+    """Return what units may follow in a text: a dict from names to float32 [characters].
 
-    Inside a passage of INSIDE the value is 1, in one of POSITION it counts from 1; outside it is 0.
+    A passage of INSIDE has the value 1 throughout, one of POSITION counts from 1; the rest is 0.
     """
     features = {}
     for name, pattern in {**INSIDE, **POSITION}.items():
@@ -128,7 +129,7 @@ def features_of(text):
 
 
 def correlations(values, activations):
-    """Return Pearson's r of values, [characters], with each unit, or 0: float [layers, units]."""
+    """Return Pearson's r of values [characters] with each unit, or 0: float [layers, units]."""
     centred = activations - activations.mean(axis=0)
     sums = np.tensordot(values - values.mean(), centred, 1)
     scale = np.sqrt(np.square(centred).sum(axis=0) * values.var() * len(values))
@@ -136,10 +137,10 @@ def correlations(values, activations):
 
 
 def named_units(features, activations, before):
-    """Return the units that follow something, a list of (what, layer, unit, r).
+    """Return the units that follow a feature, a list of (its name, layer, unit, r).
 
-    `before` are the activations of the same units before training. Layers and units count from 0. A
-    unit is named once, for what it follows best; those of the same name stand together, best first.
+    `before` are the activations of the same units before training. Layers and units count from 0.
+    Each unit is named once, for what it follows best; those of one name stand together, best first.
     """
     if not features:
         return []
@@ -148,26 +149,24 @@ def named_units(features, activations, before):
     groups = []
     for i, (name, values) in enumerate(features.items()):
         least = max(NAMED, np.abs(correlations(values, before)).max() + LEARNED)
-        strength = np.where(best == i, np.abs(r[i]), 0)
-        places = np.argsort(-strength, axis=None, kind='stable')[:AT_MOST]
-        pairs = [tuple(map(int, np.unravel_index(place, strength.shape))) for place in places]
-        groups.append([(name, *p, float(r[i][p])) for p in pairs if strength[p] > least])
+        places = np.argwhere((best == i) & (np.abs(r[i]) > least)).tolist()
+        group = [(name, layer, unit, float(r[i, layer, unit])) for layer, unit in places]
+        groups.append(sorted(group, key=lambda named: -abs(named[3]))[:AT_MOST])
     groups = sorted(filter(None, groups), key=lambda group: -abs(group[0][3]))
     return list(itertools.chain(*groups))
 
 
 def page(content):
-    """Return the HTML of a page, str, that shows `content`, a dict that JSON can hold."""
+    """Return the page, HTML as a str, that shows `content`, a dict that JSON can hold."""
     with open(os.path.splitext(os.path.abspath(__file__))[0] + '.html', encoding='utf-8') as file:
         template = file.read()
-    # In a script element only < can mean something to the browser: </script>, <!--
+    # Within a script element a browser looks for < alone, as in </script> or <!--.
     return template.replace('CONTENT', json.dumps(content).replace('<', '\\u003c'))
 
 
 def main(arguments):
     """Let the model read, name units, and write the page."""
     settings = read_settings(globals(), arguments)
-    target = os.path.join(settings.temp_dir, 'cells.html')
     with trained.opened(settings) as (session, sampler, ix2vocab, run, path):
         ids, text_name = read_ids(settings, run, ix2vocab)
         count = len(ids) * run.num_layers * run.rnn_size
@@ -179,6 +178,7 @@ def main(arguments):
         before = read(session, sampler, ids)[0]
     text = decode(ids, ix2vocab)
     named = named_units(features_of(text), activations, before)
+    target = os.path.join(settings.temp_dir, 'cells.html')
     shades = np.rint(127 * activations).astype(np.int8).transpose(1, 2, 0)
     content = {
         'model': path,

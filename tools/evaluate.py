@@ -1,34 +1,32 @@
-"""Measure how well a trained model predicts a text, several, each line of one, or its own.
+"""Measure how well a trained model predicts a text: its own, another, several, or each line of one.
 
     python -m tools.evaluate
     python -m tools.evaluate --text_file=other.txt --lines
 
-It prints the loss, and how often the likeliest character was the right one. By lines it prints the
-loss of each, in nats per character, and the line: `| sort -n` ranks them. Blank lines are left out.
+It prints the loss, and how often the likeliest character was the right one. With `--lines` it
+prints, for each line but blank ones, the loss in nats per character, and the line: `| sort -n`
+ranks them.
 """
 
 import contextlib
+import functools
 import itertools
 import math
 import os
 import sys
 import tempfile
+import zlib
+from concurrent import futures
 from csv import DictWriter
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.realpath(__file__))))
 
 import stacked_lstm_shakespeare as script
-from backstage import lines as lines_of
-from backstage import overlap, reading, running, tf
-from backstage.report import describe_loss, perplexity, shown
+from backstage import machine, reading, report, running, tf
+from backstage.report import describe_loss, shown
 from backstage.settings import UserError, read_settings
 from backstage.sources import text_path
-from stacked_lstm_shakespeare import (
-    encode,
-    encode_text,
-    held_out_begin,
-    measure,
-)
+from stacked_lstm_shakespeare import encode, encode_text, held_out_begin, measure
 from tools import trained
 
 import numpy as np
@@ -39,9 +37,9 @@ temp_dir = script.temp_dir  # folder of the run
 checkpoint = ''  # the model to take, such as temp/model-9070; empty: the best so far
 text_file = ''  # a UTF-8 text, to be measured whole; empty: the part held out of the run's own
 text_files = []  # several, one after the other, instead
-lines = False  # a figure for each line, alone, instead of one for the whole
+lines = False  # a loss for each line, read alone, instead of one for the whole
 csv = False  # print only a table in CSV; ' before a text that a spreadsheet takes for a formula
-streams = 0  # pieces of the text that are read side by side, at most; 0: as many as are fast
+streams = 0  # most pieces of the text that are read side by side; 0: as many as are fast
 device = 'auto'  # 'cpu', 'gpu', or 'auto': a GPU where TensorFlow finds one
 
 RANGES = {
@@ -49,165 +47,232 @@ RANGES = {
     'streams': (0, 1_000_000),
 }  # fmt: skip
 
-LINES = 10_000  # so many are read before the first of them is printed
+# Lines are read side by side: more than STREAMS are hardly faster, and PIECE characters at a time
+# need little memory however long a line is.
+BLOCK, STREAMS, PIECE = 10_000, 400, 100  # BLOCK: lines that are read before the first is printed
+
+# To find what was copied from the text that a run has learned.
+MATCH = 40  # characters in a row that are no chance where two texts share them
+SEARCHED = 2e9  # most bytes of a learned text that are searched
+COPIED = 0.05  # share of a text that is told where it was copied; other texts have 0
 
 
-def read_ids(run, ix2vocab):
-    """Return the ids of the text of a run, how often each occurs, their CRC-32, and its path.
+def measure_text(model, hits, settings):
+    """Return the figures of the text that `run.text_file` names, or of its held-out part: a dict.
+
+    Args:
+      model: tuple, as `trained.opened` yields it.
+      hits: bool [batch, time], whether the likeliest character was the right one.
+      settings: Namespace of this tool.
 
     Raises:
-      UserError: it cannot be read, or there is too little of it.
+      UserError: the text cannot be read, is too short, or should be that of the run and is not.
     """
-    with contextlib.ExitStack() as stack:  # what is opened last is closed first
-        folder = stack.enter_context(tempfile.TemporaryDirectory())
-        path = stack.enter_context(text_path(run, folder))
-        file = stack.enter_context(tempfile.TemporaryFile())
+    session, sampler, ix2vocab, run, checkpoint = model
+    with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryFile() as file:
         seen = reading.Counter()
-        counts, crc = encode_text(path, run.clean_text, ix2vocab, file, seen)
+        with text_path(run, folder) as found:
+            counts, crc = encode_text(found, run.clean_text, ix2vocab, file, seen)
+            path = run.text_file or found
         reading.tell_losses(seen)
-        if counts.sum() < 2:  # nothing comes before the first one to predict it from
+        if counts.sum() < 2:  # the first one only predicts
             raise UserError(
                 f'{path} has no text to be measured: it takes two characters. Take another'
             )
         file.flush()
-        return np.memmap(file, reading.id_type(ix2vocab), 'r'), counts, crc, run.text_file or path
+        ids = np.memmap(file, reading.id_type(ix2vocab), 'r')
+    part, start, learned = 'all', 1, 0  # nothing comes before the first character to predict it
+    if crc == run.text_crc:
+        part, start = 'the held-out part', held_out_begin(len(ids), run.held_out)
+    elif not (settings.text_file or settings.text_files):
+        raise UserError(
+            f'{path} is not the text that the model in {checkpoint} has learned. Bring that '
+            f'back, or measure the whole of this one, with --text_file={path}'
+        )
+    else:
+        learned = learned_share(ids, run)
+    shape = streams_and_warm_up(len(ids), start, settings.streams, run)
+    loss, accuracy = measure(session, sampler, [sampler.losses, hits], ids, start, *shape)
+    return {
+        'text': path, 'part': part, 'characters': len(ids) - start, 'unknown': counts[0],
+        **in_units(loss), 'accuracy': accuracy, 'learned': learned,
+    }  # fmt: skip
 
 
 def streams_and_warm_up(num_ids, start, most, run):
     """Return in how many streams to measure, and how many characters each reads at a time.
 
-    As many does it read before its own first, without counting them, so as not to start from an
-    empty memory. After 100 characters a model of the default size, trained for 1,500 iterations,
-    has forgotten what was before them: all losses that follow differ by 0.00004 nats in sum.
+    Each stream first reads that many characters before its own, which do not count, so that it does
+    not start from an empty memory. After 100 characters a model of the default size, trained for
+    1,500 iterations, has forgotten what came before: all later losses differ by 0.00004 in sum.
+    `most` limits the streams; 0 takes as many as need the memory of training.
     """
     warm_up = max(200, run.training_seq_len)
-    if 1 < start <= warm_up:  # then all that is before is read, by a single stream
+    if 1 < start <= warm_up:  # a single stream can read all that comes before
         return 1, start - 1
-    most = most or max(1, run.batch_size * run.training_seq_len // warm_up)  # memory as in training
+    most = most or max(1, run.batch_size * run.training_seq_len // warm_up)
     return max(1, min(most, (num_ids - start) // warm_up)), warm_up
 
 
-def measure_text(session, sampler, hits, ix2vocab, run, path, is_own, most):
-    """Return the figures of the text of a run, or of its held-out part: a dict.
+def in_units(nats):
+    """Return a loss per character in nats, in bits, and as perplexity: a dict."""
+    return {'nats': nats, 'bits': nats / math.log(2), 'perplexity': report.perplexity(nats)}
+
+
+def learned_share(ids, run):
+    """Return what share of a text, ids [characters], stands word for word in what a run learned.
+
+    It looks at some 200 places of 80 characters, and counts those of which a block of 40 stands in
+    the training part of the run's text.ids. The share is 0 where that file has gone, belongs to
+    another text, or is too large to be searched in seconds. `ids` has the type of its ids.
+    """
+    try:
+        learned = np.memmap(os.path.join(run.temp_dir, 'text.ids'), ids.dtype, 'r')
+    except (OSError, ValueError):  # it is not there, or empty
+        return 0
+    if learned.nbytes > SEARCHED or len(ids) < 2 * MATCH:
+        return 0
+    begins = np.linspace(0, len(ids) - 2 * MATCH, 200).astype(int)
+    places = [ids[begin : begin + 2 * MATCH] for begin in begins]
+    # Rows of dashes, and of unknown characters, are the same everywhere.
+    places = [place for place in places if place.all() and len(set(place)) > 9]
+    parts = [{place[i : i + MATCH].tobytes() for i in range(MATCH + 1)} for place in places]
+    wanted, found, crc = set().union(*parts), set(), 0
+    split, size = held_out_begin(len(learned), run.held_out), MATCH * learned.itemsize
+    for begin in range(0, len(learned), MATCH << 15):
+        piece = learned[begin : begin + (MATCH << 15)]
+        crc = zlib.crc32(piece, crc)
+        data = piece[: max(0, split - begin)].tobytes()
+        found.update(wanted.intersection(data[i : i + size] for i in range(0, len(data), size)))
+    if crc != run.text_crc or not parts:
+        return 0
+    return np.mean([not part.isdisjoint(found) for part in parts])
+
+
+def tell_learned(share, what):
+    """Print what share of a text was learned, if it is large enough to matter."""
+    if share > COPIED:
+        share = f'{share:.0%} of {what} stand in what was trained on'
+        print(f'Learned: {share}, so the loss is too low')
+
+
+def measure_lines(model):
+    """Yield the figures of each line of such a text: a dict. An empty line has no loss."""
+    session, sampler, ix2vocab, run, _ = model
+    # Each line is read alone, after the end of another.
+    before = next((ix2vocab.index(symbol) for symbol in '\n ' if symbol in ix2vocab), 0)
+    number = 0
+    with tempfile.TemporaryDirectory() as folder, text_path(run, folder) as path:
+        lines = read_lines(path)
+        for block in iter(lambda: list(itertools.islice(lines, BLOCK)), []):
+            # In a clean text, blanks at the ends stand for characters that were left out.
+            texts = [script.clean(line).strip() for line in block] if run.clean_text else block
+            ids = [np.append(before, encode(text, ix2vocab, run.clean_text)) for text in texts]
+            if number == 0:  # the first lines tell
+                text = np.concatenate([line for line in ids if len(line) > 1] or [[]])
+                share = learned_share(text.astype(reading.id_type(ix2vocab)), run)
+                tell_learned(share, f'the first {len(block):,} lines')
+            for content, line, total in zip(block, ids, sum_losses(session, sampler, ids)):
+                number += 1
+                length = len(line) - 1
+                row = {'text': run.text_file or path, 'line': number, 'characters': length}
+                row['unknown'] = np.count_nonzero(line[1:] == 0)
+                units = in_units(total / max(1, length))
+                yield {**row, **(units if length else dict.fromkeys(units, '')), 'content': content}
+
+
+def read_lines(path):
+    """Yield the lines of a UTF-8 text, in the form NFC, without their ends."""
+    rest = ''
+    for piece in reading.file_pieces(path):
+        *lines, rest = (rest + piece).split('\n')
+        yield from lines
+    if rest:
+        yield rest
+
+
+def sum_losses(session, sampler, texts):
+    """Return the sum of the losses of each text, float [texts], in nats.
 
     Args:
-      hits: bool [batch, time], whether the likeliest character was the right one.
-      path: str, the checkpoint.
-      is_own: bool, whether it has to be the text that was learned.
-      most: int, streams at most; 0: as many as are fast.
+      texts: list of integers [1 + characters]: the id from which the first one is predicted, which
+        does not count itself, and those of the text.
     """
-    ids, counts, crc, text_path = read_ids(run, ix2vocab)
-    copied = overlap.learned_share(ids, run, held_out_begin) if crc != run.text_crc else 0
-    part, start = 'all', 1  # nothing comes before the first character to predict it from
-    if crc == run.text_crc:
-        part, start = 'the held-out part', held_out_begin(len(ids), run.held_out)
-    elif is_own:
-        raise UserError(
-            f'{text_path} is not the text that the model in {path} has learned. Bring that '
-            f'back, or measure the whole of this one, with --text_file={text_path}'
-        )
-    shape = streams_and_warm_up(len(ids), start, most, run)
-    loss, accuracy = measure(session, sampler, [sampler.losses, hits], ids, start, *shape)
-    return {
-        'text': text_path, 'part': part, 'characters': len(ids) - start, 'unknown': counts[0],
-        **in_units(loss), 'accuracy': accuracy, 'learned': copied,
-    }  # fmt: skip
+    sums = np.zeros(len(texts))
+    order = sorted(range(len(texts)), key=lambda k: -len(texts[k]))  # texts of about one length
+    batches = [order[first : first + STREAMS] for first in range(0, len(order), STREAMS)]
+    # A batch on each core: the layers of a model side by side do not keep many busy.
+    with futures.ThreadPoolExecutor(machine.available_cores()) as pool:
+        longest_first = [[texts[k] for k in batch] for batch in batches]
+        found = pool.map(functools.partial(sum_batch, session, sampler), longest_first)
+        for batch, totals in zip(report.measuring(batches), found):
+            sums[batch] = totals
+    return sums
 
 
-def in_units(nats):
-    """Return a loss, which is for each character, in nats, bits, and as perplexity: a dict."""
-    return {'nats': nats, 'bits': nats / math.log(2), 'perplexity': perplexity(nats)}
-
-
-def print_text(row):
-    """Print what `measure_text` has found."""
-    print(
-        f'Characters: {row["characters"]:,}, {row["part"]} of {row["text"]}; '
-        f'{row["unknown"]:,} unknown in it'
-    )
-    overlap.tell(row['learned'])
-    print(f'Loss: {describe_loss(row["nats"])}')
-    print(f'Accuracy: {row["accuracy"]:.2%} of the characters were the likeliest one')
-
-
-def measure_lines(session, sampler, ix2vocab, run):
-    """Yield the figures of each line of the text of a run: a dict. An empty line has none."""
-    before = next((ix2vocab.index(symbol) for symbol in '\n ' if symbol in ix2vocab), 0)
-    with tempfile.TemporaryDirectory() as folder, text_path(run, folder) as path:
-        numbered = enumerate(lines_of.read(path), 1)
-        for some in iter(lambda: list(itertools.islice(numbered, LINES)), []):
-            texts = [encode(line, ix2vocab, run.clean_text)[0] for _, line in some]
-            if run.clean_text:  # blanks at its ends stand for what is not there
-                blank = ix2vocab.index(' ')
-                texts = [text[lines_of.without_ends(text == blank)] for text in texts]
-            if some[0][0] == 1:  # to look once is enough
-                ids = np.concatenate(
-                    [np.append(before, text) for text in texts if len(text)] or [[]]
-                )
-                share = overlap.learned_share(
-                    ids.astype(reading.id_type(ix2vocab)), run, held_out_begin
-                )
-                overlap.tell(share, f'the first {len(texts):,} lines')
-            for (number, line), text, total in zip(
-                some, texts, lines_of.sum_losses(session, sampler, texts, before)
-            ):
-                row = {'text': run.text_file or path, 'line': number, 'characters': len(text)}
-                units = in_units(total / max(1, len(text)))
-                units = units if len(text) else dict.fromkeys(units, '')
-                yield {**row, 'unknown': np.count_nonzero(text == 0), **units, 'content': line}
+def sum_batch(session, sampler, texts):
+    """Return what `sum_losses` does for a few texts, the longest first, read side by side."""
+    lengths = np.array([len(text) - 1 for text in texts])
+    sums, state = np.zeros(len(texts)), sampler.zero_state(len(texts))
+    for begin in range(0, lengths[0], PIECE):
+        num = min(PIECE, lengths[0] - begin)
+        streams = np.count_nonzero(lengths > begin)  # the others have ended
+        ids = np.zeros([streams, num + 1], np.int32)
+        for row, text in zip(ids, texts):
+            piece = text[begin : begin + num + 1]
+            row[: len(piece)] = piece
+        feed = {
+            sampler.x_data: ids[:, :-1],
+            sampler.y_output: ids[:, 1:],
+            sampler.initial_state: state[:, :, :streams],
+        }
+        losses, state = session.run([sampler.losses, sampler.final_state], feed)
+        is_text = begin + np.arange(num) < lengths[:streams, None]  # and no filling
+        sums[:streams] += (losses * is_text).sum(axis=1, dtype=np.float64)
+    return sums
 
 
 def cell(value, file):
-    """Return a value of a table as it is written to a file; ' before what would be a formula."""
+    """Return a value as a table in a file has it; ' goes before what would be a formula."""
     if not isinstance(value, str):
         return value
     is_formula = value.startswith(('=', '+', '-', '@', '\t', '\r'))
     return shown(f"'{value}" if is_formula else value, file)
 
 
-def print_table(rows, file):
-    """Write dicts to a file as CSV, the names of their values first."""
-    table = None
-    for row in rows:
-        if not table:
-            table = DictWriter(file, row, lineterminator='\n')
-            table.writeheader()
-        table.writerow({name: cell(value, file) for name, value in row.items()})
-
-
-def print_figures(rows, file):
-    """Write dicts to a file for people: of a text some lines, of a line one, unless it is blank."""
-    for row in rows:
-        if 'line' not in row:
-            print_text(row)
-        elif row['characters'] and row['content'].strip():
-            print(f'{row["nats"]:.4f}', shown(row['content'], file), file=file)
+def print_text(row):
+    """Print what `measure_text` has found."""
+    where = f'{row["part"]} of {row["text"]}'
+    print(f'Characters: {row["characters"]:,}, {where}; {row["unknown"]:,} unknown in it')
+    tell_learned(row['learned'], 'it')
+    print(f'Loss: {describe_loss(row["nats"])}')
+    print(f'Accuracy: {row["accuracy"]:.2%} of the characters were the likeliest one')
 
 
 def main(arguments):
     """Print the figures of each text, or of each of its lines."""
     settings = read_settings(globals(), arguments)
-    with contextlib.ExitStack() as stack:
-        file = sys.stdout
-        if settings.lines or settings.csv:  # figures alone; what else there is to say goes aside
-            stack.enter_context(contextlib.redirect_stdout(sys.stderr))
-        session, sampler, ix2vocab, run, path = stack.enter_context(trained.opened(settings))
+    output, table = sys.stdout, None
+    # A table, or a list of lines, has standard output for itself; messages go to standard error.
+    messages = sys.stderr if settings.lines or settings.csv else output
+    with contextlib.redirect_stdout(messages), trained.opened(settings) as model:
+        _, sampler, _, run, path = model
+        print(f'Model: {path}')
         likeliest = tf.argmax(sampler.logits, axis=2, output_type=tf.int32)
         hits = tf.equal(likeliest, sampler.y_output)
-        texts = settings.text_files or [settings.text_file or run.text_file]
-        is_own = not (settings.text_files or settings.text_file)
-
-        def rows():
-            for run.text_file in texts:
-                if settings.lines:
-                    yield from measure_lines(session, sampler, ix2vocab, run)
-                else:
-                    yield measure_text(
-                        session, sampler, hits, ix2vocab, run, path, is_own, settings.streams
-                    )
-
-        print(f'Model: {path}')
-        (print_table if settings.csv else print_figures)(rows(), file)
+        for text_file in settings.text_files or [settings.text_file or run.text_file]:
+            run.text_file = text_file
+            rows = measure_lines(model) if settings.lines else [measure_text(model, hits, settings)]
+            for row in rows:
+                if settings.csv:
+                    if not table:
+                        table = DictWriter(output, row, lineterminator='\n')
+                        table.writeheader()
+                    table.writerow({name: cell(value, output) for name, value in row.items()})
+                elif not settings.lines:
+                    print_text(row)
+                elif row['characters'] and row['content'].strip():  # no blank line
+                    print(f'{row["nats"]:.4f}', shown(row['content'], output), file=output)
 
 
 if __name__ == '__main__':

@@ -2,8 +2,8 @@
 
     python -m tools.export --folder=serving/shakespeare/1
 
-Its signatures are `probabilities` and `generate`, which is `serving_default` too. The vocabulary, a
-JSON list in which each symbol stands at its id, is its asset.
+Its signatures are `probabilities` and `generate`, which is also `serving_default`. Its asset is the
+vocabulary, a JSON list in which each symbol stands at its id.
 """
 
 import os
@@ -34,8 +34,7 @@ def signatures_of(sampler):
         {'ids': sampler.x_data, 'initial_state': sampler.initial_state},
         {'probabilities': sampler.probabilities, 'final_state': sampler.final_state},
     )
-    names = ['prime', 'num', 'temperature', 'seed']
-    inputs = {name: getattr(sampler, name) for name in names}
+    inputs = {name: getattr(sampler, name) for name in ['prime', 'num', 'temperature', 'seed']}
     generate = signature(inputs, {'ids': sampler.sampled})
     return {
         'probabilities': probabilities, 'generate': generate,
@@ -44,25 +43,21 @@ def signatures_of(sampler):
 
 
 def main(arguments):
-    """Export the model; the folder is there when it is complete, or not at all."""
+    """Export the model. The folder appears when it is complete, or not at all."""
     settings = read_settings(globals(), arguments)
     target = os.path.abspath(settings.folder)
     if os.path.lexists(target):
         raise UserError(f'{settings.folder} exists already. Export into a new folder')
-    vocabulary = os.path.join(settings.temp_dir, 'vocabulary.json')
     with trained.opened(settings) as (session, sampler, _, _, path):
-        tf.add_to_collection(tf.GraphKeys.ASSET_FILEPATHS, tf.constant(vocabulary))
+        vocabulary = tf.constant(os.path.join(settings.temp_dir, 'vocabulary.json'))
         files.make_folder(os.path.dirname(target), 'folder')
         with tempfile.TemporaryDirectory(dir=os.path.dirname(target)) as parent:
             part = os.path.join(parent, 'part')
             builder = tf.saved_model.Builder(part)
             builder.add_meta_graph_and_variables(
-                session,
-                [tf.saved_model.SERVING],
-                signatures_of(sampler),
-                assets_collection=tf.get_collection(tf.GraphKeys.ASSET_FILEPATHS),
-                strip_default_attrs=True,
-            )
+                session, [tf.saved_model.SERVING], signatures_of(sampler),
+                assets_collection=[vocabulary], strip_default_attrs=True,
+            )  # fmt: skip
             builder.save()
             os.rename(part, target)
     print(f'Model: {path}')

@@ -1,8 +1,8 @@
-"""Draw how likely a trained model finds each character of a text, and the five likeliest there.
+"""Draw how likely a trained model finds each character of a text, and the likeliest five instead.
 
     python -m tools.heatmap --text="to be or not to be that is the question"
 
-The picture is temp/heatmap.png. The darker, the likelier.
+The picture is temp/heatmap.png. The darker a character, the likelier.
 """
 
 import math
@@ -29,38 +29,38 @@ device = 'auto'  # 'cpu', 'gpu', or 'auto': a GPU where TensorFlow finds one
 
 RANGES = {'checkpoint': 'path', 'text': str}
 
-WIDTH = 40  # characters in a line, at most
+WIDTH = 40  # most characters in a line
 SYMBOLS = {**report.SYMBOLS, **str.maketrans(' \n\t', '\u2423\u21b5\u21e5')}
 
 
 def lines_and_width(characters):
-    """Return in how many lines to draw so many characters, and how many each line has at most."""
+    """Return in how many lines to draw a text, and how many characters each has at most."""
     lines = math.ceil(characters / WIDTH)
-    return lines, math.ceil(characters / lines)  # lines of about one length leave no room empty
+    return lines, math.ceil(characters / lines)  # lines of about the same length
 
 
 def draw_heatmap(figure, text, probabilities, ix2vocab):
-    """Draw how likely each character of a text was, and the five likeliest in its place.
+    """Draw how likely each character of a text was, and the likeliest five in its place.
 
-    The text is int32 [characters]; the probabilities, float32 [characters - 1, vocab_size], are of
-    its second character and those after.
+    Args:
+      text: int32 [characters].
+      probabilities: float32 [characters - 1, vocab_size], from its second character on.
     """
     symbols = ['\ufffd', *(symbol.translate(SYMBOLS) for symbol in ix2vocab[1:])]  # 0: 'unknown'
     likeliest = np.argsort(-probabilities, axis=1, kind='stable')[:, :5]
     lines, width = lines_and_width(len(text))
     for line, axes in enumerate(figure.subplots(lines, 1, squeeze=False)[:, 0]):
-        # The first row is the text itself; what came before its first character is not known.
-        places = range(line * width, min((line + 1) * width, len(text)))
         shades = np.full([1 + likeliest.shape[1], width], np.nan)
-        for column, place in enumerate(places):
+        for column, place in enumerate(range(line * width, min((line + 1) * width, len(text)))):
+            # The first row is the text itself. Nothing predicts its first character.
             rows = [text[place], *likeliest[place - 1]] if place else [text[0]]
             for row, ix in enumerate(rows):
-                shades[row, column] = probabilities[place - 1, ix] if place else np.nan
-                dark = place and shades[row, column] > 0.5
-                color, weight = 'white' if dark else 'black', 'normal' if row else 'bold'
+                shade = probabilities[place - 1, ix] if place else np.nan
+                shades[row, column] = shade
                 axes.text(
                     column, row + (0.15 if row else 0), symbols[ix], ha='center', va='center',
-                    color=color, weight=weight, family='monospace',
+                    color='white' if shade > 0.5 else 'black', weight='normal' if row else 'bold',
+                    family='monospace',
                 )  # fmt: skip
         image = axes.imshow(shades, cmap='Blues', vmin=0, vmax=1, aspect='auto')
         axes.axhline(0.5, color='black', linewidth=0.8)
@@ -84,7 +84,7 @@ def main(arguments):
         feed = {sampler.x_data: ids[:, :-1], sampler.initial_state: sampler.zero_state(1)}
         (probabilities,) = session.run(sampler.probabilities, feed)
     lines, width = lines_and_width(ids.size)
-    size = 1.6 + 0.3 * width, 0.1 + 1.85 * lines  # inches, for cells that are about square
+    size = 1.6 + 0.3 * width, 0.1 + 1.85 * lines  # inches, which make cells about square
     picture = os.path.join(settings.temp_dir, 'heatmap.png')
     pictures.save(picture, draw_heatmap, ids[0], probabilities, ix2vocab, size=size)
     print(f'Model: {path}')

@@ -3,7 +3,7 @@
     python -m tools.plot
     python -m tools.plot --folders temp/one_layer temp/three_layers
 
-It takes them from the history of a run, which may still be going on.
+It reads them from the history of each run. A run may still be going on.
 """
 
 import os
@@ -22,7 +22,7 @@ import numpy as np
 # --- Settings ------------------------------------------------------------------------------------
 
 temp_dir = script.temp_dir  # folder of the run, and of the picture
-folders = []  # of several runs, to be drawn in one picture
+folders = []  # those of several runs, to draw in one picture
 show_plot = True  # show it in a window too, where there is a display
 
 RANGES = {'folders': 'paths'}
@@ -31,7 +31,7 @@ MARKERS = 'os^vDPX'
 
 
 def draw_runs(figure, runs):
-    """Draw the losses of several runs, a dict from their names to (losses, held-out losses)."""
+    """Draw the losses of several runs: a dict from their names to (losses, held-out losses)."""
     axes = figure.add_subplot(1, 1, 1)
     for number, (name, (losses, held_out_losses)) in enumerate(runs.items()):
         color = pictures.COLORS[number % len(pictures.COLORS)]
@@ -39,8 +39,8 @@ def draw_runs(figure, runs):
         axes.plot(middles, means, color=color, linewidth=0.8, alpha=0.6)
         held_out = np.reshape(held_out_losses, (-1, 2)).T  # iterations, values
         marker = MARKERS[number % len(MARKERS)]
-        label = name.replace('$', r'\$')  # which would begin a formula
-        label = f'./{label}' if label.startswith('_') else label  # such ones are left out
+        label = name.replace('$', r'\$')  # $ would begin a formula
+        label = f'./{label}' if label.startswith('_') else label  # a legend leaves out _names
         axes.plot(*held_out, f'{marker}-', color=color, markersize=4, label=label)
     axes.plot([], [], color='#888888', linewidth=0.8, label='thin: in training')
     pictures.finish_loss_axes(axes, np.concatenate([losses for losses, _ in runs.values()]))

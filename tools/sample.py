@@ -1,11 +1,11 @@
-"""Let a trained model write: how a text goes on, as the model sees it.
+"""Let a trained model write: print how it continues a text.
 
     python -m tools.sample --prime_text="my lord" --sample_length=200
     python -m tools.sample --stop_at=" exit " < prime_texts.txt
 
-Prime texts come from the command, or as lines from a pipe or a file at the standard input, or are
-asked for in a terminal. If there are none, samples begin as those of the training. They are printed
-to the standard output, and nothing else is.
+A prime text is what a sample begins with. It comes from the command, or from the lines of a pipe
+or a file at standard input; in a terminal the tool asks for one after the other. Without any, a
+sample begins as in training. Nothing but samples is printed to standard output.
 """
 
 import collections
@@ -32,12 +32,12 @@ import numpy as np
 
 temp_dir = script.temp_dir  # folder of the run
 checkpoint = ''  # the model to take, such as temp/model-9070; empty: the best so far
-prime_text = ''  # how a sample begins; empty: a line each of the input, else as in training
-num_samples = 1  # samples to print, of each prime text
-sample_length = 100  # characters to draw for each, at most
+prime_text = ''  # what a sample begins with; empty: each line of the input, else as in training
+num_samples = 1  # samples to print of each prime text
+sample_length = 100  # most characters to draw for a sample
 stop_at = ''  # a sample ends before this text, such as \n (a line end), where the model writes it
 temperature = 0.7  # 1 draws as the model believes, less is safer, 0 is the likeliest
-top_k = 0  # only the likeliest so many characters are drawn; 0: all of them
+top_k = 0  # draw among this many of the likeliest characters; 0: among all
 seed = 1  # of the random numbers; another one gives other samples
 device = 'auto'  # 'cpu', 'gpu', or 'auto': a GPU where TensorFlow finds one
 
@@ -47,103 +47,76 @@ RANGES = {
 }  # fmt: skip
 
 PIECE = 20  # characters drawn at a time, so that one can read along
-STREAMS = 100  # samples that are drawn side by side
-BLOCK = 1000  # so many are drawn before the first of them is printed
+STREAMS = 100  # most samples drawn side by side
+DRAWN = 10**6  # most characters drawn side by side, in all samples together
 
 
-def draw(session, sampler, primes, random, settings):
-    """Yield how texts go on, in pieces: int32 [streams, num].
+def draw(session, sampler, samples, settings, ix2vocab):
+    """Draw samples side by side; yield them after each piece, as a list of (str, bool).
+
+    The text begins with its prime text and ends before `stop_at`; the bool says whether it got
+    there.
 
     Args:
-      primes: list of int32 [1, characters], of the same length.
-      random: list of np.random.RandomState, one for each.
+      samples: list of tuples: a prime text, int32 [1, characters]; the state before its last
+        character, float32 [num_layers, 2, 1, rnn_size]; a np.random.RandomState.
     """
-    primes, state = np.concatenate(primes), None
+    primes, states, random = zip(*samples)
+    texts = [decode(prime[0], ix2vocab) for prime in primes]
+    last, state = np.concatenate([prime[:, -1:] for prime in primes]), np.concatenate(states, 2)
     for begin in range(0, settings.sample_length, PIECE):
         num = min(PIECE, settings.sample_length - begin)
-        sampled, state = sampler.sample(session, primes, num, settings.temperature, random, state)
-        yield sampled
-        primes = sampled[:, -1:]
+        ids, state = sampler.sample(session, last, num, settings.temperature, random, state)
+        last = ids[:, -1:]
+        found = []
+        for k, prime in enumerate(primes):
+            texts[k] += decode(ids[k], ix2vocab)
+            end = texts[k].find(settings.stop_at, prime.size) if settings.stop_at else -1
+            found.append((texts[k], False) if end < 0 else (texts[k][:end], True))
+        yield found
+        if all(is_over for _, is_over in found):
+            return
 
 
-def cut(text, stop_at):
-    """Return a text up to where it is to stop, and whether it stops there."""
-    place = text.find(stop_at) if stop_at else -1
-    return (text, False) if place < 0 else (text[:place], True)
+def print_samples(session, sampler, samples, settings, ix2vocab):
+    """Print samples in their order. A batch is drawn side by side, and its first one shows at once.
 
-
-def draw_texts(session, sampler, primes, random, settings, ix2vocab):
-    """Return how texts of the same length go on, list of (str, whether they came to stop_at)."""
-    texts = [''] * len(primes)
-    for piece in draw(session, sampler, primes, random, settings):
-        texts = [text + decode(ids, ix2vocab) for text, ids in zip(texts, piece)]
-        found = [cut(text, settings.stop_at) for text in texts]
-        if all(stopped for _, stopped in found):
-            break
-    return found
-
-
-def print_all(session, sampler, samples, settings, ix2vocab):
-    """Print samples, an iterable of pairs of int32 [1, characters] and RandomState, in its order.
-
-    Those that begin with as many characters are drawn side by side.
+    Args:
+      samples: iterator over what `draw` takes.
     """
-    missed, samples = 0, iter(samples)
-    size = max(1, min(BLOCK, 10**6 // settings.sample_length))
-    for block in iter(lambda: list(itertools.islice(samples, size)), []):
-        texts = {}
-        for length in sorted({prime.size for prime, _ in block}):
-            alike = [k for k, (prime, _) in enumerate(block) if prime.size == length]
-            for first in range(0, len(alike), STREAMS):
-                batch = alike[first : first + STREAMS]
-                primes, random = zip(*[block[k] for k in batch])
-                found = draw_texts(session, sampler, primes, random, settings, ix2vocab)
-                texts.update(zip(batch, found))
-        for k, (prime, _) in enumerate(block):
-            text, stopped = texts[k]
-            print(shown(decode(prime[0], ix2vocab) + text, sys.stdout))
-            missed += not stopped
-    tell_missed(missed, settings)
-
-
-def print_one(session, sampler, prime, random, settings, ix2vocab):
-    """Print a sample as it is drawn."""
-    print(shown(decode(prime[0], ix2vocab), sys.stdout), end='', flush=True)
-    text, printed = '', 0
-    for piece in draw(session, sampler, [prime], [random], settings):
-        text, stopped = cut(text + decode(piece[0], ix2vocab), settings.stop_at)
-        # What may be the begin of stop_at waits for the next piece.
-        end = len(text) if stopped else max(printed, len(text) - max(0, len(settings.stop_at) - 1))
-        print(shown(text[printed:end], sys.stdout), end='', flush=True)
-        printed = end
-        if stopped:
-            break
-    print(shown(text[printed:], sys.stdout))
-    tell_missed(not stopped, settings)
-
-
-def tell_missed(count, settings):
-    """Say how many samples did not come to where they are to stop, if any."""
-    if settings.stop_at and count:
-        samples = 'sample' if count == 1 else 'samples'
+    size = max(1, min(STREAMS, DRAWN // settings.sample_length))
+    waiting = max(0, len(settings.stop_at) - 1)  # characters at the end that may begin stop_at
+    missed = 0
+    for batch in iter(lambda: list(itertools.islice(samples, size)), []):
+        printed = 0
+        for found in draw(session, sampler, batch, settings, ix2vocab):
+            text, is_over = found[0]
+            end = len(text) if is_over else max(batch[0][0].size, len(text) - waiting)
+            print(shown(text[printed:end], sys.stdout), end='', flush=True)
+            printed = end
+        print(shown(text[printed:], sys.stdout))
+        for text, _ in found[1:]:
+            print(shown(text, sys.stdout))
+        missed += sum(not is_over for _, is_over in found)
+    if settings.stop_at and missed:
+        samples = 'sample' if missed == 1 else 'samples'
         print(
-            f'{count:,} {samples} did not come to {settings.stop_at!r} in {settings.sample_length} '
-            f'characters. --sample_length draws more',
+            f'{missed:,} {samples} did not come to {settings.stop_at!r} in '
+            f'{settings.sample_length} characters. --sample_length draws more',
             file=sys.stderr,
         )
 
 
 def read_input():
-    """Return the lines of the standard input, if it is a pipe or a file, without blank ones.
+    """Return the lines of standard input that are not blank; none unless it is a pipe or a file.
 
     Raises:
       UserError: it is not UTF-8.
     """
     try:
-        mode = os.fstat(sys.stdin.fileno()).st_mode
-    except (AttributeError, OSError, ValueError):  # there is none
-        return []
-    if not (stat.S_ISFIFO(mode) or stat.S_ISREG(mode) or stat.S_ISSOCK(mode)):
+        if stat.S_ISCHR(os.fstat(sys.stdin.fileno()).st_mode):  # a terminal, or /dev/null
+            return []
+    except (AttributeError, OSError, ValueError):  # there is no standard input
         return []
     try:
         lines = [line.decode('utf-8-sig').strip('\r\n') for line in sys.stdin.buffer]
@@ -153,17 +126,17 @@ def read_input():
 
 
 def read_stop_at(text, ix2vocab, run):
-    r"""Return the text of a setting, in which \n and \t stand for a line end and a tab.
+    r"""Return the value of `stop_at`, with a line end for \n and a tab for \t.
 
     Raises:
-      UserError: the model never writes that.
+      UserError: the model never writes it.
     """
-    escapes = {'\\n': '\n', '\\t': '\t', '\\\\': '\\'}
+    escapes = {r'\n': '\n', r'\t': '\t', r'\\': '\\'}
     text = composed(re.sub(r'\\[nt\\]', lambda match: escapes[match.group()], text))
-    written = {symbol for ix, symbol in enumerate(ix2vocab) if ix not in (0, *run.unseen)}
-    never = ''.join(sorted(set(text) - written))
+    never = set(text) - {symbol for ix, symbol in enumerate(ix2vocab) if ix not in (0, *run.unseen)}
     if never:
         kind = ', whose text was cleaned,' if run.clean_text else ''
+        never = ''.join(sorted(never))
         raise UserError(f'this model{kind} never writes {never!r}. Give another stop_at')
     return text
 
@@ -171,40 +144,40 @@ def read_stop_at(text, ix2vocab, run):
 def main(arguments):
     """Print samples."""
     settings = read_settings(globals(), arguments)
-    # A notebook runs programs in a terminal of its own, and nobody types there.
+    # A notebook runs programs in a terminal, where nobody types.
     is_asked = sys.stdin and sys.stdin.isatty() and sys.stdout.isatty()
     is_asked = is_asked and 'JPY_PARENT_PID' not in os.environ
     lines = [] if settings.prime_text or is_asked else read_input()
     with trained.opened(settings, settings.top_k) as (session, sampler, ix2vocab, run, _):
         settings.stop_at = read_stop_at(settings.stop_at, ix2vocab, run)
-        how, numbers = (settings, ix2vocab), collections.Counter()
+        numbers = collections.Counter()  # samples so far, by their prime text
 
-        def read_prime(text, file=sys.stderr):
+        def read_prime(text, file=None):
             prime = encode(text, ix2vocab, run.clean_text)
             reading.check_prime(text, prime, ix2vocab, run.unseen, file)
             return prime
 
-        def next_sample(prime):
-            """Return how a sample begins, and what it is drawn by."""
-            number = numbers[prime.tobytes()]
-            numbers[prime.tobytes()] += 1
-            return prime, random_of(prime, number, settings.seed)
+        def samples_of(primes):
+            """Yield the samples to be drawn, as `draw` takes them."""
+            for prime in primes:
+                feed = {sampler.x_data: prime[:, :-1], sampler.initial_state: sampler.zero_state(1)}
+                state = session.run(sampler.final_state, feed, machine.in_this_thread())
+                for _ in range(settings.num_samples):
+                    number = numbers[prime.tobytes()]
+                    numbers[prime.tobytes()] += 1
+                    yield prime, state, random_of(prime, number, settings.seed)
 
         if settings.prime_text or not is_asked:
             texts = lines or [settings.prime_text or run.prime_texts[0]]
-            primes = [read_prime(text) for text in texts]
-            samples = (next_sample(p) for p in primes for _ in range(settings.num_samples))
-            if len(primes) * settings.num_samples == 1:
-                print_one(session, sampler, *next(samples), *how)
-            else:
-                print_all(session, sampler, samples, *how)
+            primes = [read_prime(text, sys.stderr) for text in texts]
+            print_samples(session, sampler, samples_of(primes), settings, ix2vocab)
             return 0
         with contextlib.suppress(ImportError):
             import readline  # noqa: F401  with it `input` has arrow keys and a history
         while True:
             try:
-                prime = read_prime(input('Prime text (Ctrl-D ends): '), None)
-                print_one(session, sampler, *next_sample(prime), *how)
+                prime = read_prime(input('Prime text (Ctrl-D ends): '))
+                print_samples(session, sampler, samples_of([prime]), settings, ix2vocab)
             except EOFError:
                 print()
                 return 0
