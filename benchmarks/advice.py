@@ -10,7 +10,7 @@ import itertools
 import sys
 
 import rows
-from shared import ROOT, as_table, parse, script, works, write_page
+from shared import ROOT, SCRIPT, as_table, parse, script, works, write_page
 
 # isort: split
 # Only now does Python find it.
@@ -68,7 +68,9 @@ def measured():
 def main(*numbers):
     leave_texts()
     runs = [arguments for row in rows.chosen(TRIED, numbers) for arguments in runs_of(*row)]
-    rows.train_missing({folder_of(arguments): [*SAME, *arguments.split()] for arguments in runs})
+    rows.train_missing(
+        {folder_of(arguments): [SCRIPT, *SAME, *arguments.split()] for arguments in runs}
+    )
     head = ('bytes of text', 'rnn_size', 'characters learned for each parameter', 'iterations',
             'passes', 'passes / characters for each parameter',
             *(f'keep_prob={keep_prob}' for keep_prob in KEEP_PROBS))  # fmt: skip

@@ -7,7 +7,6 @@ All compared figures are medians of repetitions that take turns on the same core
 """
 
 import itertools
-import json
 import math
 import os
 import pathlib
@@ -17,8 +16,9 @@ import sys
 import tempfile
 import time
 
+import rows
 import shared
-from shared import DOCS, as_table, characters, multiplications, parse, run, script, tf, write_page
+from shared import DATA_DIR, DOCS, VOCAB_SIZE, as_table, parse, read_history, run, script, tf
 
 # isort: split
 import numpy as np
@@ -57,68 +57,43 @@ class RecipeReader:
         return [losses.reshape(feed['x'].shape)], np.array(state)
 
 
-def learn(name, folder, *arguments):
-    """Train the script or the recipe to the end; leave the held-out losses in curve.json."""
-    os.makedirs(folder, exist_ok=True)
-    {'script': learn_script, 'recipe': learn_recipe}[name](folder, *arguments)
-
-
-def learn_recipe(folder):
-    """Train the recipe; write curve.json on the way."""
-    settings, ids, split = prepared_text()
+def learn_recipe(*arguments):
+    """Train the recipe to its end; leave a history.csv as the script does."""
+    settings, ids, split = prepared_text(*arguments)
     shape = settings.batch_size, settings.training_seq_len
     tf.set_random_seed(settings.seed)
-    model = recipe.Recipe(settings.rnn_size, settings.num_layers, *shape, shared.VOCAB_SIZE)
+    model = recipe.Recipe(settings.rnn_size, settings.num_layers, *shape, VOCAB_SIZE)
     config = tf.ConfigProto(inter_op_parallelism_threads=1, intra_op_parallelism_threads=1)
     num_batches = split // (shape[0] * shape[1])
-    curve = []
+    lines = ['iteration,loss,held_out_loss']
     with tf.Session(config=config) as session:
         reader = RecipeReader(session, model)
         session.run(tf.global_variables_initializer())
         batches = recipe.training_batches(ids[:split], *shape, settings.epochs, settings.seed)
-        for iteration, (epoch, x, y) in enumerate(batches, start=1):
+        for iteration, (_, x, y) in enumerate(batches, start=1):
             if (iteration - 1) % num_batches == 0:
                 state = session.run(model.initial_state)
             loss, state = model.train_step(session, x, y, state)
+            held_out = ''
             if iteration % 500 == 0 or iteration == settings.epochs * num_batches:
                 (held_out,) = script.measure(reader, reader, ['losses'], ids, split, *shape)
-                curve.append((iteration, held_out))
-                print(f'Iteration: {iteration}, Epoch: {epoch}, Loss: {loss:.2f}, {held_out:.4f}')
-                pathlib.Path(folder, 'curve.json').write_text(json.dumps(curve))
-
-
-def learn_script(folder, *arguments):
-    """Train with the script, as a user does."""
-    where = shared.DATA_DIR, f'--temp_dir={folder}'
-    often = '--save_every=100', '--eval_every=100000', '--log_every=500'
-    run(*where, *often, *arguments, stdout=None)
-    _, held_out_losses = shared.read_history(folder)
-    pathlib.Path(folder, 'curve.json').write_text(json.dumps(held_out_losses))
+            lines.append(f'{iteration},{loss},{held_out}')
+    folder = pathlib.Path(parse(*arguments).temp_dir)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / 'history.csv').write_text('\n'.join(lines))
 
 
 def learning_curves(folder):
     """Return the held-out losses of the script and of the recipe, lists of (iteration, nats).
 
     They do not depend on how fast the machine is, so those that a folder has are used again.
-    Both train at the same time, each on a core of its own.
     """
-    started = []
-    for core, name in zip(itertools.cycle(sorted(os.sched_getaffinity(0))), ('script', 'recipe')):
-        path = folder / name
-        if (path / 'curve.json').exists():
-            print(f'The {name} was trained before; to train it again, remove {path}')
-        else:
-            print(f'Training the {name}, half an hour or more: {path}.log shows how far it is')
-            folder.mkdir(parents=True, exist_ok=True)
-            with open(f'{path}.log', 'w') as log:
-                command = [sys.executable, '-u', __file__, 'learn', name, str(path)]
-                process = subprocess.Popen(command, stdout=log, stderr=log)
-            os.sched_setaffinity(process.pid, {core})
-            started.append(process)
-    for process in started:
-        if process.wait():
-            raise RuntimeError(f'{" ".join(process.args)} failed')
-    return [json.loads((folder / name / 'curve.json').read_text()) for name in ('script', 'recipe')]
+    script_run, recipe_run = folder / 'script', folder / 'recipe'
+    rows.train_missing({
+        script_run: [shared.SCRIPT, DATA_DIR, '--save_every=100'],
+        recipe_run: [__file__, 'recipe', DATA_DIR],
+    })  # fmt: skip
+    return [read_history(path)[1] for path in (script_run, recipe_run)]
 
 
 def draw_learning(figure, ours, theirs, seconds_ours, seconds_theirs):
@@ -157,15 +132,15 @@ HEAD = ('what', 'the script', 'against', 'measured', 'target', 'a product at the
 def measure_training(turns):
     """Return rows on the training step, the seconds per step, and the recipe's memory, MB."""
     (ours, theirs), rate = measure(turns, ['script_steps'], ['recipe_steps'])
-    each, done = characters(), multiplications(parse()) / 1e9 / ours.median
-    rows = [
+    each, done = shared.characters(), shared.multiplications(parse()) / 1e9 / ours.median
+    found = [
         ('training, characters per second', f'{each / ours.median:,.0f}',
          f'{each / theirs.median:,.0f}, the recipe', f'{theirs.median / ours.median:.2f} x',
          'at least 1.8 x', f'{rate:.0f}'),
         ('the same, as arithmetic, GFLOP/s', f'{done:.0f}', f'{rate:.0f}, a 2048 x 2048 product',
          f'{done / rate:.0%}', 'at least 70 %', f'{rate:.0f}'),
     ]  # fmt: skip
-    return rows, ours.median, theirs.median, theirs.memory
+    return found, ours.median, theirs.median, theirs.memory
 
 
 def measure_generating(turns):
@@ -198,11 +173,8 @@ def measure_start(turns=3):
 
 def write_large(folder, megabytes):
     """Write the works again and again, so many MB; return the path."""
-    path, text, left = (
-        os.path.join(folder, f'{megabytes}.txt'),
-        shared.works(),
-        int(megabytes * 1e6),
-    )
+    path, text = os.path.join(folder, f'{megabytes}.txt'), shared.works()
+    left = int(megabytes * 1e6)
     with open(path, 'wb') as file:
         while left > 0:
             left -= file.write(text[:left])
@@ -211,7 +183,7 @@ def write_large(folder, megabytes):
 
 def measure_preparing(megabytes):
     """Return rows on making ids of a text of that size: the works again and again."""
-    rows = []
+    table = []
     with tempfile.TemporaryDirectory() as folder:
         path = write_large(folder, megabytes)
         start = time.perf_counter()
@@ -223,13 +195,13 @@ def measure_preparing(megabytes):
             stepper = Stepper('prepare_steps', f'--text_file={path}', f'--clean_text={clean}')
             rate = megabytes / stepper.run(1)
             stepper.process.communicate()
-            rows.append(
+            table.append(
                 (f'preparing {megabytes:,} MB, clean_text={clean}', f'{rate:.0f}',
                  f'{reading:,.0f}, reading the file',
                  f'{stepper.memory - stepper.memory_at_start:.0f} MB of memory',
                  'at least 50 MB/s in 300 MB', '')
             )  # fmt: skip
-    return rows
+    return table
 
 
 def measure_intervals(step_seconds, iterations=9070, late=3_000_000, *arguments):
@@ -260,15 +232,15 @@ def measure_intervals(step_seconds, iterations=9070, late=3_000_000, *arguments)
 
 def measure_table(turns, megabytes):
     """Return the rows of the main table, and the seconds per step of the script and the recipe."""
-    rows, ours, theirs, recipe_memory = measure_training(turns)
-    rows += measure_generating(turns // 2)
+    table, ours, theirs, recipe_memory = measure_training(turns)
+    table += measure_generating(turns // 2)
     start, memory = measure_start()
-    rows += start + measure_preparing(megabytes) + measure_intervals(ours)
-    rows.append(
+    table += start + measure_preparing(megabytes) + measure_intervals(ours)
+    table.append(
         ('memory of a run, MB', f'{memory:.0f}', f'{recipe_memory:.0f}, the recipe',
          f'{memory / recipe_memory:.2f} x', 'no more', '')
     )  # fmt: skip
-    return rows, ours, theirs
+    return table, ours, theirs
 
 
 # --- How the cost grows ---------------------------------------------------------------------------
@@ -288,7 +260,7 @@ def measure_growth():
         """Return characters per second with the script's session options, and with the default."""
         commands = ['script_steps', argument], ['default_steps', argument]
         steppers, rate = measure(5, *commands, seconds=0.7)
-        return [*(characters(argument) / stepper.median for stepper in steppers), rate]
+        return [*(shared.characters(argument) / stepper.median for stepper in steppers), rate]
 
     for name, values in GROWTH.items():
         for value in values:
@@ -302,8 +274,8 @@ def measure_growth():
 def draw_growth(figure, growth):
     blue, red, *_ = script.pictures.COLORS
     groups = itertools.groupby(growth, key=lambda row: row[0])
-    for axes, (name, rows) in zip(figure.subplots(2, 2).flat, groups):
-        _, values, ours, default, _ = zip(*rows)
+    for axes, (name, table) in zip(figure.subplots(2, 2).flat, groups):
+        _, values, ours, default, _ = zip(*table)
         axes.loglog(values, ours, 'o-', color=blue, label='the script')
         axes.loglog(values, default, 's--', color=red, label='default session options')
         axes.set(xlabel=name, ylabel='characters per second')
@@ -318,15 +290,15 @@ def draw_growth(figure, growth):
 
 
 def write_quick():
-    rows, *_ = measure_table(turns=7, megabytes=100)
-    table, name = as_table(HEAD, rows), 'benchmark-quick.md'
-    write_page(name, 'Benchmark, quick form', 'python benchmarks/benchmark.py', table)
+    table, *_ = measure_table(turns=7, megabytes=100)
+    table, name = as_table(HEAD, table), 'benchmark-quick.md'
+    shared.write_page(name, 'Benchmark, quick form', 'python benchmarks/benchmark.py', table)
 
 
 def write_long():
     curves = learning_curves(shared.ROOT / 'temp' / 'benchmark')
-    rows, *seconds = measure_table(turns=15, megabytes=1000)
-    rows += learning_rows(*curves, *seconds)
+    table, *seconds = measure_table(turns=15, megabytes=1000)
+    table += learning_rows(*curves, *seconds)
     script.pictures.save(str(DOCS / 'learning.png'), draw_learning, *curves, *seconds)
     growth = list(measure_growth())
     script.pictures.save(str(DOCS / 'growth.png'), draw_growth, growth, size=(10, 6.5))
@@ -338,14 +310,14 @@ def write_long():
         for name, value, ours, default, rate in growth
     ]  # fmt: skip
     text = (
-        f'{as_table(HEAD, rows)}\n![Held-out loss over time](learning.png)\n\n'
+        f'{as_table(HEAD, table)}\n![Held-out loss over time](learning.png)\n\n'
         '## How the cost grows\n\n![Characters per second over four settings](growth.png)\n\n'
         f'{as_table(head, shown)}\n'
         'Why the curves bend where they bend: [benchmark-notes.md](benchmark-notes.md).\n'
     )
-    write_page('benchmark.md', 'Benchmark', 'python benchmarks/benchmark.py long', text)
+    shared.write_page('benchmark.md', 'Benchmark', 'python benchmarks/benchmark.py long', text)
 
 
 if __name__ == '__main__':
     mode, *rest = sys.argv[1:] or ['quick']
-    {'quick': write_quick, 'long': write_long, 'learn': learn}[mode](*rest)
+    {'quick': write_quick, 'long': write_long, 'recipe': learn_recipe}[mode](*rest)

@@ -12,7 +12,7 @@ import pathlib
 import sys
 
 import rows
-from shared import ROOT, as_table, script, write_page
+from shared import ROOT, SCRIPT, as_table, script, write_page
 
 # isort: split
 # Only now does Python find it.
@@ -85,7 +85,7 @@ def main(text_file, *numbers):
     for arguments in rows.chosen(TRIED, numbers):
         folder = rows.folder_of(RUNS / pathlib.Path(text_file).stem, arguments)
         if not rows.found_in(folder):
-            words = [f'--text_file={text_file}', *SAME, *arguments.split()]
+            words = [SCRIPT, f'--text_file={text_file}', *SAME, *arguments.split()]
             rows.train(folder, words, os.sched_getaffinity(0), measure)
     head = ('text', 'settings', 'time', 'held-out', 'best', 'training',
             *(f'best, {size} characters of memory' for size in WINDOWS))  # fmt: skip

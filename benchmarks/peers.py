@@ -12,18 +12,9 @@ quick form is of the default shape alone: three minutes, and it only prints.
 import pathlib
 import sys
 
+import shared
 from against import python_of
-from shared import (
-    PRODUCT,
-    SHAPES,
-    about_machine,
-    as_table,
-    characters,
-    multiplications,
-    parse,
-    run,
-    write_page,
-)
+from shared import PRODUCT, SHAPES, as_table, characters, parse, run, write_page
 from turns import STEPS, Stepper, take_turns, with_quartiles
 
 TURNS = 7
@@ -48,10 +39,10 @@ KINDS = {
 }
 METHOD = f"""
 Each kind trains in a process of its own, with as many threads as it takes by itself. The processes
-take {TURNS} turns of about a second on the same cores; a figure is the median of the turns, with the
-quartiles behind it, and so is a ratio: each turn gives one. A step ends when its loss is known.
-Memory is the most that the process had. Of a step's arithmetic only what is matrix products counts;
-its share is of the fastest product of two 2048 x 2048 matrices in the same turns.
+take {TURNS} turns of about a second on the same cores; a figure is the median of the turns, with
+their quartiles, and so is a ratio: each turn gives one. A step ends when its loss is known. Memory
+is the most that the process had. Of a step's arithmetic only what is matrix products counts; its
+share is of the fastest product of two 2048 x 2048 matrices in the same turns.
 
 The models are the same but for what the script has besides, which is work that the others do not
 have: residual connections, a decay of the weights, and their averages. PyTorch has its `nn.LSTM`,
@@ -104,7 +95,7 @@ def summary(found):
 def details(shape, measured):
     """Return the table of all kinds at one shape."""
     product = PRODUCT / fastest(measured, 'a product').median
-    amount, work, rows = characters(*shape), multiplications(parse(*shape)) / 1e9, []
+    amount, work, rows = characters(*shape), shared.multiplications(parse(*shape)) / 1e9, []
     for kind, one in measured.items():
         is_product = 'a product' in KINDS[kind][0]
         done = (PRODUCT if is_product else work) / one.median
@@ -147,7 +138,7 @@ def main(*arguments):
         )
     ]
     tables = '\n'.join(details(*one) for one in found.items())
-    page = 'peers-speed-avx512.md' if 'AVX-512' in about_machine() else 'peers-speed.md'
+    page = 'peers-speed-avx512.md' if 'AVX-512' in shared.about_machine() else 'peers-speed.md'
     text = f'Beside it {", ".join(map(str.strip, versions))}.\n{METHOD}\n{summary(found)}\n{tables}'
     write_page(page, 'Speed beside PyTorch and JAX', 'make peers', text)
 

@@ -9,7 +9,7 @@ works as it says; two runs at a time, each on one core. What was measured before
 import sys
 
 import rows
-from shared import DATA_DIR, ROOT, as_table, characters, parse, script, write_page
+from shared import DATA_DIR, ROOT, SCRIPT, as_table, characters, parse, script, write_page
 
 RUNS = ROOT / 'temp' / 'rates'
 RATES = 0.01, 0.015, 0.02, 0.03, 0.04, 0.06, 0.12, 0.24  # for most rows the default is among them
@@ -72,11 +72,9 @@ def measured():
                 ours = f': {losses[default]:.4f}'
                 behind = f'{losses[default] - min(losses.values()):.3f}'
             shown = [f'{losses[rate]:.4f}' if rate in losses else '' for rate in RATES]
-            about = (
-                f'`{arguments}`' if arguments else 'the default',
-                f'{iterations_of(arguments):,}',
-            )
-            yield (*about, *shown, f'{default}{ours}', behind if ours else '')
+            about = f'`{arguments}`' if arguments else 'the default'
+            iterations = f'{iterations_of(arguments):,}'
+            yield (about, iterations, *shown, f'{default}{ours}', behind if ours else '')
 
 
 def main(*numbers):
@@ -85,14 +83,14 @@ def main(*numbers):
         iterations = iterations_of(arguments)
         same = DATA_DIR, f'--max_iterations={iterations}', f'--save_every={iterations}'
         for rate, folder in runs_of(arguments).items():
-            jobs[folder] = [*arguments.split(), f'--learning_rate={rate}', *same]
+            jobs[folder] = [SCRIPT, *arguments.split(), f'--learning_rate={rate}', *same]
     rows.train_missing(jobs)
     head = ('settings', 'iterations', *map(str, RATES), 'the default', 'behind the best by')
     rule = (
         'Nats, held-out, at the end. The default is 0.03. It grows with the root of a batch of '
-        'more than 5,000 characters, up to its double; it is higher in proportion for layers of less '
-        'than 128 units, and by the root for less than three of them; and it is at most 0.12: '
-        '`highest_rate` in the script.'
+        'more than 5,000 characters, up to its double; it is higher in proportion for layers of '
+        'less than 128 units, and by the root for less than three of them; and it is at most '
+        '0.12: `highest_rate` in the script.'
     )
     text = f'{rule}\n\n{as_table(head, measured())}'
     write_page('rates.md', 'The learning rate', 'python benchmarks/rates.py', text)

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 
-from shared import SCRIPT, read_history
+from shared import read_history
 
 # isort: split
 import numpy as np
@@ -36,13 +36,17 @@ def found_in(folder):
     return json.loads(path.read_text()) if path.exists() else {}
 
 
-def train(folder, arguments, cores, measure=lambda folder: {}):
-    """Train on some cores, a set, and note what was found; `measure` adds to it."""
+def train(folder, command, cores, measure=lambda folder: {}):
+    """Train on some cores, a set, and note what was found; `measure` adds to it.
+
+    Args:
+      command: list, the program, such as SCRIPT, and its arguments.
+    """
     print(folder.name, flush=True)
     start = time.perf_counter()
-    words = ['taskset', '--cpu-list', ','.join(map(str, cores)), sys.executable, str(SCRIPT)]
+    words = ['taskset', '--cpu-list', ','.join(map(str, cores)), sys.executable, *map(str, command)]
     status = subprocess.call(
-        [*words, f'--temp_dir={folder}', *COMMON, *arguments],
+        [*words, f'--temp_dir={folder}', *COMMON],
         env={**os.environ, 'MPLBACKEND': 'Agg'},
         stdout=subprocess.DEVNULL,
     )
@@ -60,7 +64,7 @@ def train(folder, arguments, cores, measure=lambda folder: {}):
 
 
 def train_missing(jobs):
-    """Train what is missing of {folder: arguments}, on each core one run at a time."""
+    """Train what is missing of {folder: command}, on each core one run at a time."""
     cores = queue.Queue()
     for core in os.sched_getaffinity(0):
         cores.put(core)

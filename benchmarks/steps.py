@@ -3,7 +3,8 @@
     python benchmarks/steps.py NAME [a setting, such as --rnn_size=64 ...]
 
 A process of its own, since TensorFlow's thread settings hold for a whole process. With CHECKOUT in
-the environment the script of another checkout of this project is measured.
+the environment the script of another checkout of this project is measured. Each function yields
+once when it is ready, and then after each step.
 """
 
 import contextlib
@@ -22,7 +23,6 @@ import recipe
 from turns import serve
 
 DRAWN = 1000  # characters in each step of those that draw
-IX2VOCAB = [script.UNKNOWN, *script.CHARACTERS]
 
 
 def new_graph():
@@ -51,12 +51,18 @@ def prepared_text(*arguments):
         settings = parse(*arguments, f'--temp_dir={folder}')
         ix2vocab, split, _ = script.prepare_text(settings)
         (path,) = glob.glob(f'{folder}/text.ids*')
-        ids = np.memmap(path, script.reading.id_type(ix2vocab), 'r')
-    return settings, ids, split
+        return settings, np.memmap(path, script.reading.id_type(ix2vocab), 'r'), split
+
+
+def repeat(step):
+    yield
+    while True:
+        step()
+        yield
 
 
 def script_steps(*arguments, config=None):
-    """Training steps of the script."""
+    """Training steps of the script, as in `script.train`."""
     settings, ids, split = prepared_text(*arguments)
     shape = settings.batch_size, settings.training_seq_len
     num_batches = script.batches_per_epoch(split, *shape)
@@ -68,12 +74,13 @@ def script_steps(*arguments, config=None):
             x, y = script.read_batch(ids[:split], *shape, 0, number)
             feed = {model.x_data: x, model.y_output: y, model.initial_state: state}
             feed[model.learning_rate] = script.highest_rate(settings)
-            _, _, state, _ = session.run(wanted, feed)  # as script.train does
+            _, _, state, _ = session.run(wanted, feed)
             yield
 
 
-# The same, in a session with TensorFlow's default options
-default_steps = functools.partial(script_steps, config=tf.ConfigProto())
+def default_steps(*arguments):
+    """The same, in a session with TensorFlow's default options."""
+    return script_steps(*arguments, config=tf.ConfigProto())
 
 
 def recipe_steps(*arguments):
@@ -98,18 +105,22 @@ def product_steps(*_):
     product = tf.matmul(a, b).op
     with tf.Session(config=config) as session:
         session.run(tf.global_variables_initializer())
-        while True:
-            yield
-            session.run(product)
+        yield from repeat(lambda: session.run(product))
 
 
 def build_steps(*arguments):
     """Graphs with both models."""
-    settings = parse(*arguments)
-    while True:
-        yield
+
+    def build():
         with new_graph():
-            script.build_models(settings, VOCAB_SIZE)
+            script.build_models(parse(*arguments), VOCAB_SIZE)
+
+    return repeat(build)
+
+
+def prepare_steps(*arguments):
+    """Each step prepares a text."""
+    return repeat(lambda: prepared_text(*arguments))
 
 
 def draw_one(*_, streams=1):
@@ -117,9 +128,7 @@ def draw_one(*_, streams=1):
     with started(parse()) as (session, _, sampler):
         prime = np.ones([streams, 1], np.int32)
         random = [script.random_of(prime[:1], number, 1) for number in range(streams)]
-        while True:
-            yield
-            sampler.sample(session, prime, DRAWN // streams, 1.0, random)
+        yield from repeat(lambda: sampler.sample(session, prime, DRAWN // streams, 1.0, random))
 
 
 draw_hundred = functools.partial(draw_one, streams=100)  # at once
@@ -131,39 +140,33 @@ def recipe_draws(*_):
     model = recipe.Recipe(settings.rnn_size, settings.num_layers, 1, 1, VOCAB_SIZE)
     with tf.Session() as session:
         session.run(tf.global_variables_initializer())
-        while True:
-            yield
-            model.draw(session, DRAWN, random)
-
-
-def prepare_steps(*arguments):
-    """Each step prepares a text."""
-    while True:
-        yield
-        prepared_text(*arguments)
+        yield from repeat(lambda: model.draw(session, DRAWN, random))
 
 
 def held_out_steps(*arguments):
     """Each step measures the held-out loss."""
     settings, ids, split = prepared_text(*arguments)
-    shape = settings.batch_size, settings.training_seq_len
+    how = ids, split, settings.batch_size, settings.training_seq_len
     with started(settings) as (session, _, sampler):
-        while True:
-            yield
-            script.measure(session, sampler, [sampler.losses], ids, split, *shape)
+        yield from repeat(lambda: script.measure(session, sampler, [sampler.losses], *how))
 
 
 def sample_steps(*arguments):
     """Each step draws the samples that are shown while training."""
-    settings = parse(*arguments)
-    with started(settings) as (session, _, sampler), script.running.Stop() as stop:
-        while True:
-            yield
-            script.sample_texts(session, sampler, IX2VOCAB, 1, settings, stop)
+    how = [script.UNKNOWN, *script.CHARACTERS], 1, parse(*arguments)
+    with started(parse(*arguments)) as (session, _, sampler), script.running.Stop() as stop:
+        yield from repeat(lambda: script.sample_texts(session, sampler, *how, stop))
 
 
 def save_steps(iterations, *arguments):
     """Each step is a save of a run after so many iterations, also of its best model and plot."""
+
+    def save():
+        run.losses.append(1.2)
+        run.held_out_losses.append((len(run.losses), 2 - 1e-9 * len(run.losses)))
+        run.save(session, state, is_end=True)
+        script.pictures.save(run.plot, script.draw_losses, *run.all_losses())
+
     with tempfile.TemporaryDirectory() as folder:
         settings = parse(*arguments, f'--temp_dir={folder}')
         with script.only_run_in(settings, vars(script)) as run_folder, new_graph() as graph:
@@ -175,30 +178,20 @@ def save_steps(iterations, *arguments):
                 record = {**text, 'num_batches': 1}
                 state = run.begin_or_continue(session, sys.maxsize, ix2vocab, record)
                 run.losses.extend(1.2 + 3 / np.sqrt(np.arange(1, int(iterations) + 1)))
-                while True:
-                    yield
-                    run.losses.append(1.2)
-                    run.held_out_losses.append((len(run.losses), 2 - 1e-9 * len(run.losses)))
-                    run.save(session, state, is_end=True)
-                    script.pictures.save(run.plot, script.draw_losses, *run.all_losses())
+                yield from repeat(save)
 
 
-def board_steps(kind, *arguments):
+def board_steps(kind):
     """Each step writes scalars, texts or histograms for TensorBoard."""
-    settings = parse()
-    texts = ['x' * settings.sample_length] * len(settings.prime_texts)
     with tempfile.TemporaryDirectory() as folder:
-        settings.temp_dir = folder
+        settings = parse(f'--temp_dir={folder}')
         with started(settings) as (session, _, _):
-            board = script.Board(settings, session.graph, 0, True)
-            for iteration in itertools.count(1):
-                yield
-                if kind == 'scalars':
-                    board.add_step(iteration, 2.0, 1.0, 0.01)
-                elif kind == 'texts':
-                    board.add_texts(iteration, 'samples', texts)
-                else:
-                    board.add_held_out(iteration, 2.0, session)
+            board, texts = script.Board(settings, session.graph, 0, True), ['x' * 100] * 3
+            yield from repeat({
+                'scalars': lambda: board.add_step(1, 2.0, 1.0, 0.01),
+                'texts': lambda: board.add_texts(1, 'samples', texts),
+                'histograms': lambda: board.add_held_out(1, 2.0, session),
+            }[kind])  # fmt: skip
 
 
 if __name__ == '__main__':
