@@ -11,7 +11,7 @@ import functools
 import sys
 
 import rows
-from shared import DATA_DIR, DOCS, ROOT, as_table, read_history, run, script, write_page
+from shared import DATA_DIR, DOCS, ROOT, as_table, read_history, run, script, tf, write_page
 
 # isort: split
 import numpy as np
@@ -31,8 +31,11 @@ def no_mistake():
 
 def share_one_cell():
     """Put the same cell object into all layers, as `[cell] * num_layers` does."""
-    stack = script.lstm.Stack
-    script.lstm.Stack = lambda cells, *how: stack(cells[:1] * len(cells), *how)
+    cells = {}  # one for each model, since a cell keeps the weights that it has, averaged or not
+    of_size = tf.contrib.rnn.BasicLSTMCell
+    tf.contrib.rnn.BasicLSTMCell = lambda size: cells.setdefault(
+        tf.get_variable_scope().reuse, of_size(size)
+    )
 
 
 def delete_line_ends():
