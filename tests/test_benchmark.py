@@ -2,7 +2,6 @@
 
 import copy
 import os
-import re
 import subprocess
 import sys
 
@@ -15,13 +14,13 @@ from conftest import ROOT, SMALL, parse, script
 sys.path.insert(0, str(ROOT / 'benchmarks'))
 
 import benchmark
-import lines
 import operations
 import products
 import recipe
+import shared
+import turns
 import witness
 
-pytest_plugins = 'trained_model'
 pytestmark = pytest.mark.long
 
 
@@ -34,27 +33,14 @@ def test_the_recipe_has_one_kernel_for_all_three_layers_and_an_embedding_as_wide
     assert shapes['lstm_vars/embedding'] == [7, 8]
 
 
-IMPORT = """
-import os, runpy, sys
-import tensorflow  # once: it takes long
-for name in sys.argv[1:]:
-    if os.fork() == 0:
-        runpy.run_path(name, run_name='imported')
-        sys.exit()
-    if os.wait()[1] != 0:
-        sys.exit(name)
-"""
-
-
 def test_each_program_finds_what_it_imports_with_its_own_folder_alone():
     environment = {name: value for name, value in os.environ.items() if name != 'PYTHONPATH'}
-    programs = [
-        path.name
-        for path in (ROOT / 'benchmarks').glob('*.py')
-        if '__main__' in path.read_text() and path.stem not in ('peer_jax', 'peer_torch')
-    ]
-    assert 'benchmark.py' in programs
-    command = [sys.executable, '-c', IMPORT, *programs]
+    code = 'import sys, runpy\nfor name in sys.argv[1:]: runpy.run_path(name, run_name="imported")'
+    elsewhere = 'peer_jax.py', 'peer_torch.py', 'torture.py'  # this one is beside the tests
+    programs = [path.name for path in (ROOT / 'benchmarks').glob('*.py')]
+    command = [sys.executable, '-c', code, *(name for name in programs if name not in elsewhere)]
+    subprocess.run(command, check=True, cwd=str(ROOT / 'benchmarks'), env=environment)
+    command = [sys.executable, '-c', code, 'torture.py']
     subprocess.run(command, check=True, cwd=str(ROOT / 'benchmarks'), env=environment)
 
 
@@ -98,40 +84,39 @@ def test_the_arithmetic_of_a_step_is_that_of_the_products_in_its_graph(settings)
         if op.type == 'LSTMBlockCell' and op.outputs[0].shape.is_fully_defined():
             batch = op.inputs[0].shape.as_list()[0]
             total += 2 * batch * op.inputs[3].shape.num_elements()  # times the kernel
-    assert total == benchmark.multiplications(settings)
+    assert total == shared.multiplications(settings)
 
 
-@pytest.mark.parametrize('name', ['script_steps', 'recipe_steps', 'recipe_draws'])
-def test_every_process_takes_the_steps_that_it_is_asked_for(name, short_text):
-    arguments = () if 'draw' in name else (*SMALL, f'--text_file={short_text}')
-    (stepper,) = benchmark.take_turns(2, [name, *arguments], seconds=0.1)
-    assert stepper.process.returncode == 0
-    assert len(stepper.seconds) == 2
-    assert 0 < min(stepper.seconds) <= stepper.median < 10
-    assert 100 < stepper.memory < 10_000
+def test_every_process_takes_the_steps_that_it_is_asked_for(short_text):
+    arguments = *SMALL, f'--text_file={short_text}'
+    names = (
+        'script_steps default_steps recipe_steps build_steps prepare_steps draw_one draw_hundred '
+        'recipe_draws product_steps'
+    )
+    steppers = [turns.Stepper(name, *arguments) for name in names.split()]
+    for stepper in turns.take_turns(2, *steppers, seconds=0.01):
+        assert stepper.process.returncode == 0
+        assert len(stepper.seconds) == 2 and 0 < min(stepper.seconds) <= stepper.median < 60
+        assert 100 < stepper.memory_at_start <= stepper.memory < 10_000
 
 
-def test_what_a_run_shows_and_saves_is_done_and_measured(short_text, monkeypatch):
-    def parse_small(*arguments):
-        return parse(*SMALL, f'--text_file={short_text}', *arguments)
-
-    monkeypatch.setattr(benchmark, 'parse', parse_small)
-    rows = benchmark.measure_intervals(step_seconds=1e-3)
-    assert [row[2] for row in rows] == ['2, the training'] * 2
-    whole, board = (float(row[3].strip('%')) for row in rows)  # shares of the training
+def test_what_a_run_shows_and_saves_is_done_and_measured(short_text):
+    arguments = *SMALL, f'--text_file={short_text}'
+    rows = benchmark.measure_intervals(1e-3, 2000, 10_000, *arguments)
+    assert [row[2] for row in rows[:2]] == ['2, the training'] * 2
+    whole, board = (float(row[3].strip('%')) for row in rows[:2])  # shares of the training
     assert 0 < board < whole
+    assert float(rows[2][1]) > 0 and {len(row) for row in rows} == {len(benchmark.HEAD)}
 
 
-def test_ten_thousand_lines_in_batches_have_the_losses_of_one_after_the_other(
-    trained, monkeypatch, capsys
-):
-    monkeypatch.setattr(lines, 'NUM', 120)
-    monkeypatch.setattr(lines, 'SINGLE', 20)
-    lines.main(str(trained.temp))  # it compares them itself
-    output = capsys.readouterr().out
-    rates = re.findall(r'([\d,.]+) (?=lines|one|x)', output)
-    batched, single, ratio = (float(rate.replace(',', '')) for rate in rates)
-    assert ratio == pytest.approx(batched / single, abs=0.1)
+def test_the_recipe_leaves_a_history_as_the_script_does(short_text, tmp_path):
+    where = f'--text_file={short_text}', f'--temp_dir={tmp_path}/run', '--epochs=1'
+    with tf.Graph().as_default():
+        benchmark.learn_recipe(*SMALL, *where)
+    losses, held_out_losses = shared.read_history(tmp_path / 'run')
+    assert losses[-1] < losses[0]
+    ((last, held_out),) = held_out_losses
+    assert last == len(losses) == 19_000 // 96 and 2 < held_out < 4
 
 
 def test_the_learning_rows_name_the_first_time_that_the_recipes_last_loss_is_reached():
