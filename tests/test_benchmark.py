@@ -4,6 +4,7 @@ import copy
 import os
 import subprocess
 import sys
+import types
 
 from backstage import kernels, tf
 
@@ -18,7 +19,7 @@ import operations
 import products
 import recipe
 import shared
-import turns
+import steps
 import witness
 
 pytestmark = pytest.mark.long
@@ -87,26 +88,37 @@ def test_the_arithmetic_of_a_step_is_that_of_the_products_in_its_graph(settings)
     assert total == shared.multiplications(settings)
 
 
-def test_every_process_takes_the_steps_that_it_is_asked_for(short_text):
-    arguments = *SMALL, f'--text_file={short_text}'
-    names = (
-        'script_steps default_steps recipe_steps build_steps prepare_steps draw_one draw_hundred '
-        'recipe_draws product_steps'
-    )
-    steppers = [turns.Stepper(name, *arguments) for name in names.split()]
-    for stepper in turns.take_turns(2, *steppers, seconds=0.01):
-        assert stepper.process.returncode == 0
-        assert len(stepper.seconds) == 2 and 0 < min(stepper.seconds) <= stepper.median < 60
-        assert 100 < stepper.memory_at_start <= stepper.memory < 10_000
+STEPS = {
+    'script_steps': [], 'default_steps': [], 'recipe_steps': [], 'build_steps': [],
+    'prepare_steps': [], 'held_out_steps': [], 'sample_steps': [], 'save_steps': ['3000'],
+    'board_steps': ['scalars'], 'draw_hundred': [], 'recipe_draws': [], 'product_steps': [],
+}  # fmt: skip
 
 
-def test_what_a_run_shows_and_saves_is_done_and_measured(short_text):
-    arguments = *SMALL, f'--text_file={short_text}'
-    rows = benchmark.measure_intervals(1e-3, 2000, 10_000, *arguments)
-    assert [row[2] for row in rows[:2]] == ['2, the training'] * 2
-    whole, board = (float(row[3].strip('%')) for row in rows[:2])  # shares of the training
-    assert 0 < board < whole
-    assert float(rows[2][1]) > 0 and {len(row) for row in rows} == {len(benchmark.HEAD)}
+@pytest.mark.parametrize('name', STEPS)
+def test_each_kind_of_step_can_be_taken_again_and_again(name, short_text, monkeypatch):
+    monkeypatch.setattr(steps, 'DRAWN', 100)
+    arguments = [] if name == 'board_steps' else [*SMALL, f'--text_file={short_text}']
+    with tf.Graph().as_default():
+        taken = getattr(steps, name)(*STEPS[name], *arguments)
+        for _ in range(3):
+            next(taken)
+        taken.close()
+
+
+def test_what_a_run_shows_and_saves_is_told_as_a_share_of_its_time(monkeypatch):
+    def measure(turns, *commands, seconds):
+        medians = [0.5, 0.25, 0.125, 0.001, 0.01, 0.02, 0.6]  # the last is that of a late save
+        assert len(commands) == len(medians)
+        return [types.SimpleNamespace(median=median) for median in medians], 100.0
+
+    monkeypatch.setattr(benchmark, 'measure', measure)
+    rows = benchmark.measure_intervals(0.01, 2000)
+    whole = 3 * 0.5 + 3 * 0.25 + 4 * 0.125 + 200 * 0.001 + 4 * 0.01 + 3 * 0.02
+    assert rows[0][1:4] == (f'{whole:.0f}', '20, the training', f'{whole / 20:.1%}')
+    assert rows[1][1] == '0.3'
+    assert rows[2][1:4] == ('0.600', '0.500, one at 3,000', '1.20 x')
+    assert {len(row) for row in rows} == {len(benchmark.HEAD)}
 
 
 def test_the_recipe_leaves_a_history_as_the_script_does(short_text, tmp_path):

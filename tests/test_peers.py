@@ -2,6 +2,7 @@
 NumPy before it measures), and beside another checkout."""
 
 import argparse
+import os
 import sys
 import types
 
@@ -151,20 +152,36 @@ def test_every_kind_is_started_with_its_own_python_and_all_take_seven_turns(monk
     }
 
 
-@pytest.mark.long
-def test_two_checkouts_take_turns_each_with_its_own_code(tmp_path, monkeypatch):
-    other = tmp_path / 'other'
-    other.mkdir()
-    for name in 'backstage', 'tools', 'stacked_lstm_shakespeare.py':
-        (other / name).symlink_to(ROOT / name)
-    monkeypatch.setattr(against, 'TURNS', 2)
-    contestants = (sys.executable, ROOT), (sys.executable, other)
-    row = against.step_row(contestants, 'building', 'build_steps', '--training_seq_len=2')
-    assert row[0] == 'building --training_seq_len=2' and len(row) == 5 and int(row[4]) > 0
-    (other / 'stacked_lstm_shakespeare.py').unlink()
-    (other / 'stacked_lstm_shakespeare.py').write_text('raise RuntimeError\n')
+def test_processes_take_turns_each_as_many_steps_as_fill_the_time(tmp_path):
+    program = tmp_path / 'program.py'
+    program.write_text(
+        f'import os, sys, time\nsys.path.insert(0, {str(ROOT / "benchmarks")!r})\n'
+        'from turns import serve\n'
+        'def steps():\n    while True:\n        yield print("no answer")\n'
+        '        time.sleep(float(os.environ["PACE"]))\n'
+        'if sys.argv[1] != "broken": serve(steps())\n'
+    )
+    slow, fast = (
+        turns.Stepper('sleep', program=str(program), PACE=pace) for pace in ('0.05', '0.01')
+    )
+    turns.take_turns(3, slow, fast, seconds=0.1)
+    for stepper, pace in (slow, 0.05), (fast, 0.01):
+        assert stepper.process.returncode == 0 and len(stepper.seconds) == 3
+        assert pace <= stepper.median < 10 * pace
+        assert 1 < stepper.memory_at_start <= stepper.memory < 1000
     with pytest.raises(RuntimeError, match='ended early'):
-        against.step_row(contestants, 'building', 'build_steps', '--training_seq_len=2')
+        turns.take_turns(3, turns.Stepper('broken', program=str(program)))
+
+
+@pytest.mark.long
+def test_the_script_of_another_checkout_is_measured(tmp_path):
+    for name in 'backstage', 'tools', 'stacked_lstm_shakespeare.py':
+        (tmp_path / name).symlink_to(ROOT / name)
+    code = f'import sys; sys.path.insert(0, {str(ROOT / "benchmarks")!r})\n'
+    code += 'import steps; print(steps.script.__file__)'
+    for environment, folder in ({}, ROOT), ({'CHECKOUT': str(tmp_path)}, tmp_path):
+        output = shared.run('-c', code, program=(), env={**os.environ, **environment})
+        assert output.strip() == str(folder / 'stacked_lstm_shakespeare.py')
 
 
 def test_a_row_of_two_checkouts_has_rates_or_seconds_and_the_ratio_of_each_turn():
