@@ -1,27 +1,23 @@
-# make train   sets up .venv and trains the model
-# make test    sets up .venv and runs the checks and the tests, all but the long ones
-# make test-long         runs the long ones: each command of README, the mistakes, the benchmarks
-# make train TF=2        the same with today's TensorFlow; TF=1 with 1.15. Without it: 1.15 where it can
-#                        be had. What .venv has, once it is there, all other commands use
-# make test-both         all tests with 1.15, with a 2.x, and the one with what the other made
-# make benchmark-quick   measures the speed: two minutes; writes docs/benchmark-quick.md
-# make benchmark         also trains the recipe to its end: an hour; writes docs/benchmark.md
-# make tensorflows       trains with 1.15 and with 2.x, in turns; writes docs/tensorflows.md
-# make peers   measures PyTorch and JAX beside the script: fifteen minutes; writes docs/peers-speed*.md
-# make browser tests the page of tools.cells in Chromium, which has to be there
-# make smoke   trains on the oldest and newest Pythons: those of TensorFlow 1.15 and 2.x
-# make torture kills a hundred runs at random moments and compares how they end: ten minutes
-# make trace   shows the system calls of a save (with strace); writes docs/saving.md
-# make fuzz    tries ten thousand mutated texts and settings
-# make mistakes          trains with each classic mistake: an hour; writes docs/mistakes.md
-# make bad-input         writes docs/bad-input.md, the table of what bad input gets
-# make horovod installs what several workers need: some five minutes, with cmake and g++
-# make workers tests them, two at a time
-# make large-text        trains two workers on 10 GB of text
-# make scaling           measures two workers: eight minutes; writes docs/scaling.md
-# make witness OTHER=folder   compares with another checkout what is learned, bit for bit: five minutes
-# make board   opens TensorBoard on all runs under temp/
-# make lock    resolves requirements*.in to requirements*.txt
+# make train          sets up .venv and trains the model
+# make board          opens TensorBoard on all runs under temp/
+# make test           sets up .venv and runs the checks and the tests, all but the long ones
+# make test-long      runs the long ones: each command of README, the mistakes, the benchmarks
+# make horovod        installs what several workers need: some five minutes, with cmake and g++
+#
+# TF=2 chooses today's TensorFlow, TF=1 that of 1.15; without it, 1.15 where it is available. Once
+# .venv exists, all commands use what it has. ARGS=... are arguments of the program.
+#
+# For who changes it (CONTRIBUTING says when):
+# make test-both      all tests with 1.15, with a 2.x, and the one with what the other made
+# make lint           the checks alone
+# make browser        tests the page of tools.cells in Chromium, which has to be installed
+# make workers        tests several workers, two at a time
+# make fuzz           tries ten thousand mutated texts and settings
+# make bad-input      writes docs/bad-input.md, the table of what bad input gets
+# make witness OTHER=folder   compares what another checkout learns, bit for bit: five minutes
+# make peers          measures PyTorch and JAX beside the script; writes docs/peers-speed*.md
+# make lock           resolves requirements*.in to requirements*.txt
+# What else is measured is a program of benchmarks/; the first lines of each say how it is started.
 
 # 1 or 2: which TensorFlow is wanted, if it matters
 TF :=
@@ -31,12 +27,14 @@ PYTHON := $(VENV)/bin/python
 INSTALL := -m pip install --disable-pip-version-check $$([ -t 1 ] || echo --quiet)
 PIP := $(PYTHON) $(INSTALL)
 
-.PHONY: train test test-long test-both lint benchmark benchmark-quick tensorflows peers browser smoke torture trace fuzz \
-    bad-input mistakes horovod workers large-text scaling witness board lock
+.PHONY: train board test test-long horovod test-both lint browser workers fuzz bad-input witness peers lock
 .DELETE_ON_ERROR:
 
 train: $(VENV)/installed
 	$(PYTHON) stacked_lstm_shakespeare.py $(ARGS)
+
+board: $(VENV)/installed
+	$(VENV)/bin/tensorboard --logdir temp --host localhost $(ARGS)
 
 test: lint
 	$(PYTHON) -m pytest --numprocesses 2 --dist loadgroup -m 'not long' $(ARGS)
@@ -44,11 +42,9 @@ test: lint
 test-long: $(VENV)/installed-dev
 	$(PYTHON) -m pytest --numprocesses 2 --dist loadgroup -m long $(ARGS)
 
-benchmark-quick: $(VENV)/installed
-	$(PYTHON) benchmarks/benchmark.py quick
+horovod: $(VENV)/installed-horovod
 
-benchmark: $(VENV)/installed
-	$(PYTHON) benchmarks/benchmark.py long
+# --- For who changes it ---------------------------------------------------------------------------
 
 # What the one has learned, saved and exported is good for the other, and all tests pass on both.
 test-both:
@@ -56,10 +52,31 @@ test-both:
 	$(MAKE) test test-long TF=2 VENV=.venv-tf2
 	ONE=.venv/bin/python TWO=.venv-tf2/bin/python .venv/bin/python -m pytest tests/tensorflows.py
 
-tensorflows:
-	@$(MAKE) --silent TF=1 VENV=.venv .venv/installed
-	@$(MAKE) --silent TF=2 VENV=.venv-tf2 .venv-tf2/installed
-	.venv/bin/python benchmarks/tensorflows.py .venv .venv-tf2
+lint: $(VENV)/installed-dev
+	$(PYTHON) -m ruff check
+	$(PYTHON) -m ruff format --check
+
+browser: $(VENV)/installed-dev
+	@for tool in chromium chromedriver; do \
+	    command -v $$tool >/dev/null || { \
+	        echo "The page is tested in a browser, and needs $$tool. On Debian:" \
+	            'apt-get install chromium chromium-driver' >&2; \
+	        exit 1; \
+	    }; \
+	done
+	$(PYTHON) -m pytest tests/browser.py
+
+workers: $(VENV)/installed-horovod $(VENV)/installed-dev
+	$(PYTHON) -m pytest tests/workers.py
+
+fuzz: $(VENV)/installed-dev
+	FUZZ_EXAMPLES=6000 $(PYTHON) -m pytest --numprocesses 2 --dist worksteal tests/test_fuzz.py
+
+bad-input: $(VENV)/installed-dev
+	PYTHONPATH=tests $(PYTHON) tests/test_bad_input.py
+
+witness: $(VENV)/installed
+	$(PYTHON) benchmarks/witness.py $(OTHER)
 
 # PyTorch and JAX come into folders of their own: 6 GB, since this PyTorch does not start without the
 # libraries of CUDA, of which nothing here makes use. .venv-tf2 has to be of Python 3.12 or later.
@@ -79,55 +96,7 @@ peers:
 	@.venv-$*/bin/python $(INSTALL) --requirement $<
 	@touch $@
 
-browser: $(VENV)/installed-dev
-	@for tool in chromium chromedriver; do \
-	    command -v $$tool >/dev/null || { \
-	        echo "The page is tested in a browser, and needs $$tool. On Debian:" \
-	            'apt-get install chromium chromium-driver' >&2; \
-	        exit 1; \
-	    }; \
-	done
-	$(PYTHON) -m pytest tests/browser.py
-
-smoke:
-	sh benchmarks/smoke.sh
-
-torture: $(VENV)/installed-dev
-	$(PYTHON) benchmarks/torture.py
-
-trace: $(VENV)/installed
-	@command -v strace >/dev/null || { echo 'Install strace, and run make again.' >&2; exit 1; }
-	$(PYTHON) benchmarks/trace.py
-
-fuzz: $(VENV)/installed-dev
-	FUZZ_EXAMPLES=6000 $(PYTHON) -m pytest --numprocesses 2 --dist worksteal tests/test_fuzz.py
-
-mistakes: $(VENV)/installed
-	$(PYTHON) benchmarks/mistakes.py
-
-bad-input: $(VENV)/installed-dev
-	PYTHONPATH=tests $(PYTHON) tests/test_bad_input.py
-
-horovod: $(VENV)/installed-horovod
-
-workers: $(VENV)/installed-horovod $(VENV)/installed-dev
-	$(PYTHON) -m pytest tests/workers.py
-
-large-text: $(VENV)/installed-horovod $(VENV)/installed-dev
-	$(PYTHON) benchmarks/large_text.py 10
-
-scaling: $(VENV)/installed-horovod
-	$(PYTHON) benchmarks/scaling.py
-
-witness: $(VENV)/installed
-	$(PYTHON) benchmarks/witness.py $(OTHER)
-
-board: $(VENV)/installed
-	$(VENV)/bin/tensorboard --logdir temp --host localhost $(ARGS)
-
-lint: $(VENV)/installed-dev
-	$(PYTHON) -m ruff check
-	$(PYTHON) -m ruff format --check
+# --- Setting up -----------------------------------------------------------------------------------
 
 $(VENV)/installed: requirements.txt requirements-tf2.txt
 	@sh backstage/set_up.sh $(VENV) $(TF)

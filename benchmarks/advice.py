@@ -7,11 +7,10 @@ Two runs at a time, each on one core. What was measured before is not run again.
 """
 
 import itertools
-import pathlib
 import sys
 
 import rows
-from benchmark import DOCS, ROOT, about_machine, as_table, parse, script, sources
+from shared import ROOT, SCRIPT, as_table, parse, script, works, write_page
 
 # isort: split
 # Only now does Python find it.
@@ -29,26 +28,20 @@ SAME = (
 )  # fmt: skip
 
 
-def folder_of(size, rnn_size, iterations, keep_prob):
-    words = size, 'rnn_size', rnn_size, 'iterations', iterations, 'keep_prob', keep_prob
-    return rows.folder_of(RUNS, *words)
+def runs_of(size, rnn_size, iterations):
+    """Return the arguments of the runs of a row, for each of KEEP_PROBS: list of str."""
+    what = f'--text_file={RUNS / str(size)}.txt --rnn_size={rnn_size} --max_iterations={iterations}'
+    return [f'{what} --keep_prob={keep_prob}' for keep_prob in KEEP_PROBS]
 
 
-def train(size, rnn_size, iterations, keep_prob, core):
-    text = f'--text_file={RUNS / str(size)}.txt'
-    arguments = (*SAME, text, f'--rnn_size={rnn_size}', f'--keep_prob={keep_prob}')
-    rows.train(folder_of(size, rnn_size, iterations, keep_prob), arguments, iterations, core)
-
-
-def held_out_losses(size, rnn_size, iterations, keep_prob):
-    folder = folder_of(size, rnn_size, iterations, keep_prob)
-    return rows.held_out_losses(folder, iterations)
+def folder_of(arguments):
+    return rows.folder_of(RUNS, arguments.replace(f'{RUNS}/', ''))
 
 
 def leave_texts():
     """Leave the texts in the folder of the runs."""
     RUNS.mkdir(parents=True, exist_ok=True)
-    text = pathlib.Path(sources.find_text(parse())).read_bytes()
+    text = works()
     for size in {size for size, *_ in TRIED}:
         (RUNS / f'{size}.txt').write_bytes(text[: text.rindex(b'\n', 0, size) + 1])
 
@@ -56,41 +49,36 @@ def leave_texts():
 def measured():
     """Yield a row of the table for each of TRIED that was measured, wholly or in part."""
     for size, rnn_size, iterations in TRIED:
-        losses = [held_out_losses(size, rnn_size, iterations, keep) for keep in KEEP_PROBS]
+        runs = runs_of(size, rnn_size, iterations)
+        losses = [rows.found_in(folder_of(arguments)).get('held_out') for arguments in runs]
         if any(losses):
-            best = min(found[-1] for found in losses if found)
-            shown = []
+            best, shown = min(found[-1] for found in losses if found), []
             for found in losses:
-                is_best = found and found[-1] == best
-                at_end = f'**{found[-1]:.4f}**' if is_best else f'{found[-1]:.4f}' if found else ''
-                rose = found and min(found) < found[-1]
-                shown.append(f'{at_end} (was {min(found):.4f})' if rose else at_end)
+                last = f'{found[-1]:.4f}' if found else ''
+                shown.append(f'**{last}**' if found and found[-1] == best else last)
+                if found and min(found) < found[-1]:
+                    shown[-1] += f' (was {min(found):.4f})'
             learned = size * 0.9
             passes = iterations * 50 * script.training_seq_len / learned
-            settings = parse(f'--rnn_size={rnn_size}')
-            each = learned / count_parameters(settings, 70)
+            each = learned / count_parameters(parse(f'--rnn_size={rnn_size}'), 70)
             about = f'{each:.1f}', f'{iterations:,}', f'{passes:.1f}', f'{passes / each:.1f}'
             yield (f'{size:,}', f'{rnn_size}', *about, *shown)
 
 
 def main(*numbers):
-    wanted = [
-        (*row, keep_prob)
-        for row in rows.chosen(TRIED, numbers)
-        for keep_prob in KEEP_PROBS
-        if not held_out_losses(*row, keep_prob)
-    ]
     leave_texts()
-    rows.on_each_core(train, wanted)
+    runs = [arguments for row in rows.chosen(TRIED, numbers) for arguments in runs_of(*row)]
+    rows.train_missing(
+        {folder_of(arguments): [SCRIPT, *SAME, *arguments.split()] for arguments in runs}
+    )
     head = ('bytes of text', 'rnn_size', 'characters learned for each parameter', 'iterations',
             'passes', 'passes / characters for each parameter',
             *(f'keep_prob={keep_prob}' for keep_prob in KEEP_PROBS))  # fmt: skip
-    about = f'`python benchmarks/advice.py`; nats, held-out, at the end. {about_machine()}'
-    same = f'`{" ".join(SAME[:3])}`. The best of a row is bold.'
+    same = f'All with `{" ".join(SAME[:3])}`; nats at the end. The best of a row is bold.'
     why = 'What a run says of dropout rests on this: `DROPOUT` in backstage/report.py.'
-    text = f'# Dropout\n\n{about}\nAll with {same}\n{why}\n\n{as_table(head, measured())}'
-    (DOCS / 'advice.md').write_text(text)
+    text = f'{same}\n{why}\n\n{as_table(head, measured())}'
+    write_page('advice.md', 'Dropout', 'python benchmarks/advice.py', text)
 
 
 if __name__ == '__main__':
-    sys.exit(main(*sys.argv[1:]))
+    main(*sys.argv[1:])

@@ -3,7 +3,9 @@
 python benchmarks/draw_stack.py
 """
 
-from benchmark import DOCS, script
+from shared import DOCS, script
+
+# isort: split
 from matplotlib.patches import FancyBboxPatch
 
 READ, NEXT = 'thou', 'hou '

@@ -7,27 +7,22 @@ measured before is not run again. The table has all texts that were given so far
 """
 
 import argparse
-import json
 import os
 import pathlib
-import re
-import subprocess
 import sys
-import time
 
-import numpy as np
 import rows
-from benchmark import DOCS, ROOT, SCRIPT, about_machine, as_table, saving, script
+from shared import ROOT, SCRIPT, as_table, script, write_page
 
 # isort: split
 # Only now does Python find it.
 from tools import trained
 
+import numpy as np
+
+PRIME = '--prime_texts', 'ROMEO:'
 RUNS = ROOT / 'temp' / 'megabyte'
-SAME = (
-    '--clean_text=False', '--min_word_freq=1', '--held_out=0.1', '--eval_every=100000',
-    '--save_every=500', '--show_plot=False',
-)  # fmt: skip
+SAME = '--clean_text=False', '--min_word_freq=1', '--held_out=0.1', '--save_every=500', *PRIME
 TRIED = [
     '--epochs=5',
     '--epochs=5 --batch_size=50',
@@ -52,36 +47,6 @@ TRIED = [
 WINDOWS = 64, 256  # characters that nanoGPT's smaller and larger model see at most
 
 
-def train(text_file, arguments):
-    """Train, measure, and return what is known then: a dict."""
-    folder = folder_of(text_file, arguments)
-    command = [sys.executable, str(SCRIPT), f'--text_file={text_file}', f'--temp_dir={folder}']
-    start = time.perf_counter()
-    status = subprocess.call(
-        [*command, *SAME, *arguments.split(), '--restart', '--prime_texts', 'ROMEO:'],
-        env={**os.environ, 'MPLBACKEND': 'Agg'},
-        stdout=subprocess.DEVNULL,
-    )
-    if status:  # the script has said why
-        sys.exit(status)
-    seconds = time.perf_counter() - start
-    losses, held_out_losses = saving.read_history(str(folder))
-    found = {
-        'seconds': seconds,
-        'cores': len(os.sched_getaffinity(0)),
-        'training': float(np.mean(losses[-100:])),
-        'held_out': held_out_losses[-1][1],
-        'best': min(loss for _, loss in held_out_losses),
-        'windows': [measure_windows(folder, size) for size in WINDOWS],
-    }
-    (folder / 'found.json').write_text(json.dumps(found))
-    return found
-
-
-def folder_of(text_file, arguments):
-    return RUNS / pathlib.Path(text_file).stem / re.sub(r'[^\w.]+', '_', arguments).strip('_')
-
-
 def measure_windows(folder, size, streams=200):
     """Return the held-out loss of the best model if its memory is empty every `size` characters."""
     settings = argparse.Namespace(temp_dir=str(folder), checkpoint='', device='auto')
@@ -101,29 +66,33 @@ def measure_windows(folder, size, streams=200):
     return total / (count * size)
 
 
-def rows_of(text):
-    """Yield a row of the table for each run of a text, a folder in RUNS, that was measured."""
-    for arguments in TRIED:
-        path = folder_of(text, arguments) / 'found.json'
-        if path.exists():
-            found = json.loads(path.read_text())
-            losses = [found[name] for name in ('held_out', 'best', 'training')] + found['windows']
-            time_taken = f'{found["seconds"]:,.0f} s, {found["cores"]} core(s)'
-            yield (text, f'`{arguments}`', time_taken, *(f'{loss:.4f}' for loss in losses))
+def measured():
+    """Yield a row of the table for each run that was measured, of all texts, folders in RUNS."""
+    for runs in sorted(RUNS.iterdir()):
+        for arguments in TRIED:
+            found = rows.found_in(rows.folder_of(runs, arguments))
+            if found:
+                held_out = found['held_out']
+                losses = held_out[-1], min(held_out), found['training'], *found['windows']
+                time_taken = f'{found["seconds"]:,.0f} s, {found["cores"]} core(s)'
+                yield (runs.name, f'`{arguments}`', time_taken, *(f'{loss:.4f}' for loss in losses))
 
 
 def main(text_file, *numbers):
+    def measure(folder):
+        return {'windows': [measure_windows(folder, size) for size in WINDOWS]}
+
     for arguments in rows.chosen(TRIED, numbers):
-        if not (folder_of(text_file, arguments) / 'found.json').exists():
-            print(arguments, train(text_file, arguments), flush=True)
+        folder = rows.folder_of(RUNS / pathlib.Path(text_file).stem, arguments)
+        if not rows.found_in(folder):
+            words = [SCRIPT, f'--text_file={text_file}', *SAME, *arguments.split()]
+            rows.train(folder, words, os.sched_getaffinity(0), measure)
     head = ('text', 'settings', 'time', 'held-out', 'best', 'training',
             *(f'best, {size} characters of memory' for size in WINDOWS))  # fmt: skip
-    texts = sorted(path.name for path in RUNS.iterdir())
-    table = as_table(head, [row for text in texts for row in rows_of(text)])
-    about = f'`python benchmarks/megabyte.py TEXT`; nats. {about_machine()}'
-    same = ' '.join(SAME[:3])
-    text = f'# A text of about a megabyte\n\n{about}\nAll with `{same}`.\n\n{table}'
-    (DOCS / 'megabyte.md').write_text(text)
+    text = f'All with `{" ".join(SAME[:3])}`; nats.\n\n{as_table(head, measured())}'
+    write_page(
+        'megabyte.md', 'A text of about a megabyte', 'python benchmarks/megabyte.py TEXT', text
+    )
 
 
 if __name__ == '__main__':

@@ -4,24 +4,25 @@
 
 Each run is one of the script itself, with one thing in it replaced. All are measured on the same
 held-out text, rightly prepared, so that their losses can be compared; with several seeds, since
-chance alone moves a loss by as much as some of the mistakes do.
+chance alone moves a loss by as much as some of the mistakes do. Runs that have ended are kept.
 """
 
 import functools
-import hashlib
-import itertools
-import os
-import pathlib
-import subprocess
 import sys
 
+import rows
+from shared import DATA_DIR, DOCS, ROOT, as_table, read_history, run, script, tf, write_page
+
+# isort: split
 import numpy as np
-from benchmark import DATA_DIR, DOCS, ROOT, as_table, saving, script, tf
 
 EPOCHS = 2
 SEEDS = 1, 2, 3
 RUNS = ROOT / 'temp' / 'mistakes'
-ARGUMENTS = (DATA_DIR, f'--epochs={EPOCHS}', '--save_every=100')
+
+
+def folder_of(name, seed):
+    return RUNS / f'{name}-{seed}'
 
 
 def no_mistake():
@@ -35,9 +36,6 @@ def share_one_cell():
     tf.contrib.rnn.BasicLSTMCell = lambda size: cells.setdefault(
         tf.get_variable_scope().reuse, of_size(size)
     )
-    # A kernel that all layers share gets its gradient from all of them: TensorFlow's own way.
-    script.fast.in_one_operation = lambda cells: None
-    script.fast.static_rnn, script.fast.gradients = tf.nn.static_rnn, tf.gradients
 
 
 def delete_line_ends():
@@ -92,16 +90,11 @@ MISTAKES = {
 }
 
 
-def folder_of(name, seed):
-    return RUNS / f'{name}-{seed}'
-
-
-def train(name, seed):
-    """Train with a mistake, in this process."""
-    make, _, arguments = MISTAKES[name]
+def train(name, *arguments):
+    """Train with a mistake, in this process, as the arguments of the script say."""
+    make, _, more = MISTAKES[name]
     make()
-    where = f'--temp_dir={folder_of(name, seed)}', '--restart'
-    return script.main([*ARGUMENTS, *arguments, f'--seed={seed}', *where])
+    return script.main([*more, *arguments])
 
 
 # --- The fifth is one of drawing, not of training ------------------------------------------------
@@ -122,13 +115,12 @@ def fresh_share(text):
 
 def draw_text(temperature):
     """Return a text that the model without a mistake draws."""
-    command = [
-        *(sys.executable, '-m', 'tools.sample', '--prime_text=thou art more'),
-        *(f'--temp_dir={folder_of("no_mistake", SEEDS[0])}', f'--sample_length={LENGTH}'),
-        f'--temperature={temperature}',
-    ]
-    result = subprocess.run(command, check=True, cwd=str(ROOT), stdout=subprocess.PIPE)
-    return result.stdout.decode()
+    return run(
+        *('--prime_text=thou art more', f'--temp_dir={folder_of("no_mistake", SEEDS[0])}'),
+        *(f'--sample_length={LENGTH}', f'--temperature={temperature}'),
+        program=('-m', 'tools.sample'),
+        cwd=str(ROOT),
+    )
 
 
 # --- The picture and the table -------------------------------------------------------------------
@@ -136,97 +128,70 @@ def draw_text(temperature):
 
 def held_out(name):
     """Return the iterations, and the held-out losses at them, float64 [seeds, iterations]."""
-    runs = [saving.read_history(str(folder_of(name, seed)))[1] for seed in SEEDS]
+    runs = [read_history(folder_of(name, seed))[1] for seed in SEEDS]
     iterations, losses = np.moveaxis(np.array(runs), 2, 0)
     return iterations[0], losses
 
 
 def draw_on(figure, texts):
     left, right = figure.subplots(1, 2)
-    for number, (name, (_, label, _)) in enumerate(MISTAKES.items()):
+    for (name, (_, label, _)), color in zip(MISTAKES.items(), script.pictures.COLORS):
         iterations, losses = held_out(name)
         style = '--' if name == 'wide_embedding' else '-'
-        color = script.pictures.COLORS[number]
         left.plot(iterations, losses.mean(axis=0), style, label=label, color=color)
-    left.set(
-        title='Four mistakes of training',
-        xlabel='Generation',
-        ylabel=f'Held-out loss, mean of {len(SEEDS)} seeds',
-        ylim=(1.35, 1.75),
-    )
-    for number, (label, text) in enumerate(texts.items()):
+    loss = f'Held-out loss, mean of {len(SEEDS)} seeds'
+    left.set(title='Four mistakes of training', xlabel='Generation', ylabel=loss, ylim=(1.35, 1.75))
+    for (label, text), color in zip(texts.items(), script.pictures.COLORS):
         share = fresh_share(text)
-        drawn = np.arange(len(share)) + PIECE
-        right.plot(drawn, share, label=label, color=script.pictures.COLORS[number])
-    right.set(
-        title='One of drawing',
-        xlabel='Characters drawn',
-        ylabel=f'Share of pieces of {PIECE} not seen before',
-        ylim=(0, 1.05),
-    )
+        right.plot(np.arange(len(share)) + PIECE, share, label=label, color=color)
+    pieces = f'Share of pieces of {PIECE} not seen before'
+    right.set(title='One of drawing', xlabel='Characters drawn', ylabel=pieces, ylim=(0, 1.05))
     for axes in left, right:
         axes.grid(alpha=0.3)
         axes.legend()
 
 
 def write():
-    texts = {
-        'drawn at temperature 0.7': draw_text(0.7),
-        'argmax: always the likeliest': draw_text(0),
-    }
+    circle = draw_text(0)
+    texts = {'drawn at temperature 0.7': draw_text(0.7), 'argmax: always the likeliest': circle}
     script.pictures.save(str(DOCS / 'mistakes.png'), draw_on, texts, size=(13, 5))
-    right = held_out('no_mistake')[1][:, -1]
-    rows = []
+    right, table = held_out('no_mistake')[1][:, -1], []
     for name, (_, label, _) in MISTAKES.items():
         last = held_out(name)[1][:, -1]
         losses = [f'{loss:.4f}' for loss in (*last, last.mean())]
         more = last - right  # with the same seed
-        losses.append(f'{more.mean():+.4f} ({more.min():+.4f} to {more.max():+.4f})')
-        rows.append([label, *losses])
+        range_ = f'{more.mean():+.4f} ({more.min():+.4f} to {more.max():+.4f})'
+        table.append([label, *losses, range_])
     head = ['held-out loss, nats', *(f'seed {seed}' for seed in SEEDS), 'mean', 'against none']
     shares = [[label, f'{fresh_share(text)[-1]:.0%}'] for label, text in texts.items()]
-    circle = texts['argmax: always the likeliest'][:300]
-    (DOCS / 'mistakes.md').write_text(f"""# Five mistakes
-
-`make mistakes` trains the script as it is and with one mistake at a time, {EPOCHS} epochs each,
-with {len(SEEDS)} seeds, and measures all on the same held-out text.
+    text = f"""The script as it is and with one mistake at a time, {EPOCHS} epochs each, with
+{len(SEEDS)} seeds; all is measured on the same held-out text.
 
 ![Held-out losses, and how soon samples repeat themselves](mistakes.png)
 
-{as_table(head, rows)}
+{as_table(head, table)}
 Argmax sampling changes nothing in training. The same model drew {LENGTH:,} characters, of which the
 pieces of {PIECE} that had not been there before were
 
 {as_table(['drawing', 'new pieces'], shares)}
 The likeliest text begins:
 
-> {circle} …
-""")
-
-
-def fingerprint():
-    """Return what changes when a run would."""
-    paths = [script.__file__, __file__, *sorted((ROOT / 'backstage').glob('*.py'))]
-    sources = b''.join(pathlib.Path(path).read_bytes() for path in paths)
-    return hashlib.sha256(sources).hexdigest()
-
-
-def train_all():
-    """Train with each mistake, but for those that these very sources have trained to the end."""
-    for seed, name in itertools.product(SEEDS, MISTAKES):
-        done = folder_of(name, seed) / 'done.txt'
-        if done.exists() and done.read_text() == fingerprint():
-            print(f'{name}, seed {seed}: trained already')
-            continue
-        print(f'{name}, seed {seed}: training')
-        command = [sys.executable, __file__, name, str(seed)]
-        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-        done.write_text(fingerprint())
+> {circle[:300]} …
+"""
+    write_page('mistakes.md', 'Five mistakes', 'python benchmarks/mistakes.py', text)
 
 
 if __name__ == '__main__':
-    os.environ['MPLBACKEND'] = 'Agg'
     if sys.argv[1:]:
-        sys.exit(train(*sys.argv[1:]))
-    train_all()
+        name, *arguments = sys.argv[1:]
+        sys.exit(train(name, *arguments))
+    same = DATA_DIR, f'--epochs={EPOCHS}', '--save_every=100'
+    jobs = {
+        folder_of(name, seed): [__file__, name, f'--seed={seed}', *same]
+        for seed in SEEDS
+        for name in MISTAKES
+    }
+    first = folder_of('no_mistake', SEEDS[0])  # its text is what the others are measured on
+    for some in {first: jobs[first]}, jobs:
+        rows.train_missing(some)
     write()

@@ -9,39 +9,36 @@ import collections
 import statistics
 import sys
 
-import numpy as np
-from benchmark import VOCAB_SIZE, about_machine, as_table, machine, parse, script, tf
+from shared import VOCAB_SIZE, about_machine, as_table, parse, script, tf
 
-STEPS = 5  # that are traced, after as many that are not
+# isort: split
+import numpy as np
+from steps import started
+
+STEPS = 5  # that count, after as many that do not
 
 
 def trace(settings):
     """Return the seconds of each operation in a step, medians over STEPS: {(type, name): float}."""
-    with tf.Graph().as_default() as graph:
-        model, _ = script.build_models(settings, VOCAB_SIZE)
-        kinds = {operation.name: operation.type for operation in graph.get_operations()}
-        shape = settings.batch_size, settings.training_seq_len
-        x = np.random.RandomState(0).randint(1, VOCAB_SIZE, shape)
+    shape = settings.batch_size, settings.training_seq_len
+    x = np.random.RandomState(0).randint(1, VOCAB_SIZE, shape)
+    options = tf.RunOptions(trace_level=tf.RunOptions.FULL_TRACE)
+    taken = collections.defaultdict(list)
+    with started(settings) as (session, model, _):
+        kinds = {operation.name: operation.type for operation in session.graph.get_operations()}
         feed = {
             model.x_data: x, model.y_output: x, model.initial_state: model.zero_state(shape[0]),
             model.learning_rate: script.highest_rate(settings),
         }  # fmt: skip
-        options = tf.RunOptions(trace_level=tf.RunOptions.FULL_TRACE)
-        taken = collections.defaultdict(list)
-        config = machine.session_config(settings.threads_per_operation)
-        with tf.Session(config=config) as session:
-            session.run(tf.global_variables_initializer())
-            for _ in range(STEPS):
-                session.run(model.train_op, feed)
-            for _ in range(STEPS):
-                traced = tf.RunMetadata()
-                session.run(model.train_op, feed, options, traced)
-                for device in traced.step_stats.dev_stats:
-                    for node in device.node_stats:
-                        name = node.node_name.split(':')[0]
-                        microseconds = node.op_end_rel_micros - node.op_start_rel_micros
-                        if name in kinds and microseconds > 0:
-                            taken[kinds[name], name].append(microseconds / 1e6)
+        for step in range(2 * STEPS):
+            traced = tf.RunMetadata()
+            session.run(model.train_op, feed, options, traced)
+            nodes = [node for device in traced.step_stats.dev_stats for node in device.node_stats]
+            for node in nodes if step >= STEPS else []:
+                name = node.node_name.split(':')[0]
+                microseconds = node.op_end_rel_micros - node.op_start_rel_micros
+                if name in kinds and microseconds > 0:
+                    taken[kinds[name], name].append(microseconds / 1e6)
     return {operation: statistics.median(seconds) for operation, seconds in taken.items()}
 
 

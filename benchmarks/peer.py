@@ -6,11 +6,10 @@ clipped to a global norm of 5, Adam. It has no residual connections, no decay, a
 """
 
 import argparse
-import resource
 import sys
-import time
 
 import numpy as np
+from turns import serve
 
 VOCAB_SIZE = 40
 MAX_GRADIENT_NORM = 5.0
@@ -97,7 +96,7 @@ def batches(settings):
 
 
 def main(kinds, **besides):
-    """Take steps of a kind as benchmark.Stepper asks for them, or check all and print their losses.
+    """Take steps of a kind as turns.Stepper asks for them, or check all and print their losses.
 
     Args:
       kinds: dict from names to functions as `check` takes one.
@@ -114,11 +113,4 @@ def main(kinds, **besides):
     settings = parser.parse_args(arguments)
     weights = random_weights(settings, np.random.RandomState(1))
     steps = {**kinds, **besides}[kind](settings, weights, batches(settings))
-    next(steps)
-    for line in sys.stdin:
-        start = time.perf_counter()
-        for _ in range(int(line)):
-            loss = next(steps)
-        float(loss)  # what has only been begun is waited for
-        memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        print(time.perf_counter() - start, memory, flush=True)
+    serve(steps)

@@ -1,4 +1,4 @@
-"""Measure the speed of the script beside PyTorch and JAX, in fifteen minutes.
+"""Measure the speed of the script beside PyTorch and JAX: `make peers`, twenty-five minutes.
 
 It writes docs/peers-speed.md, or docs/peers-speed-avx512.md on a processor with AVX-512, where the
 ratios are others.
@@ -6,44 +6,43 @@ ratios are others.
     python benchmarks/peers.py .venv .venv-tf2 .venv-torch .venv-jax [quick]
 
 The folders have TensorFlow 1.15, a 2.x, PyTorch and JAX. All take turns on the same cores. The
-quick form is of the default shape alone: two minutes, and it only prints.
+quick form is of the default shape alone: three minutes, and it only prints.
 """
 
 import pathlib
-import subprocess
 import sys
 
-from benchmark import DOCS, Stepper, about_machine, as_table, multiplications, parse, take_turns
+import shared
+from against import python_of
+from shared import PRODUCT, SHAPES, as_table, characters, parse, run, write_page
+from turns import STEPS, Stepper, take_turns, with_quartiles
 
-HERE = pathlib.Path(__file__).resolve().parent
-DEFAULT = ()
-SHAPES = [
-    ('--rnn_size=64',), ('--rnn_size=256',), ('--rnn_size=512', '--batch_size=50'),
-    ('--rnn_size=1024', '--batch_size=25'), ('--num_layers=1',), ('--num_layers=2',),
-    ('--num_layers=6',), ('--batch_size=25',), ('--batch_size=50',), ('--batch_size=200',),
-    ('--batch_size=400',),
-]  # fmt: skip
-# What each kind is called in the table, and whether it is measured at every shape.
+TURNS = 7
+TORCH, JAX = (str(pathlib.Path(__file__).with_name(f'peer_{name}.py')) for name in ('torch', 'jax'))
+# What each kind is called in the table, which of the folders it is of, its program and its name
+# there; and whether it is measured at the default shape alone.
 KINDS = {
-    'ours': ('the script', True),
-    'ours_tf2': ('the script, TensorFlow 2', True),
-    'recipe': ('the recipe', False),
-    'lstm': ('PyTorch, `nn.LSTM`', True),
-    'compiled_lstm': ('PyTorch, `nn.LSTM`, `torch.compile`', True),
-    'compiled_unrolled': ('PyTorch, cells unrolled, `torch.compile`', False),
-    'scan_1': ('JAX, `scan`', True),
-    'scan_2': ('JAX, `scan`, two steps in one', False),
-    'scan_5': ('JAX, `scan`, five steps in one', False),
+    'ours': ('the script, TensorFlow 1.15', 0, STEPS, 'script_steps', False),
+    'ours_tf2': ('the script, TensorFlow 2', 1, STEPS, 'script_steps', False),
+    'recipe': ('the recipe', 0, STEPS, 'recipe_steps', True),
+    'lstm': ('PyTorch, `nn.LSTM`', 2, TORCH, 'lstm', False),
+    'compiled_lstm': ('PyTorch, `nn.LSTM`, `torch.compile`', 2, TORCH, 'compiled_lstm', False),
+    'compiled_unrolled': (
+        *('PyTorch, cells unrolled, `torch.compile`', 2, TORCH, 'compiled_unrolled', True),
+    ),
+    'scan_1': ('JAX, `scan`', 3, JAX, 'scan_1', False),
+    'scan_2': ('JAX, `scan`, two steps in one', 3, JAX, 'scan_2', True),
+    'scan_5': ('JAX, `scan`, five steps in one', 3, JAX, 'scan_5', True),
+    'product_ours': ('a product, TensorFlow 1.15', 0, STEPS, 'product_steps', False),
+    'product_ours_tf2': ('a product, TensorFlow 2', 1, STEPS, 'product_steps', False),
+    'product': ('a product, PyTorch', 2, TORCH, 'product', False),
 }
-# Products of two 2048 x 2048 matrices, measured beside large models
-PRODUCTS = {
-    'product_ours': 'TensorFlow', 'product_ours_tf2': 'TensorFlow 2', 'product': 'PyTorch',
-}  # fmt: skip
-METHOD = """
+METHOD = f"""
 Each kind trains in a process of its own, with as many threads as it takes by itself. The processes
-take turns of about a second on the same cores, nine at the default shape and five at the others; a
-figure is the median of the turns. A step ends when its loss is known. Memory is the most that the
-process had.
+take {TURNS} turns of about a second on the same cores; a figure is the median of the turns, with
+their quartiles, and so is a ratio: each turn gives one. A step ends when its loss is known. Memory
+is the most that the process had. Of a step's arithmetic only what is matrix products counts; its
+share is of the fastest product of two 2048 x 2048 matrices in the same turns.
 
 The models are the same but for what the script has besides, which is work that the others do not
 have: residual connections, a decay of the weights, and their averages. PyTorch has its `nn.LSTM`,
@@ -58,87 +57,55 @@ and was 1.03 times as fast. (Another PyTorch: give its folder in the place of `.
 """
 
 
-def stepper(kind, pythons, *arguments):
-    """Start a process that takes steps of a kind."""
-    one, two, of_torch, of_jax = pythons
-    own = {
-        'ours': (one, 'script_steps'), 'ours_tf2': (two, 'script_steps'),
-        'recipe': (one, 'recipe_steps'),
-        'product_ours': (one, 'product_steps'), 'product_ours_tf2': (two, 'product_steps'),
-    }  # fmt: skip
-    if kind in own:
-        python, name = own[kind]
-        return Stepper(name, *arguments, python=python)
-    python, name = (
-        (of_jax, 'peer_jax.py') if kind.startswith('scan') else (of_torch, 'peer_torch.py')
-    )
-    return Stepper(kind, *arguments, python=python, program=[str(HERE / name)])
+def measure(pythons, shape):
+    """Return a Stepper for each kind that is measured at a shape, after its turns: a dict."""
+    steppers = {
+        kind: Stepper(name, *shape, python=pythons[number], program=program)
+        for kind, (_, number, program, name, at_default) in KINDS.items()
+        if not (at_default and shape)
+    }
+    take_turns(TURNS, *steppers.values())
+    return steppers
 
 
-def measure(pythons, shape, kinds, repetitions):
-    """Return the seconds per step and the memory in MB of each kind: a dict."""
-    steppers = take_turns(repetitions, *(stepper(kind, pythons, *shape) for kind in kinds))
-    return {kind: (one.median, one.memory) for kind, one in zip(kinds, steppers)}
+def fastest(measured, *words):
+    """Return the fastest of the kinds whose name in the table has all these words."""
+    found = [one for kind, one in measured.items() if all(w in KINDS[kind][0] for w in words)]
+    return min(found, key=lambda one: one.median)
 
 
-def is_large(shape):
-    return parse(*shape).rnn_size >= 512
+def ratio(ours, theirs):
+    """Return how many times as fast ours was, as text."""
+    return with_quartiles([b / a for a, b in zip(ours.seconds, theirs.seconds)], '.2f')
 
 
-def rate(shape, seconds):
-    """Return the characters per second."""
-    settings = parse(*shape)
-    return settings.batch_size * settings.training_seq_len / seconds
+def summary(found):
+    """Return the table of ratios at all shapes, from a dict of what `measure` returned for each."""
+    names = '1.15 / PyTorch', '1.15 / JAX', '2.x / PyTorch', '2.x / JAX'
+    rows = [
+        (' '.join(shape) or 'default', *(
+            ratio(measured[ours], fastest(measured, other))
+            for ours in ('ours', 'ours_tf2') for other in ('PyTorch, ', 'JAX')
+        ))
+        for shape, measured in found.items()
+    ]  # fmt: skip
+    return as_table(('times as fast as the fastest at', *names), rows)
 
 
-def ratios(measured):
-    """Return how many times as fast ours is as the fastest of PyTorch, and of JAX: list of str."""
-    ours, _ = measured['ours']
-    best = [
-        min(seconds for kind, (seconds, _) in measured.items() if name in KINDS.get(kind, [''])[0])
-        for name in ('PyTorch', 'JAX')
-    ]
-    return [f'{seconds / ours:.2f} x' for seconds in best]
-
-
-def table_of_default(measured):
-    head = ('at the default shape', 'characters per second', 'ours is faster', 'memory, MB')
-    ours, _ = measured['ours']
-    return as_table(head, [
-        (KINDS[kind][0], f'{rate(DEFAULT, seconds):,.0f}', f'{seconds / ours:.2f} x',
-         f'{memory:,.0f}')
-        for kind, (seconds, memory) in measured.items()
-    ])  # fmt: skip
-
-
-def table_of_shapes(found):
-    """Return the table of all shapes, from a dict of what `measure` returned for each."""
-    kinds = [kind for kind, (_, everywhere) in KINDS.items() if everywhere]
-    head = (
-        'characters per second at', *(KINDS[kind][0] for kind in kinds), 'ours / PyTorch',
-        'ours / JAX', 'memory, MB: ours / PyTorch / JAX',
-    )  # fmt: skip
-    rows = []
-    for shape, measured in found.items():
-        cells = [
-            f'{rate(shape, measured[kind][0]):,.0f}' if kind in measured else '' for kind in kinds
-        ]
-        memory = [f'{measured[kind][1]:,.0f}' for kind in ('ours', 'lstm', 'scan_1')]
-        rows.append((' '.join(shape) or 'default', *cells, *ratios(measured), ' / '.join(memory)))
-    return as_table(head, rows)
-
-
-def table_of_products(found):
-    """Return the table of how near large models come to the fastest of the products."""
-    kinds = ('ours', 'ours_tf2', 'lstm', 'scan_1')
-    head = ('GFLOP/s at', *(f'a product, {name}' for name in PRODUCTS.values()),
-            *(f'a step, {KINDS[kind][0]}' for kind in kinds))  # fmt: skip
-    rows = []
-    for shape, measured in found.items():
-        products = [2 * 2048**3 / measured[kind][0] / 1e9 for kind in PRODUCTS]
-        steps = [multiplications(parse(*shape)) / measured[kind][0] / 1e9 for kind in kinds]
-        shares = [f'{step:,.0f}, {step / max(products):.0%}' for step in steps]
-        rows.append((' '.join(shape), *(f'{product:,.0f}' for product in products), *shares))
+def details(shape, measured):
+    """Return the table of all kinds at one shape."""
+    product = PRODUCT / fastest(measured, 'a product').median
+    amount, work, rows = characters(*shape), shared.multiplications(parse(*shape)) / 1e9, []
+    for kind, one in measured.items():
+        is_product = 'a product' in KINDS[kind][0]
+        done = (PRODUCT if is_product else work) / one.median
+        rate, behind = ('', '') if is_product else (
+            with_quartiles([amount / s for s in one.seconds]), ratio(measured['ours'], one)
+        )  # fmt: skip
+        arithmetic = f'{done:,.0f}, {done / product:.0%}'
+        rows.append((KINDS[kind][0], rate, behind, arithmetic, f'{one.memory:,.0f}'))
+    head = (' '.join(shape) or 'default', 'characters per second', '1.15 is faster', 'GFLOP/s',
+            'memory, MB')  # fmt: skip
     return as_table(head, rows)
 
 
@@ -150,43 +117,30 @@ def check(programs):
     """
     losses = []
     for python, path in programs:
-        output = subprocess.run([python, path, 'check'], check=True, stdout=subprocess.PIPE).stdout
-        losses += map(float, output.split())
+        losses += map(float, run('check', program=[path], python=python).split())
     if not losses or max(losses) - min(losses) > 5e-4:  # nats; float32 makes it 5e-5
         raise RuntimeError(f'the models learn differently: {losses} nats after 20 steps')
 
 
-def version(python, package):
-    command = [python, '-c', f'import {package}; print({package}.__version__)']
-    return subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout.decode().strip()
-
-
-def main(*folders_and_mode):
-    *folders, mode = folders_and_mode if len(folders_and_mode) == 5 else (*folders_and_mode, '')
-    pythons = [str(pathlib.Path(folder, 'bin', 'python').absolute()) for folder in folders]
-    check(zip(pythons[2:], [str(HERE / 'peer_torch.py'), str(HERE / 'peer_jax.py')]))
-    found = {DEFAULT: measure(pythons, DEFAULT, KINDS, 9)}
-    print(table_of_default(found[DEFAULT]), flush=True)
-    if mode == 'quick':
+def main(*arguments):
+    pythons = [python_of(folder) for folder in arguments[:4]]
+    check([(pythons[2], TORCH), (pythons[3], JAX)])
+    found = {}
+    for shape in SHAPES[:1] if arguments[4:] else SHAPES:
+        found[shape] = measure(pythons, shape)
+        print(details(shape, found[shape]), flush=True)
+    if arguments[4:]:
         return
-    kinds = [kind for kind, (_, everywhere) in KINDS.items() if everywhere]
-    for shape in SHAPES:
-        found[shape] = measure(pythons, shape, [*kinds, *(PRODUCTS if is_large(shape) else [])], 5)
-        print(shape, found[shape], flush=True)
-    large = {shape: measured for shape, measured in found.items() if is_large(shape)}
-    versions = (
-        f'TensorFlow {version(pythons[1], "tensorflow")}, PyTorch {version(pythons[2], "torch")}, '
-        f'JAX {version(pythons[3], "jax")}'
-    )
-    text = (
-        f'# Speed beside PyTorch and JAX\n\n`make peers`. {about_machine()[:-2]}; {versions}.\n'
-        f'{METHOD}\n{table_of_default(found[DEFAULT])}\n{table_of_shapes(found)}\n'
-        'The products are of 2048 x 2048 matrices, and the shares are of the fastest of them. Of\n'
-        f'a step, only what is matrix products counts.\n\n{table_of_products(large)}'
-    )
-    name = 'peers-speed-avx512.md' if 'AVX-512' in about_machine() else 'peers-speed.md'
-    (DOCS / name).write_text(text)
-    print(text)
+    versions = [
+        run('-c', f'import {name}; print("{title}", {name}.__version__)', program=(), python=python)
+        for python, name, title in zip(
+            pythons[1:], ('tensorflow', 'torch', 'jax'), ('TensorFlow', 'PyTorch', 'JAX')
+        )
+    ]
+    tables = '\n'.join(details(*one) for one in found.items())
+    page = 'peers-speed-avx512.md' if 'AVX-512' in shared.about_machine() else 'peers-speed.md'
+    text = f'Beside it {", ".join(map(str.strip, versions))}.\n{METHOD}\n{summary(found)}\n{tables}'
+    write_page(page, 'Speed beside PyTorch and JAX', 'make peers', text)
 
 
 if __name__ == '__main__':

@@ -10,8 +10,10 @@ import statistics
 import sys
 import time
 
+from shared import as_table, tf, write_page
+
+# isort: split
 import numpy as np
-from benchmark import DOCS, about_machine, as_table, tf
 
 SHAPES = (128, 100), (256, 100), (300, 100), (512, 50), (1024, 25)  # units, batch
 PIECE = 256  # columns
@@ -63,10 +65,8 @@ def main(turns=15):
     for units, batch in SHAPES:
         rates = measure(units, batch, turns)
         rows.append((f'{units:,} units, {batch} rows', *(f'{rate:.0f}' for rate in rates.values())))
-    table = as_table(('GFLOP/s', *ways(1)), rows)
-    about = f'`python benchmarks/products.py`, on one of the cores. {about_machine()}'
-    (DOCS / 'products.md').write_text(f'# Products of matrices\n\n{about}\n{table}')
-    print(table)
+    text = f'On one of the cores.\n\n{as_table(("GFLOP/s", *ways(1)), rows)}'
+    write_page('products.md', 'Products of matrices', 'python benchmarks/products.py', text)
 
 
 if __name__ == '__main__':

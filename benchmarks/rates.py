@@ -9,7 +9,7 @@ works as it says; two runs at a time, each on one core. What was measured before
 import sys
 
 import rows
-from benchmark import DATA_DIR, DOCS, ROOT, about_machine, as_table, parse, script
+from shared import DATA_DIR, ROOT, SCRIPT, as_table, characters, parse, script, write_page
 
 RUNS = ROOT / 'temp' / 'rates'
 RATES = 0.01, 0.015, 0.02, 0.03, 0.04, 0.06, 0.12, 0.24  # for most rows the default is among them
@@ -51,65 +51,50 @@ TRIED = {  # settings, and the characters where they are others
 
 def iterations_of(arguments):
     """Return how many iterations have the characters of a row of TRIED."""
-    settings = parse(*arguments.split())
-    return TRIED[arguments] // (settings.batch_size * settings.training_seq_len)
+    return TRIED[arguments] // characters(*arguments.split())
 
 
-def default_rate(arguments):
-    """Return the rate that the script takes for a row of TRIED, to a thousandth."""
-    return round(script.highest_rate(parse(*arguments.split())), 3)
-
-
-def folder_of(arguments, rate):
-    return rows.folder_of(RUNS, arguments, 'learning_rate', rate)
-
-
-def train(arguments, rate, core):
-    iterations = iterations_of(arguments)
-    more = f'--learning_rate={rate}', f'--save_every={iterations}', DATA_DIR
-    folder = folder_of(arguments, rate)
-    rows.train(folder, (*arguments.split(), *more), iterations, core)
-
-
-def held_out_loss(arguments, rate):
-    """Return the held-out loss at the end of a run, None if there is none."""
-    folder = folder_of(arguments, rate)
-    return next(reversed(rows.held_out_losses(folder, iterations_of(arguments))), None)
+def runs_of(arguments):
+    """Return {rate: folder} of the runs with each of RATES, and last that with the default."""
+    default = round(script.highest_rate(parse(*arguments.split())), 3)
+    rates = [rate for rate in RATES if rate != default] + [default]
+    return {rate: rows.folder_of(RUNS, f'{arguments} --learning_rate={rate}') for rate in rates}
 
 
 def measured():
     """Yield a row of the table for each of TRIED that was measured, wholly or in part."""
     for arguments in TRIED:
-        default = default_rate(arguments)
-        losses = [held_out_loss(arguments, rate) for rate in (*RATES, default)]
-        if any(losses):
-            ours = losses[-1]
-            behind = f'{ours - min(filter(None, losses)):.3f}' if ours else ''
-            shown = [f'{loss:.4f}' if loss else '' for loss in losses[:-1]]
-            shown += [f'{default}: {ours:.4f}' if ours else f'{default}', behind]
+        found = {rate: rows.found_in(folder) for rate, folder in runs_of(arguments).items()}
+        losses = {rate: one['held_out'][-1] for rate, one in found.items() if one}
+        if losses:
+            default, ours = list(found)[-1], ''
+            if default in losses:
+                ours = f': {losses[default]:.4f}'
+                behind = f'{losses[default] - min(losses.values()):.3f}'
+            shown = [f'{losses[rate]:.4f}' if rate in losses else '' for rate in RATES]
+            about = f'`{arguments}`' if arguments else 'the default'
             iterations = f'{iterations_of(arguments):,}'
-            yield (f'`{arguments}`' if arguments else 'the default', iterations, *shown)
+            yield (about, iterations, *shown, f'{default}{ours}', behind if ours else '')
 
 
 def main(*numbers):
-    wanted = [
-        (arguments, rate)
-        for arguments in rows.chosen(list(TRIED), numbers)
-        for rate in sorted({*RATES, default_rate(arguments)})
-        if held_out_loss(arguments, rate) is None
-    ]
-    rows.on_each_core(train, wanted)
-    head = ('settings', 'iterations', *(f'{rate}' for rate in RATES),
-            'the default', 'behind the best by')  # fmt: skip
-    about = f'`python benchmarks/rates.py`; nats, held-out, at the end. {about_machine()}'
+    jobs = {}
+    for arguments in rows.chosen(list(TRIED), numbers):
+        iterations = iterations_of(arguments)
+        same = DATA_DIR, f'--max_iterations={iterations}', f'--save_every={iterations}'
+        for rate, folder in runs_of(arguments).items():
+            jobs[folder] = [SCRIPT, *arguments.split(), f'--learning_rate={rate}', *same]
+    rows.train_missing(jobs)
+    head = ('settings', 'iterations', *map(str, RATES), 'the default', 'behind the best by')
     rule = (
-        'The default is 0.03. It grows with the root of a batch of more than 5,000 characters, up '
-        'to its double; it is higher in proportion for layers of less than 128 units, and by the '
-        'root for less than three of them; and it is at most 0.12: `highest_rate` in the script.'
+        'Nats, held-out, at the end. The default is 0.03. It grows with the root of a batch of '
+        'more than 5,000 characters, up to its double; it is higher in proportion for layers of '
+        'less than 128 units, and by the root for less than three of them; and it is at most '
+        '0.12: `highest_rate` in the script.'
     )
-    table = as_table(head, measured())
-    (DOCS / 'rates.md').write_text(f'# The learning rate\n\n{about}\n{rule}\n\n{table}')
+    text = f'{rule}\n\n{as_table(head, measured())}'
+    write_page('rates.md', 'The learning rate', 'python benchmarks/rates.py', text)
 
 
 if __name__ == '__main__':
-    sys.exit(main(*sys.argv[1:]))
+    main(*sys.argv[1:])

@@ -16,18 +16,13 @@ MAX_GRADIENT_NORM = 4.5
 
 
 class Recipe:
-    """The recipe's graph, in the default graph.
-
-    Args:
-      rnn_size, num_layers, batch_size, training_seq_len, vocab_size: int.
+    """The recipe's graph, in the default graph. One step of Adam is `train_op`.
 
     Attributes:
       x_data, y_output: int32 [batch_size, training_seq_len], to be fed.
       initial_state, final_state: tuples of LSTMStateTuple; the first may be fed.
-      losses: float32 [batch_size * training_seq_len], nats.
-      cost: float32 scalar, their mean.
+      losses: float32 [batch_size * training_seq_len], nats; `cost` is their mean.
       probabilities: float32 [batch_size * training_seq_len, vocab_size].
-      train_op: one step of Adam.
     """
 
     def __init__(self, rnn_size, num_layers, batch_size, training_seq_len, vocab_size):
@@ -88,18 +83,13 @@ class Recipe:
         return drawn[1:]
 
 
-def make_batches(ids, batch_size, training_seq_len):
-    """Return all inputs and targets of an epoch, each [batches, batch_size, training_seq_len]."""
+def training_batches(ids, batch_size, training_seq_len, epochs, seed):
+    """Yield (epoch, x, y) in the order in which the recipe trains on them; epochs count from 1."""
     num_batches = len(ids) // (batch_size * training_seq_len)
     rows = np.array(ids[: num_batches * batch_size * training_seq_len])
     x = np.stack(np.split(rows.reshape(batch_size, -1), num_batches, axis=1))
-    return x, np.roll(x, -1, axis=2)  # the target at a row's end is the row's own beginning
-
-
-def training_batches(ids, batch_size, training_seq_len, epochs, seed):
-    """Yield (epoch, x, y) in the order in which the recipe trains on them; epochs count from 1."""
-    x, y = make_batches(ids, batch_size, training_seq_len)
+    y = np.roll(x, -1, axis=2)  # the target at a row's end is the row's own beginning
     random = np.random.RandomState(seed)
     for epoch in range(1, epochs + 1):
-        for number in random.permutation(len(x)):
+        for number in random.permutation(num_batches):
             yield epoch, x[number], y[number]

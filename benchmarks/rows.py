@@ -1,13 +1,20 @@
-"""Short runs of the script, one on each core, that make the rows of a table; they are kept."""
+"""Runs of the script that make the rows of a table. What was measured before is not run again."""
 
 import concurrent.futures
+import json
 import os
 import queue
 import re
 import subprocess
 import sys
+import time
 
-from benchmark import SCRIPT, saving
+from shared import read_history
+
+# isort: split
+import numpy as np
+
+COMMON = '--restart', '--eval_every=100000', '--show_plot=False'
 
 
 def chosen(tried, numbers):
@@ -18,47 +25,57 @@ def chosen(tried, numbers):
     return [tried[int(n)] for n in numbers] or tried
 
 
-def folder_of(runs, *words):
-    """Return a folder in the folder `runs` that is named after some words."""
-    return runs / re.sub(r'[^\w.]+', '_', ' '.join(map(str, words))).strip('_')
+def folder_of(runs, arguments):
+    """Return the folder, in the folder `runs`, of a run with these arguments, a str."""
+    return runs / (re.sub(r'[^\w.]+', '_', arguments).strip('_') or 'default')
 
 
-def train(folder, arguments, iterations, core):
-    """Train on one core; what is left of it is a folder."""
+def found_in(folder):
+    """Return what `train` has found, a dict; an empty one if the run did not end."""
+    path = folder / 'found.json'
+    return json.loads(path.read_text()) if path.exists() else {}
+
+
+def train(folder, command, cores, measure=lambda folder: {}):
+    """Train on some cores, a set, and note what was found; `measure` adds to it.
+
+    Args:
+      command: list, the program, such as SCRIPT, and its arguments.
+    """
     print(folder.name, flush=True)
-    subprocess.run(
-        [
-            sys.executable, str(SCRIPT), *arguments, f'--temp_dir={folder}', '--restart',
-            f'--max_iterations={iterations}', '--eval_every=100000', '--show_plot=False',
-        ],
-        check=True,
+    start = time.perf_counter()
+    words = ['taskset', '--cpu-list', ','.join(map(str, cores)), sys.executable, *map(str, command)]
+    status = subprocess.call(
+        [*words, f'--temp_dir={folder}', *COMMON],
         env={**os.environ, 'MPLBACKEND': 'Agg'},
-        preexec_fn=lambda: os.sched_setaffinity(0, {core}),
         stdout=subprocess.DEVNULL,
-    )  # fmt: skip
+    )
+    if status:  # the script has said why
+        sys.exit(status)
+    losses, held_out_losses = read_history(folder)
+    found = {
+        'seconds': time.perf_counter() - start,
+        'cores': len(cores),
+        'training': float(np.mean(losses[-100:])),
+        'held_out': [loss for _, loss in held_out_losses],
+        **measure(folder),
+    }
+    (folder / 'found.json').write_text(json.dumps(found))
 
 
-def held_out_losses(folder, iterations):
-    """Return the held-out losses of a run of so many iterations; none, if it did not end."""
-    if not (folder / 'history.csv').exists():
-        return []
-    _, losses = saving.read_history(str(folder))
-    has_ended = losses and losses[-1][0] == iterations
-    return [loss for _, loss in losses] if has_ended else []
-
-
-def on_each_core(train_one, jobs):
-    """Call `train_one(*job, core)` for each of a list of jobs, on each core one at a time."""
+def train_missing(jobs):
+    """Train what is missing of {folder: command}, on each core one run at a time."""
     cores = queue.Queue()
     for core in os.sched_getaffinity(0):
         cores.put(core)
 
-    def run(job):
+    def run(folder):
         core = cores.get()
         try:
-            train_one(*job, core)
+            train(folder, jobs[folder], {core})
         finally:
             cores.put(core)
 
+    missing = [folder for folder in jobs if not found_in(folder)]
     with concurrent.futures.ThreadPoolExecutor(cores.qsize()) as pool:
-        list(pool.map(run, jobs))
+        list(pool.map(run, missing))

@@ -16,7 +16,6 @@ import collections
 import concurrent.futures
 import pathlib
 import random
-import re
 import resource
 import signal
 import sys
@@ -26,27 +25,16 @@ import time
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / 'tests'))
 
 import numpy as np
-from conftest import content, run_script, sources, start_script, tf
+from conftest import content, run_script, sources, start_script
 from runs import ARGUMENTS, ITERATIONS, samples
 
 SAVE_EVERY = 50  # in ARGUMENTS
 
 
-def is_inside_a_save(temp):
-    """Return whether the files show a save that was begun and did not end."""
-    if list(temp.rglob('*.part')) or list(temp.rglob('*.tempstate*')):
-        return True
-    if not (temp / 'history.csv').exists():
-        return False
-    saved = (temp / 'history.csv').read_bytes().count(b'\n') - 1
-    named = tf.train.latest_checkpoint(str(temp))
-    return named is None or not named.endswith(f'model-{saved}')
-
-
 def newest(temp):
     """Return the iteration of the newest checkpoint that is whole, 0 if there is none."""
-    found = [re.search(r'model-(\d+)\.index', path.name) for path in temp.glob('model-*.index')]
-    return max((int(match.group(1)) for match in found), default=0)
+    names = [path.stem for path in temp.glob('model-*.index')]
+    return max((int(name.rpartition('-')[2]) for name in names), default=0)
 
 
 def size_of_history(temp):
@@ -116,23 +104,17 @@ def disturb(folder, moments):
             if seen >= target:
                 break
     how = moments.choice(KILLS + STOPS)
-    was_lost = (temp / 'history.csv').exists()
+    was_there = (temp / 'history.csv').exists()
     how(process, temp, moments)
     if not process.stdout.closed:
         process.stdout.read()
     process.stderr.read()
-    process.wait()
+    status = process.wait()
     happened = collections.Counter({how.__name__: 1})
-    if process.returncode == -signal.SIGKILL:
-        happened['inside a save'] += is_inside_a_save(temp)
-        # At most what was learned since the last save is lost.
-        happened['lost more'] += newest(temp) < (seen - 1) // SAVE_EVERY * SAVE_EVERY and (
-            how is not fill_disk
-        )
-    elif how in STOPS and process.returncode:
-        happened['lost more'] += newest(temp) < seen
-    if how is lose_history and was_lost:
-        happened['lost histories'] += 1
+    # At most what was learned since the last save is lost; by a stop nothing.
+    kept = (seen - 1) // SAVE_EVERY * SAVE_EVERY if status == -signal.SIGKILL else seen
+    happened['lost more'] += bool(status) and how is not fill_disk and newest(temp) < kept
+    happened['lost histories'] += how is lose_history and was_there
     return happened
 
 

@@ -12,18 +12,17 @@ import subprocess
 import sys
 import tempfile
 
-ROOT = pathlib.Path(__file__).resolve().parents[1]
+from shared import ROOT, SCRIPT, write_page
+
 CALLS = 'fsync,fdatasync,unlink,unlinkat,rename,renameat,renameat2'
 ARGUMENTS = '--max_iterations=30 --save_every=10 --rnn_size=16 --eval_every=100'
-TEXT = """# What a save does to the disk
+TEXT = """The calls of `fsync`, `rename` and `unlink` in the third save of a short run, as `strace`
+shows them. The losses come first, then the best model, the newest, and the picture. An older model
+is removed (`unlink`) only after the new one (`fsync` of its files) and its names (`fsync` of its
+folder) are on the disk. So, whatever the moment of a power cut, a whole model is there, and the
+losses up to it.
 
-`make trace` wrote this page: the calls of `fsync`, `rename` and `unlink` in the third save of a
-short run, as `strace` shows them. The losses come first, then the best model, the newest, and the
-picture. An older model is removed (`unlink`) only after the new one (`fsync` of its files) and its
-names (`fsync` of its folder) are on the disk. So, whatever the moment of a power cut, a whole model
-is there, and the losses up to it.
-
-{calls}"""
+"""
 
 
 def traced():
@@ -31,7 +30,7 @@ def traced():
     with tempfile.TemporaryDirectory() as folder:
         trace = pathlib.Path(folder, 'trace')
         command = ['strace', '-f', '-y', '-e', f'trace={CALLS}', '-o', str(trace), sys.executable]
-        command += [str(ROOT / 'stacked_lstm_shakespeare.py'), *ARGUMENTS.split()]
+        command += [str(SCRIPT), *ARGUMENTS.split()]
         command += ['--gutenberg_url=none', f'--temp_dir={folder}/temp']
         subprocess.run(command, check=True, cwd=str(ROOT), stdout=subprocess.DEVNULL)
         lines = trace.read_text().splitlines()
@@ -64,9 +63,8 @@ def main():
     calls = traced()
     check(calls)
     third = max(i for i, call in enumerate(calls) if 'history.csv' in call)
-    page = TEXT.format(calls=''.join(f'    {c}\n' for c in calls[third:]))
-    (ROOT / 'docs' / 'saving.md').write_text(page, encoding='utf-8')
-    print('docs/saving.md is written')
+    text = TEXT + ''.join(f'    {call}\n' for call in calls[third:])
+    write_page('saving.md', 'What a save does to the disk', 'python benchmarks/trace.py', text)
 
 
 if __name__ == '__main__':

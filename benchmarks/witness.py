@@ -6,14 +6,10 @@ Settings may follow, such as --data_dir=FOLDER, for the runs of both. What is co
 of all iterations, the held-out losses, and the samples.
 """
 
-import json
-import os
-import pathlib
-import subprocess
 import sys
 import tempfile
 
-from benchmark import DATA_DIR, ROOT, SCRIPT, saving, script
+from shared import DATA_DIR, ROOT, SCRIPT, read_history, run, script
 
 RUNS = {  # what is run one after the other in the same folder
     'the default settings': ['--max_iterations=400'],
@@ -30,29 +26,12 @@ def train(checkout, runs, *arguments):
     output = ''
     with tempfile.TemporaryDirectory() as folder:
         common = [DATA_DIR, '--save_every=100', '--eval_every=100', f'--temp_dir={folder}']
-        for run in runs:
-            output += subprocess.run(
-                [sys.executable, f'{checkout}/{SCRIPT.name}', *common, *run.split(), *arguments],
-                check=True,
-                env={**os.environ, 'MPLBACKEND': 'Agg'},
-                stdout=subprocess.PIPE,
-            ).stdout.decode()
+        for one in runs:
+            program = [f'{checkout}/{SCRIPT.name}']
+            output += run(*common, *one.split(), *arguments, program=program)
         losses, held_out_losses = read_history(folder)
-    lines = [line for line in output.split('\n') if line.startswith(tuple(script.prime_texts))]
-    return {
-        'losses': losses,
-        'held-out losses': held_out_losses,
-        'samples': lines,
-    }
-
-
-def read_history(folder):
-    """Return the losses and the held-out losses of a run, lists. They once were in JSON."""
-    old = pathlib.Path(folder, 'history.json')
-    if old.exists():
-        return list(json.loads(old.read_text()).values())
-    losses, held_out_losses = saving.read_history(folder)
-    return list(losses), [list(pair) for pair in held_out_losses]
+    samples = [line for line in output.split('\n') if line.startswith(tuple(script.prime_texts))]
+    return {'losses': losses, 'held-out losses': held_out_losses, 'samples': samples}
 
 
 def compare(ours, theirs):

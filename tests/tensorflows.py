@@ -1,6 +1,6 @@
 """TensorFlow 1.15 and a 2.x: what the one has learned, saved and exported is good for the other.
 
-`make tensorflows` gives the two Pythons in ONE and TWO.
+`make test-both` gives the two Pythons in ONE and TWO.
 """
 
 import json

@@ -2,9 +2,9 @@
 
 import copy
 import os
-import re
 import subprocess
 import sys
+import types
 
 from backstage import kernels, tf
 
@@ -15,13 +15,13 @@ from conftest import ROOT, SMALL, parse, script
 sys.path.insert(0, str(ROOT / 'benchmarks'))
 
 import benchmark
-import lines
 import operations
 import products
 import recipe
+import shared
+import steps
 import witness
 
-pytest_plugins = 'trained_model'
 pytestmark = pytest.mark.long
 
 
@@ -34,27 +34,14 @@ def test_the_recipe_has_one_kernel_for_all_three_layers_and_an_embedding_as_wide
     assert shapes['lstm_vars/embedding'] == [7, 8]
 
 
-IMPORT = """
-import os, runpy, sys
-import tensorflow  # once: it takes long
-for name in sys.argv[1:]:
-    if os.fork() == 0:
-        runpy.run_path(name, run_name='imported')
-        sys.exit()
-    if os.wait()[1] != 0:
-        sys.exit(name)
-"""
-
-
 def test_each_program_finds_what_it_imports_with_its_own_folder_alone():
     environment = {name: value for name, value in os.environ.items() if name != 'PYTHONPATH'}
-    programs = [
-        path.name
-        for path in (ROOT / 'benchmarks').glob('*.py')
-        if '__main__' in path.read_text() and path.stem not in ('peer_jax', 'peer_torch')
-    ]
-    assert 'benchmark.py' in programs
-    command = [sys.executable, '-c', IMPORT, *programs]
+    code = 'import sys, runpy\nfor name in sys.argv[1:]: runpy.run_path(name, run_name="imported")'
+    elsewhere = 'peer_jax.py', 'peer_torch.py', 'torture.py'  # this one is beside the tests
+    programs = [path.name for path in (ROOT / 'benchmarks').glob('*.py')]
+    command = [sys.executable, '-c', code, *(name for name in programs if name not in elsewhere)]
+    subprocess.run(command, check=True, cwd=str(ROOT / 'benchmarks'), env=environment)
+    command = [sys.executable, '-c', code, 'torture.py']
     subprocess.run(command, check=True, cwd=str(ROOT / 'benchmarks'), env=environment)
 
 
@@ -98,40 +85,50 @@ def test_the_arithmetic_of_a_step_is_that_of_the_products_in_its_graph(settings)
         if op.type == 'LSTMBlockCell' and op.outputs[0].shape.is_fully_defined():
             batch = op.inputs[0].shape.as_list()[0]
             total += 2 * batch * op.inputs[3].shape.num_elements()  # times the kernel
-    assert total == benchmark.multiplications(settings)
+    assert total == shared.multiplications(settings)
 
 
-@pytest.mark.parametrize('name', ['script_steps', 'recipe_steps', 'recipe_draws'])
-def test_every_process_takes_the_steps_that_it_is_asked_for(name, short_text):
-    arguments = () if 'draw' in name else (*SMALL, f'--text_file={short_text}')
-    (stepper,) = benchmark.take_turns(2, [name, *arguments], seconds=0.1)
-    assert stepper.process.returncode == 0
-    assert len(stepper.seconds) == 2
-    assert 0 < min(stepper.seconds) <= stepper.median < 10
-    assert 100 < stepper.memory < 10_000
+STEPS = {
+    'script_steps': [], 'default_steps': [], 'recipe_steps': [], 'build_steps': [],
+    'prepare_steps': [], 'held_out_steps': [], 'sample_steps': [], 'save_steps': ['3000'],
+    'board_steps': ['scalars'], 'draw_hundred': [], 'recipe_draws': [], 'product_steps': [],
+}  # fmt: skip
 
 
-def test_what_a_run_shows_and_saves_is_done_and_measured(short_text, monkeypatch):
-    def parse_small(*arguments):
-        return parse(*SMALL, f'--text_file={short_text}', *arguments)
+@pytest.mark.parametrize('name', STEPS)
+def test_each_kind_of_step_can_be_taken_again_and_again(name, short_text, monkeypatch):
+    monkeypatch.setattr(steps, 'DRAWN', 100)
+    arguments = [] if name == 'board_steps' else [*SMALL, f'--text_file={short_text}']
+    with tf.Graph().as_default():
+        taken = getattr(steps, name)(*STEPS[name], *arguments)
+        for _ in range(3):
+            next(taken)
+        taken.close()
 
-    monkeypatch.setattr(benchmark, 'parse', parse_small)
-    rows = benchmark.measure_intervals(step_seconds=1e-3)
-    assert [row[2] for row in rows] == ['2, the training'] * 2
-    whole, board = (float(row[3].strip('%')) for row in rows)  # shares of the training
-    assert 0 < board < whole
+
+def test_what_a_run_shows_and_saves_is_told_as_a_share_of_its_time(monkeypatch):
+    def measure(turns, *commands, seconds):
+        medians = [0.5, 0.25, 0.125, 0.001, 0.01, 0.02, 0.6]  # the last is that of a late save
+        assert len(commands) == len(medians)
+        return [types.SimpleNamespace(median=median) for median in medians], 100.0
+
+    monkeypatch.setattr(benchmark, 'measure', measure)
+    rows = benchmark.measure_intervals(0.01, 2000)
+    whole = 3 * 0.5 + 3 * 0.25 + 4 * 0.125 + 200 * 0.001 + 4 * 0.01 + 3 * 0.02
+    assert rows[0][1:4] == (f'{whole:.0f}', '20, the training', f'{whole / 20:.1%}')
+    assert rows[1][1] == '0.3'
+    assert rows[2][1:4] == ('0.600', '0.500, one at 3,000', '1.20 x')
+    assert {len(row) for row in rows} == {len(benchmark.HEAD)}
 
 
-def test_ten_thousand_lines_in_batches_have_the_losses_of_one_after_the_other(
-    trained, monkeypatch, capsys
-):
-    monkeypatch.setattr(lines, 'NUM', 120)
-    monkeypatch.setattr(lines, 'SINGLE', 20)
-    lines.main(str(trained.temp))  # it compares them itself
-    output = capsys.readouterr().out
-    rates = re.findall(r'([\d,.]+) (?=lines|one|x)', output)
-    batched, single, ratio = (float(rate.replace(',', '')) for rate in rates)
-    assert ratio == pytest.approx(batched / single, abs=0.1)
+def test_the_recipe_leaves_a_history_as_the_script_does(short_text, tmp_path):
+    where = f'--text_file={short_text}', f'--temp_dir={tmp_path}/run', '--epochs=1'
+    with tf.Graph().as_default():
+        benchmark.learn_recipe(*SMALL, *where)
+    losses, held_out_losses = shared.read_history(tmp_path / 'run')
+    assert losses[-1] < losses[0]
+    ((last, held_out),) = held_out_losses
+    assert last == len(losses) == 19_000 // 96 and 2 < held_out < 4
 
 
 def test_the_learning_rows_name_the_first_time_that_the_recipes_last_loss_is_reached():

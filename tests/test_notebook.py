@@ -14,7 +14,7 @@ from conftest import ROOT, SCRIPT, SMALL
 IMPORT = 'import stacked_lstm_shakespeare as script\n'
 ARGUMENTS = [*SMALL, '--text_file=short.txt', '--save_every=50']
 
-pytestmark = pytest.mark.xdist_group('notebook')
+pytestmark = [pytest.mark.long, pytest.mark.xdist_group('notebook')]
 
 
 class Notebook:
@@ -87,14 +87,6 @@ def test_interrupting_the_kernel_while_tensorflow_is_imported_leaves_it_alive(tm
         notebook.close()
 
 
-def test_imported_its_main_trains(notebook):
-    arguments = [*ARGUMENTS, '--max_iterations=5', '--temp_dir=imported']
-    shown, error = notebook.run(f'{IMPORT}script.main({arguments})')
-    assert error == ''
-    assert 'Held-out loss' in shown and shown.endswith('0')
-    assert (notebook.folder / 'imported' / 'loss.png').exists()
-
-
 def test_interrupting_the_kernel_saves_and_the_next_cell_goes_on(notebook):
     code = f'{IMPORT}script.main({[*ARGUMENTS, "--temp_dir=stopped"]})'
     shown, error = notebook.run(code, interrupt_at='Iteration: 20,')
@@ -111,7 +103,7 @@ def test_interrupting_the_kernel_saves_and_the_next_cell_goes_on(notebook):
     assert time.monotonic() - began < 30
 
 
-def test_a_thread_that_is_not_the_main_one_trains(notebook):
+def test_its_main_trains_in_any_thread_and_a_command_in_a_cell_samples(notebook):
     arguments = [*ARGUMENTS, '--max_iterations=5', '--temp_dir=thread']
     shown, error = notebook.run(
         f'{IMPORT}import threading\nstatus = []\n'
@@ -119,13 +111,9 @@ def test_a_thread_that_is_not_the_main_one_trains(notebook):
         f'thread.start(); thread.join(); print(status)'
     )
     assert error == ''
-    assert shown.endswith('[0]\n')
-
-
-def test_a_command_in_a_cell_samples_and_asks_for_nothing(notebook):
-    words = ' '.join([*ARGUMENTS, '--max_iterations=5', '--temp_dir=sampled'])
-    notebook.run(f'%run {SCRIPT} {words}')
-    command = f'!PYTHONPATH={ROOT} {sys.executable} -m tools.sample --temp_dir=sampled'
+    assert 'Held-out loss' in shown and shown.endswith('[0]\n')
+    assert (notebook.folder / 'thread' / 'loss.png').exists()
+    command = f'!PYTHONPATH={ROOT} {sys.executable} -m tools.sample --temp_dir=thread'
     shown, error = notebook.run(command)
     assert error == ''
     assert shown.startswith('thou art more')
@@ -140,23 +128,14 @@ def test_a_mistake_is_one_sentence_there_too(notebook):
     assert error in ('', 'SystemExit: 2')
 
 
-def read_notebook():
-    """Return the notebook of the project, and its cells with code."""
-    book = nbformat.read(str(SCRIPT.with_suffix('.ipynb')), as_version=4)
-    return book, [cell for cell in book.cells if cell.cell_type == 'code']
-
-
-def test_the_notebook_of_the_project_is_kept_without_what_its_cells_gave():
-    _, cells = read_notebook()
-    assert [(cell.outputs, cell.execution_count) for cell in cells] == [([], None)] * len(cells)
-
-
-@pytest.mark.long
 def test_the_notebook_of_the_project_runs_from_top_to_bottom_in_a_fresh_kernel(tmp_path):
     for name in 'backstage', 'tools':
         shutil.copytree(str(ROOT / name), str(tmp_path / name))
     shutil.copy(str(SCRIPT), str(tmp_path))
-    book, cells = read_notebook()
+    book = nbformat.read(str(SCRIPT.with_suffix('.ipynb')), as_version=4)
+    cells = [cell for cell in book.cells if cell.cell_type == 'code']
+    # It is kept without what its cells gave.
+    assert [(cell.outputs, cell.execution_count) for cell in cells] == [([], None)] * len(cells)
     where = {'metadata': {'path': str(tmp_path)}}
     nbclient.NotebookClient(book, timeout=240, kernel_name='python3', resources=where).execute()
     set_up, train, plot, samples, careful, compare = [

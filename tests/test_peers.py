@@ -1,20 +1,32 @@
-"""benchmarks/peers.py: how the script is measured beside PyTorch and JAX. (`make peers` itself
-compares their models with NumPy before it measures.)"""
+"""benchmarks/: the script beside PyTorch and JAX (`make peers` itself compares their models with
+NumPy before it measures), and beside another checkout."""
 
 import argparse
-import pathlib
+import os
 import sys
+import types
 
-import conftest
 import numpy as np
 import pytest
-from conftest import LSTM, ROOT, lstm_losses, script
+from conftest import LSTM, ROOT, lstm_losses, parse, script
 
 sys.path.insert(0, str(ROOT / 'benchmarks'))
 
-import benchmark
+import against
 import peer
 import peers
+import shared
+import turns
+
+
+def cells(line):
+    return line.strip('| ').split(' | ')
+
+
+def test_quartiles_are_those_of_numpy_and_stand_behind_the_median():
+    for values in [3], [1, 2], [4, 1, 3, 2, 9, 7, 5]:
+        assert turns.quartiles(values) == pytest.approx(np.percentile(values, [25, 50, 75]))
+    assert turns.with_quartiles([1000, 2000, 4000]) == '2,000 (1,500 to 3,000)'
 
 
 def test_the_loss_that_all_are_compared_with_is_that_of_the_scripts_cells():
@@ -36,22 +48,26 @@ def test_the_loss_that_all_are_compared_with_is_that_of_the_scripts_cells():
     np.testing.assert_allclose(ours, losses.mean(), rtol=1e-5)
 
 
-# Seconds per step and memory in MB
+# Seconds per step of two turns, and memory in MB
 MEASURED = {
-    'ours': (2.0, 300.0), 'ours_tf2': (1.6, 900.0), 'lstm': (5.0, 1000.0),
-    'compiled_lstm': (4.0, 1100.0), 'scan_1': (8.0, 500.0),
+    'ours': ([2.0, 2.0], 300), 'ours_tf2': ([1.6, 1.6], 900), 'lstm': ([5.0, 5.0], 1000),
+    'compiled_lstm': ([3.0, 5.0], 1100), 'scan_1': ([8.0, 8.0], 500), 'product_ours': ([0.2], 1),
+    'product_ours_tf2': ([0.1], 1), 'product': ([0.4], 1),
 }  # fmt: skip
 
 
-def cells(table):
-    """Return the head and the first row of a Markdown table: lists of str."""
-    head, _, row, *_ = [line.strip('| ').split(' | ') for line in table.splitlines()]
-    return head, row
+@pytest.fixture
+def measured():
+    """What peers.measure returns, but for the processes."""
+    return {
+        kind: types.SimpleNamespace(seconds=seconds, median=np.median(seconds), memory=memory)
+        for kind, (seconds, memory) in MEASURED.items()
+    }
 
 
 def test_the_models_that_are_compared_have_the_scripts_default_shape():
     assert {name: getattr(script, name) for name in peer.SHAPE} == peer.SHAPE
-    assert peer.VOCAB_SIZE == benchmark.VOCAB_SIZE
+    assert peer.VOCAB_SIZE == shared.VOCAB_SIZE == 40
     assert script.max_gradient_norm == peer.MAX_GRADIENT_NORM
 
 
@@ -60,42 +76,49 @@ def test_each_model_takes_the_shapes_that_the_script_takes(monkeypatch, capsys):
         x, y = next(batches)
         given.append((vars(settings), x.shape, y.shape, weights['h0'].shape))
         while True:
+            print('no answer')
             yield 1.0
 
-    for shape in peers.SHAPES:
+    assert len(shared.SHAPES) == 12
+    for shape in shared.SHAPES:
         given = []
         monkeypatch.setattr(sys, 'argv', ['peer.py', 'kind', *shape])
         monkeypatch.setattr(sys, 'stdin', ['2\n', '1\n'])
-        peer.main({'kind': begin})
-        settings = conftest.parse(*shape)
+        with monkeypatch.context() as patched:
+            patched.setattr(sys, 'stdout', sys.stdout)  # which serve replaces
+            peer.main({'kind': begin})
+        settings = parse(*shape)
         batch = settings.training_seq_len, settings.batch_size
-        kernel = 4 * settings.rnn_size, settings.rnn_size
         own = {name: getattr(settings, name) for name in peer.SHAPE}
-        assert given == [(own, batch, batch, kernel)]
-        for line in capsys.readouterr().out.splitlines():
-            seconds, kilobytes = map(float, line.split())
-            assert 0 < seconds < 1 and kilobytes > 10_000
+        assert given == [(own, batch, batch, (4 * settings.rnn_size, settings.rnn_size))]
+        lines = capsys.readouterr().out.splitlines()
+        assert len(lines) == 3  # one when it is ready
+        for line in lines:
+            seconds, megabytes = map(float, line.split())
+            assert 0 <= seconds < 1 and megabytes > 10
 
 
-def test_ours_is_compared_with_the_fastest_of_each_other():
+def test_each_is_compared_with_the_fastest_of_each_other_turn_by_turn(measured):
     shape = '--rnn_size=64', '--batch_size=10'
-    head, row = cells(peers.table_of_shapes({shape: MEASURED}))
-    assert len(head) == len(row)
-    assert row[:4] == ['--rnn_size=64 --batch_size=10', '250', '312', '100']
-    assert row[-3:] == ['2.00 x', '4.00 x', '300 / 1,000 / 500']
-    head, row = cells(peers.table_of_default(MEASURED))
-    assert len(head) == len(row)
-    assert row == ['the script', '2,500', '1.00 x', '300']
+    head, _, row = peers.summary({shape: measured}).splitlines()
+    assert cells(row) == [
+        '--rnn_size=64 --batch_size=10', '2.00 (1.75 to 2.25)', '4.00 (4.00 to 4.00)',
+        '2.50 (2.19 to 2.81)', '5.00 (5.00 to 5.00)',
+    ]  # fmt: skip
+    assert len(cells(head)) == len(cells(row))
 
 
-def test_the_arithmetic_of_a_step_is_set_against_the_fastest_product_of_all():
-    shape = ('--rnn_size=512',)
-    products = {'product_ours': (0.2, 1), 'product_ours_tf2': (0.1, 1), 'product': (0.4, 1)}
-    head, row = cells(peers.table_of_products({shape: {**MEASURED, **products}}))
-    assert len(head) == len(row)
-    assert row[1:4] == ['86', '172', '43']  # 2 * 2048**3 / 0.1 is 172e9
-    step = benchmark.multiplications(conftest.parse(*shape)) / 2.0 / 1e9
-    assert row[4] == f'{step:,.0f}, {step / 171.8:.0%}'
+def test_the_arithmetic_of_a_step_is_set_against_the_fastest_product_of_all(measured):
+    shape = '--rnn_size=512', '--batch_size=10'
+    head, _, *rows = peers.details(shape, measured).splitlines()
+    assert {len(cells(row)) for row in rows} == {len(cells(head))}
+    ours, _, lstm, *_ = map(cells, rows)
+    step = shared.multiplications(parse(*shape)) / 2.0 / 1e9
+    share = f'{step:,.0f}, {step / 171.8:.0%}'  # 2 * 2048**3 / 0.1 is 171.8e9
+    same = '1.00 (1.00 to 1.00)'
+    assert ours[1:] == ['250 (250 to 250)', same, share, '300']
+    assert lstm[1:3] == ['100 (100 to 100)', '2.50 (2.50 to 2.50)']
+    assert [cells(row)[3] for row in rows[-3:]] == ['86, 50%', '172, 100%', '43, 25%']
 
 
 def test_models_that_learn_differently_are_not_measured(tmp_path):
@@ -103,31 +126,68 @@ def test_models_that_learn_differently_are_not_measured(tmp_path):
         (tmp_path / name).write_text(f'for loss in {losses}: print(loss)\n')
         return sys.executable, str(tmp_path / name)
 
-    one, same, other = (
-        program(f'{loss}.py', 3.6, loss) for loss in (3.6, 3.60005, 3.605)
-    )  # fmt: skip
+    one, same, other = (program(f'{x}.py', 3.6, x) for x in (3.6, 3.60005, 3.605))
     peers.check([one, same])
     with pytest.raises(RuntimeError, match='learn differently'):
         peers.check([one, other])
 
 
-def test_every_kind_is_started_with_its_own_python(monkeypatch):
-    started = {}
-
-    def start(name, *arguments, python, program=('benchmark.py',)):
-        assert arguments == ('--rnn_size=64',)
-        started[kind] = name, python, pathlib.Path(program[0]).name
-
-    monkeypatch.setattr(peers, 'Stepper', start)
-    for kind in [*peers.KINDS, *peers.PRODUCTS]:
-        peers.stepper(kind, ['one', 'two', 'torch', 'jax'], '--rnn_size=64')
-    of_torch = 'lstm', 'compiled_lstm', 'compiled_unrolled', 'product'
-    assert started == {
-        'ours': ('script_steps', 'one', 'benchmark.py'),
-        'ours_tf2': ('script_steps', 'two', 'benchmark.py'),
-        'recipe': ('recipe_steps', 'one', 'benchmark.py'),
-        'product_ours': ('product_steps', 'one', 'benchmark.py'),
-        'product_ours_tf2': ('product_steps', 'two', 'benchmark.py'),
-        **{kind: (kind, 'torch', 'peer_torch.py') for kind in of_torch},
-        **{kind: (kind, 'jax', 'peer_jax.py') for kind in ('scan_1', 'scan_2', 'scan_5')},
+def test_every_kind_is_started_with_its_own_python_and_all_take_seven_turns(monkeypatch):
+    started = []
+    monkeypatch.setattr(peers, 'take_turns', lambda number, *steppers: started.append(number))
+    monkeypatch.setattr(
+        peers, 'Stepper', lambda name, *shape, python, program: (name, shape, python, program)
+    )
+    pythons, shape = ['one', 'two', 'torch', 'jax'], ('--rnn_size=64',)
+    assert set(peers.measure(pythons, ())) == set(peers.KINDS)
+    found = peers.measure(pythons, shape)
+    assert started == [7, 7]
+    assert found == {
+        'ours': ('script_steps', shape, 'one', turns.STEPS),
+        'ours_tf2': ('script_steps', shape, 'two', turns.STEPS),
+        'product_ours': ('product_steps', shape, 'one', turns.STEPS),
+        'product_ours_tf2': ('product_steps', shape, 'two', turns.STEPS),
+        **{k: (k, shape, 'torch', peers.TORCH) for k in ('lstm', 'compiled_lstm', 'product')},
+        'scan_1': ('scan_1', shape, 'jax', peers.JAX),
     }
+
+
+def test_processes_take_turns_each_as_many_steps_as_fill_the_time(tmp_path):
+    program = tmp_path / 'program.py'
+    program.write_text(
+        f'import os, sys, time\nsys.path.insert(0, {str(ROOT / "benchmarks")!r})\n'
+        'from turns import serve\n'
+        'def steps():\n    while True:\n        yield print("no answer")\n'
+        '        time.sleep(float(os.environ["PACE"]))\n'
+        'if sys.argv[1] != "broken": serve(steps())\n'
+    )
+    slow, fast = (
+        turns.Stepper('sleep', program=str(program), PACE=pace) for pace in ('0.05', '0.01')
+    )
+    turns.take_turns(3, slow, fast, seconds=0.1)
+    for stepper, pace in (slow, 0.05), (fast, 0.01):
+        assert stepper.process.returncode == 0 and len(stepper.seconds) == 3
+        assert pace <= stepper.median < 10 * pace
+        assert 1 < stepper.memory_at_start <= stepper.memory < 1000
+    with pytest.raises(RuntimeError, match='ended early'):
+        turns.take_turns(3, turns.Stepper('broken', program=str(program)))
+
+
+@pytest.mark.long
+def test_the_script_of_another_checkout_is_measured(tmp_path):
+    for name in 'backstage', 'tools', 'stacked_lstm_shakespeare.py':
+        (tmp_path / name).symlink_to(ROOT / name)
+    code = f'import sys; sys.path.insert(0, {str(ROOT / "benchmarks")!r})\n'
+    code += 'import steps; print(steps.script.__file__)'
+    for environment, folder in ({}, ROOT), ({'CHECKOUT': str(tmp_path)}, tmp_path):
+        output = shared.run('-c', code, program=(), env={**os.environ, **environment})
+        assert output.strip() == str(folder / 'stacked_lstm_shakespeare.py')
+
+
+def test_a_row_of_two_checkouts_has_rates_or_seconds_and_the_ratio_of_each_turn():
+    row = against.as_row('what', [1.0, 2.0, 4.0], [2.0, 2.0, 4.0], 1000, '100')
+    ratio = '1.000 (1.000 to 1.500)'
+    assert row == ('what', '500 (375 to 750)', '500 (375 to 500)', ratio, '100')
+    assert against.as_row('what', [1.0], [2.0])[1:4] == (
+        '1.000 (1.000 to 1.000)', '2.000 (2.000 to 2.000)', '2.000 (2.000 to 2.000)'
+    )  # fmt: skip

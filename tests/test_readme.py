@@ -13,7 +13,7 @@ import tensorflow
 from conftest import ROOT, SCRIPT
 
 # In one process only, so that the commands are run once.
-pytestmark = pytest.mark.xdist_group('readme')
+pytestmark = [pytest.mark.long, pytest.mark.xdist_group('readme')]
 
 README = (ROOT / 'README.md').read_text(encoding='utf-8')
 PROGRAMS = 'printf|python|python3.7|make|pip|head|horovodrun|tensorflow_model_server|\\.'
@@ -79,14 +79,12 @@ def after_all_commands(tmp_path_factory, works):
     return folder, printed
 
 
-@pytest.mark.long
 def test_all_commands_were_run(after_all_commands):
     _, printed = after_all_commands
     assert len(printed) > 12
     assert all(printed[command] for command in printed if command.startswith('python'))
 
 
-@pytest.mark.long
 def test_the_files_that_readme_names_are_there(after_all_commands):
     folder, _ = after_all_commands
     there = {path.name for path in (folder / 'temp').iterdir()}
@@ -98,7 +96,6 @@ def test_the_files_that_readme_names_are_there(after_all_commands):
     assert (folder / 'temp' / 'runs.png').exists()
 
 
-@pytest.mark.long
 def test_the_python_of_readme_writes_text_from_the_export(after_all_commands):
     folder, _ = after_all_commands
     *lines, last = LINES if hasattr(tensorflow, 'contrib') else LINES[:3] + TODAYS_LINES
@@ -108,7 +105,6 @@ def test_the_python_of_readme_writes_text_from_the_export(after_all_commands):
     assert len(result.stdout.replace('unknown', '?')) == 50 + 1
 
 
-@pytest.mark.long
 def test_tensorboard_shows_all_runs_under_temp(after_all_commands):
     folder, _ = after_all_commands
     command = [sys.executable, '-m', 'tensorboard.main', '--logdir=temp', '--port=0']
@@ -126,10 +122,18 @@ def test_tensorboard_shows_all_runs_under_temp(after_all_commands):
     assert {'board', 'mine/board', 'dropout/board', 'short/board'} <= set(runs)
 
 
-@pytest.mark.parametrize('target', sorted(set(re.findall(r'(?:`|    )make ([a-z-]+)', README))))
-def test_make_has_each_target_that_readme_names(target):
-    result = run('make', '--dry-run', target, cwd=ROOT)
-    assert result.returncode == 0, result.stderr
+PAGES = [ROOT / 'README.md', ROOT / 'CONTRIBUTING.md', *sorted((ROOT / 'docs').glob('*.md'))]
+
+
+@pytest.mark.parametrize('page', PAGES, ids=lambda path: path.stem)
+def test_each_command_for_make_and_each_program_that_a_page_names_is_there(page):
+    text = page.read_text(encoding='utf-8')
+    targets = set(re.findall(r'(?:`|    |&& )make ([a-z-]+)', text))
+    if targets:
+        result = run('make', '--dry-run', *targets, cwd=ROOT)
+        assert result.returncode == 0, result.stderr
+    for program in re.findall(r'benchmarks/\w+\.(?:py|sh)', text):
+        assert (ROOT / program).exists(), program
 
 
 def test_make_sets_up_as_readme_says_by_hand():

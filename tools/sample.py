@@ -19,7 +19,7 @@ import sys
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.realpath(__file__))))
 
 import stacked_lstm_shakespeare as script
-from backstage import reading, running
+from backstage import machine, reading, running
 from backstage.reading import composed
 from backstage.report import shown
 from backstage.settings import UserError, read_settings

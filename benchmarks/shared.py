@@ -1,0 +1,123 @@
+"""What the benchmarks share: where things are, the shapes to measure, tables and pages."""
+
+import csv
+import datetime
+import os
+import pathlib
+import platform
+import re
+import subprocess
+import sys
+import tempfile
+import time
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+CHECKOUT = os.environ.get('CHECKOUT', str(ROOT))  # of the script that is measured
+DOCS, SCRIPT = ROOT / 'docs', ROOT / 'stacked_lstm_shakespeare.py'
+DATA_DIR = f'--data_dir={ROOT / "data"}'
+sys.path.insert(0, CHECKOUT)
+
+import stacked_lstm_shakespeare as script  # noqa: E402
+from backstage import machine, sources, tf  # noqa: E402
+from backstage.settings import read_settings  # noqa: E402
+
+VOCAB_SIZE = 1 + len(script.CHARACTERS)
+SHAPES = [
+    (), ('--rnn_size=64',), ('--rnn_size=256',), ('--rnn_size=512', '--batch_size=50'),
+    ('--rnn_size=1024', '--batch_size=25'), ('--num_layers=1',), ('--num_layers=2',),
+    ('--num_layers=6',), ('--batch_size=25',), ('--batch_size=50',), ('--batch_size=200',),
+    ('--batch_size=400',),
+]  # fmt: skip
+PRODUCT = 2 * 2048**3 / 1e9  # GFLOP in a step of product_steps
+
+
+def parse(*arguments):
+    """Return the settings of the script with these changes, and with the data of this folder."""
+    return read_settings(vars(script), [DATA_DIR, *arguments])
+
+
+def characters(*arguments):
+    """Return the characters in a training step with these changes to the settings."""
+    settings = parse(*arguments)
+    return settings.batch_size * settings.training_seq_len
+
+
+def multiplications(settings):
+    """Return the floating-point operations of a training step that are matrix products.
+
+    Two for each weight and character in the forward pass, four in the backward pass.
+    """
+    n = settings.rnn_size
+    widths = [settings.embedding_size, *[n] * (settings.num_layers - 1)]
+    weights = sum((width + n) * 4 * n for width in widths) + n * VOCAB_SIZE
+    return 6 * weights * settings.batch_size * settings.training_seq_len
+
+
+def works():
+    """Return the text that is learned: bytes."""
+    return pathlib.Path(sources.find_text(parse())).read_bytes()
+
+
+def read_history(folder):
+    """Return the losses of a run, list of float, and its held-out losses, list of (int, float)."""
+    with open(os.path.join(folder, 'history.csv'), newline='') as file:
+        rows = list(csv.DictReader(file))
+    held_out = [(int(row['iteration']), row['held_out_loss']) for row in rows]
+    return [float(row['loss']) for row in rows], [(i, float(loss)) for i, loss in held_out if loss]
+
+
+def run(*arguments, program=(SCRIPT,), python=sys.executable, **how):
+    """Run the script, or another program, to its end; return its output: str.
+
+    Raises:
+      subprocess.CalledProcessError: it failed.
+    """
+    how = {'env': {**os.environ, 'MPLBACKEND': 'Agg'}, 'stdout': subprocess.PIPE, **how}
+    command = [python, '-u', *program, *arguments]
+    result = subprocess.run(list(map(str, command)), check=True, **how)
+    return (result.stdout or b'').decode()
+
+
+def seconds_to_start(python=sys.executable, checkout=ROOT):
+    """Return the seconds from launch to the first iteration, and the MB of a short run."""
+    with tempfile.TemporaryDirectory() as folder:
+        start = time.perf_counter()
+        process = subprocess.Popen(
+            [
+                *(python, '-u', f'{checkout}/{SCRIPT.name}', DATA_DIR, f'--temp_dir={folder}'),
+                *('--log_every=1', '--max_iterations=20'),
+            ],
+            env={**os.environ, 'MPLBACKEND': 'Agg'},
+            stdout=subprocess.PIPE,
+        )
+        if not any(line.startswith(b'Iteration: 1,') for line in process.stdout):
+            raise RuntimeError('the script ended before its first iteration')
+        seconds = time.perf_counter() - start
+        process.stdout.read()
+        _, _, usage = os.wait4(process.pid, 0)
+    return seconds, usage.ru_maxrss * 1024 / 1e6
+
+
+def as_table(head, rows):
+    """Return rows of str as a Markdown table."""
+    lines = [head, ['---'] * len(head), *rows]
+    return ''.join(f'| {" | ".join(line)} |\n' for line in lines)
+
+
+def about_machine():
+    """Return what has to be known of the machine, as Markdown."""
+    about = pathlib.Path('/proc/cpuinfo').read_text()
+    model = re.search(r'model name\s*: (.*)', about).group(1)
+    names = {'avx512f': ' with AVX-512', 'avx2': ' with AVX2'}
+    avx = next((words for flag, words in names.items() if flag in about.split()), '')
+    return (
+        f'{model}, {machine.available_cores()} cores{avx}, Python {platform.python_version()}, '
+        f'TensorFlow {tf.__version__}, {datetime.date.today():%Y-%m-%d}.\n'
+    )
+
+
+def write_page(name, title, command, text):
+    """Write a page of docs/, which begins with the command that measured it, and print it."""
+    page = f'# {title}\n\n`{command}`. {about_machine()}\n{text}'
+    (DOCS / name).write_text(page, encoding='utf-8')
+    print(page)

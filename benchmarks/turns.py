@@ -1,0 +1,109 @@
+"""Processes that take turns on the same cores, so that their speeds can be compared.
+
+Only the standard library: PyTorch and JAX run in environments of their own.
+"""
+
+import os
+import pathlib
+import resource
+import statistics
+import subprocess
+import sys
+import time
+
+STEPS = str(pathlib.Path(__file__).with_name('steps.py'))
+
+
+def memory():
+    """Return the most memory that this process has had so far, in MB."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6
+
+
+def serve(steps):
+    """Take as many steps as each line of standard input says; print the seconds and the memory.
+
+    Args:
+      steps: iterator. It yields once when it is ready, and then after each step.
+    """
+    output, sys.stdout = sys.stdout, sys.stderr  # what else is printed is no answer
+    next(steps)
+    print(0, memory(), file=output, flush=True)
+    for line in sys.stdin:
+        start = time.perf_counter()
+        for _ in range(int(line)):
+            next(steps)
+        print(time.perf_counter() - start, memory(), file=output, flush=True)
+
+
+class Stepper:
+    """A process that calls `serve`.
+
+    Attributes:
+      seconds: list of float, for a step, one for each turn.
+      memory, memory_at_start: float, MB, the most so far, and the most until it was ready.
+    """
+
+    def __init__(self, name, *arguments, python=sys.executable, program=STEPS, **environment):
+        # The script has TensorFlow keep freed memory; the recipe leaves its allocator alone.
+        keeps_memory = str(not name.startswith('recipe')).lower()
+        self.process = subprocess.Popen(
+            [python, program, name, *arguments],
+            env={**os.environ, 'TF_CPU_ALLOCATOR_USE_BFC': keeps_memory, **environment},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            universal_newlines=True,
+        )
+        self.seconds, self.memory = [], None
+
+    def _read(self):
+        line = self.process.stdout.readline()
+        if not line:
+            raise RuntimeError(f'{" ".join(self.process.args)} ended early')
+        seconds, self.memory = map(float, line.split())
+        return seconds
+
+    def run(self, steps):
+        """Take so many steps; return the seconds for each."""
+        if self.memory is None:
+            self._read()
+            self.memory_at_start = self.memory
+        self.process.stdin.write(f'{steps}\n')
+        self.process.stdin.flush()
+        return self._read() / steps
+
+    @property
+    def median(self):
+        return statistics.median(self.seconds)
+
+
+def take_turns(turns, *steppers, seconds=1.0):
+    """Let each Stepper run for about so many seconds, in turn, so many times; return them."""
+    steps = []
+    for stepper in steppers:
+        stepper.run(1)  # the first takes longer
+        steps.append(max(1, round(seconds / stepper.run(1))))
+    for _ in range(turns):
+        for stepper, number in zip(steppers, steps):
+            stepper.seconds.append(stepper.run(number))
+    for stepper in steppers:
+        stepper.process.communicate()  # it ends with its input
+    return steppers
+
+
+def quartiles(values):
+    """Return the first quartile, the median and the third quartile of some numbers."""
+    values = sorted(values)
+
+    def at(share):
+        low, rest = divmod(share * (len(values) - 1), 1)
+        low = int(low)
+        return values[low] + rest * (values[min(low + 1, len(values) - 1)] - values[low])
+
+    return at(0.25), at(0.5), at(0.75)
+
+
+def with_quartiles(values, form=',.0f', unit=''):
+    """Return the median of some numbers and, in brackets, their quartiles, as text."""
+    first, median, third = (format(value, form) for value in quartiles(values))
+    return f'{median}{unit} ({first} to {third})'
