@@ -189,8 +189,10 @@ def guess_encoding(sample):
         return ''
     same = {codecs.lookup(name).name for name in best.could_be_from_charset}
     name = next(name for name in ENCODINGS if codecs.lookup(name).name in same)
-    words = re.findall(r'\w{0,10}[^\W\x00-\x7f]\w{0,10}', str(best)) or [str(best).strip()[:20]]
-    return f'A guess: it is {name}, if {words[0]!r} looks right. Convert it: iconv -f {name}'
+    text = str(best)
+    special = re.search(r'\w{0,10}[^\W\x00-\x7f]\w{0,10}', text)
+    word = (special or re.search(r'\S{1,20}|\Z', text)).group()
+    return f'A guess: it is {name}, if {word!r} looks right. Convert it: iconv -f {name}'
 
 
 def unreadable(path, error):
