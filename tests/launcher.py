@@ -8,10 +8,10 @@ ends, is killed and is waited for as any other. (Linux alone can make it a child
 import array
 import atexit
 import ctypes
+import importlib.util
 import json
 import os
 import runpy
-import signal
 import socket
 import struct
 import subprocess
@@ -110,18 +110,20 @@ def become(command, cwd, env, streams):
     os.chdir(cwd)
     os.environ.clear()
     os.environ.update(env)
-    # As backstage does where it is imported by a program of the project.
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-    signal.signal(signal.SIGUSR1, signal.SIG_IGN)
-    if command[0] == '-m':
-        sys.path[0], sys.argv = cwd, command[1:]
+    is_module = command[0] == '-m'
+    sys.argv = command[1:] if is_module else command
+    sys.path[0] = cwd if is_module else os.path.dirname(command[0])
+    path = importlib.util.find_spec(command[1]).origin if is_module else command[0]
+    sys.modules['__main__'].__file__ = path
+    backstage.leave_signals_to_the_system()  # as where the program imports it first
+    if is_module:
         runpy.run_module(command[1], run_name='__main__', alter_sys=True)
     else:
-        sys.path[0], sys.argv = os.path.dirname(command[0]), command
-        runpy.run_path(command[0], run_name='__main__')
+        runpy.run_path(path, run_name='__main__')
 
 
 if __name__ == '__main__':
+    import backstage
     from stacked_lstm_shakespeare import tf
 
     tf.contrib.rnn.BasicLSTMCell  # noqa: B018  it is found only now

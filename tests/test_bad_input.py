@@ -303,7 +303,7 @@ def test_the_table_has_no_row_that_is_not_tried():
 @pytest.mark.parametrize(
     'case',
     [
-        ('script', '--rnn_size=0'),
+        ('script', '--epochs=0'),
         ('script', '--text_file=latin1.txt', *SMALL),
         ('script', *RUN, '--temp_dir=a_file'),
         ('tools.sample', '--temp_dir=folder'),
