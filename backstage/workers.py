@@ -33,11 +33,11 @@ def join(settings):
       UserError: Horovod is not installed, or does not know of the others, or there are fewer GPUs
         than workers, or the settings differ, or the batch cannot be shared among the workers.
     """
+    load_tensorflow()  # if that fails, nothing has been written; Horovod would hide why
     if not is_launched():
         return
     global horovod  # noqa: PLW0603  a fact of the process, not a parameter of what runs in it
     try:
-        load_tensorflow()
         import horovod.tensorflow as horovod
     except ImportError as error:
         make = f'make -C {shlex.quote(ROOT)} horovod'
