@@ -84,11 +84,13 @@ def test_a_second_run_is_refused_and_a_lock_that_was_left_behind_is_not(temp):
             signal.pause()
     os.read(reader, 1)
     before = files_in(temp)
-    for more in [], ['--rnn_size=8'], ['--restart']:
-        with pytest.raises(UserError, match=f'temp is in use .* process number {process}\\.'):
-            decide('temp', *more)
-    os.kill(process, signal.SIGKILL)
-    os.waitpid(process, 0)
+    try:
+        for more in [], ['--rnn_size=8'], ['--restart']:
+            with pytest.raises(UserError, match=f'temp is in use .* process number {process}\\.'):
+                decide('temp', *more)
+    finally:
+        os.kill(process, signal.SIGKILL)
+        os.waitpid(process, 0)
     assert (temp / 'lock').read_text() == str(process)
     decide('temp')
     assert (temp / 'lock').read_text() == str(os.getpid())
