@@ -128,10 +128,9 @@ PAGES = [ROOT / 'README.md', ROOT / 'CONTRIBUTING.md', *sorted((ROOT / 'docs').g
 @pytest.mark.parametrize('page', PAGES, ids=lambda path: path.stem)
 def test_each_command_for_make_and_each_program_that_a_page_names_is_there(page):
     text = page.read_text(encoding='utf-8')
-    targets = set(re.findall(r'(?:`|    |&& )make ([a-z-]+)', text))
-    if targets:
-        result = run('make', '--dry-run', *targets, cwd=ROOT)
-        assert result.returncode == 0, result.stderr
+    makefile = (ROOT / 'Makefile').read_text()
+    for target in re.findall(r'(?:`|    |&& )make ([a-z-]+)', text):
+        assert re.search(rf'^{target}:', makefile, re.MULTILINE), target
     for program in re.findall(r'benchmarks/\w+\.(?:py|sh)', text):
         assert (ROOT / program).exists(), program
 
