@@ -176,7 +176,7 @@ def test_under_the_mouse_are_the_five_likeliest_next_characters(browser):
     rows = [row.text.split('\n') for row in find(browser, '#following li')]
     percents = [float(row[1].split()[0]) for row in rows]
     assert len(rows) == 5 and percents == sorted(percents, reverse=True)
-    assert rows[0][0] == 's'  # learned by heart
+    assert rows[0][0] == 's'  # overfit
     assert [row.text[0] for row in find(browser, '#following .came')] == ['s']
     assert 'que' in find(browser, '#after')[0].text
     press(browser, Keys.SHIFT, Keys.ARROW_RIGHT)

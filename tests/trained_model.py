@@ -49,7 +49,7 @@ class Trained:
 def trained(tmp_path_factory, works):
     """A small trained model; its text, short.txt, is now moved.txt.
 
-    The text is so short that the model learns it by heart: the best is neither of the newest two.
+    The text is so short that the model overfits: the best is neither of the newest two.
     """
     trained = Trained(tmp_path_factory.mktemp('trained'))
     text = trained.folder / 'short.txt'
