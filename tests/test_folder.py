@@ -424,6 +424,9 @@ def test_a_text_of_ones_own_stays_and_a_copy_of_a_pipe_goes_with_its_run(temp):
             run_folder.decide(CRC, NUM_BATCHES)
             copy = 'temp' if own else run_folder.aside
             assert f' --text_file={os.path.abspath(copy)}/text.txt ' in run_folder.earlier + ' '
+    shutil.copytree('temp', 'copy')
+    folders.put_aside('copy', 'copy/earlier', 'copy/text.txt')
+    assert os.path.exists('copy/text.txt')
     run_folder.begin('', IX2VOCAB, {'text_crc': CRC})
     assert not (temp / 'text.txt').exists()
     assert os.path.exists(f'{run_folder.aside}/text.txt')

@@ -350,7 +350,7 @@ def test_only_what_is_new_is_written_and_at_the_end(tmp_path):
     history = saving.History(str(tmp_path), losses, held_out_losses)
     path = tmp_path / 'history.csv'
     marked = path.read_bytes().replace(b'\n100,1.0', b'\n100,9.9')  # it is not written again
-    path.write_bytes(marked + b'5001,2')  # what a full disk left
+    path.write_bytes(marked + b'5001,2.0,\n' * 9)  # what a full disk left
     losses += [2.0, 3.0]
     history.append()
     assert path.read_bytes() == marked + b'5001,2.0,\n5002,3.0,\n'
