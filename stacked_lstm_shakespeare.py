@@ -545,7 +545,8 @@ def train(settings, stop, run_folder):
         graph.finalize()  # an operation added later, by mistake, would be an error
     config = machine.session_config(settings.threads_per_operation, settings.device)
     with tf.Session(graph=graph, config=config) as session:
-        state = run.begin_or_continue(session, num_iterations, ix2vocab, text)
+        record = {**text, 'num_batches': num_batches}
+        state = run.begin_or_continue(session, num_iterations, ix2vocab, record)
         iteration = done = len(run.losses)
         # Read from the disk as training goes, so a text may be larger than memory.
         ids = np.memmap(f'{settings.temp_dir}/text.ids', reading.id_type(ix2vocab), 'r')

@@ -99,11 +99,11 @@ def read_record(folder, advice=TRAIN_ANEW):
       UserError: it cannot be read, or something is missing or wrong; and `advice`.
     """
     record = _read(folder, 'settings.json', dict, advice)
-    besides = dict.fromkeys(['text_crc', 'workers'], (0, sys.maxsize))  # no settings
+    besides = dict.fromkeys(['text_crc', 'workers', 'num_batches'], (0, sys.maxsize))  # no settings
     unseen = record.get('unseen', [])  # earlier versions did not write it
     known = {**RANGES, **besides}
     record = {name: value for name, value in record.items() if name in known}
-    missing = {*NEEDED, 'text_file', *besides} - set(record)
+    missing = {*NEEDED, 'text_file', 'text_crc', 'workers'} - set(record)
     are_ids = isinstance(unseen, list) and all(type(ix) is int and ix >= 0 for ix in unseen)
     faults = [find_fault(name, value, known[name]) for name, value in record.items()]
     if missing or any(faults) or not are_ids:
@@ -377,7 +377,7 @@ class RunFolder:
         self.aside, self.earlier = '', ''  # where the run that is there goes, and how to go on
 
     def look(self):
-        """Look at the run that is there.
+        """Look at the run that is there. If its record decides, the first line says what follows.
 
         Raises:
           UserError: it is damaged, or `init_from` is nothing to begin with.
@@ -392,6 +392,8 @@ class RunFolder:
             except UserError:
                 if not self.settings.restart:
                     raise
+        if 'num_batches' in self.record:  # earlier versions did not write it
+            self.decide(self.record['text_crc'], self.record['num_batches'])
 
     def decide(self, text_crc, num_batches):
         """Decide what becomes of the run that is there. The first of these that is so decides:
@@ -411,7 +413,7 @@ class RunFolder:
         Raises:
           UserError: it is refused.
         """
-        if not self.done:
+        if not self.done or self.aside:  # nothing is there, or it is decided
             return
         then, now = self.record, {**vars(self.settings), 'workers': workers.count()}
         self.changes = {
@@ -486,10 +488,10 @@ class RunFolder:
         path = self.settings.text_file
         return '' if os.path.exists(files.part_of(path)) else path
 
-    def begin(self, checkpoint, ix2vocab, text):
+    def begin(self, checkpoint, ix2vocab, record):
         """Say from which checkpoint a run goes on, or make way for a new one; write its record.
 
-        `checkpoint` is empty for a new run; `text` is a dict, what is to be known of its text.
+        `checkpoint` is empty for a new run; `record` is a dict, what it notes besides its settings.
         """
         if checkpoint:
             print(f'Continuing after iteration {iteration_of(checkpoint)}, from {checkpoint}')
@@ -498,7 +500,7 @@ class RunFolder:
         folder = self.settings.temp_dir
         if self.aside:
             put_aside(folder, self.aside, self._own_text())
-        record = {**vars(self.settings), **text, 'workers': workers.count()}
+        record = {**vars(self.settings), **record, 'workers': workers.count()}
         files.write_json(os.path.join(folder, 'settings.json'), record)
         files.write_json(os.path.join(folder, 'vocabulary.json'), ix2vocab)
 

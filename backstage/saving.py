@@ -147,11 +147,11 @@ class Run:
         self.initialize = tf.global_variables_initializer()
         self.copy_of_first = workers.copy_of_first(self.variables)
 
-    def begin_or_continue(self, session, num_iterations, ix2vocab, text):
+    def begin_or_continue(self, session, num_iterations, ix2vocab, record):
         """Initialize all variables, or restore the newest checkpoint that can be read.
 
         Args:
-          text: dict, what is to be known of the text of the run.
+          record: dict, what is to be known of the run besides its settings.
 
         Returns:
           The state that the next batch begins with, as `initial_state` of the model.
@@ -170,7 +170,7 @@ class Run:
         self.losses, self.held_out_losses, is_finished = workers.broadcast(known)
         self.last = len(self.losses) if is_finished else num_iterations
         if self.has_more() and workers.is_first():
-            self.run_folder.begin(self.newest, ix2vocab, text)  # from here on nothing refuses it
+            self.run_folder.begin(self.newest, ix2vocab, record)  # from here on nothing refuses it
             self.history = History(self.settings.temp_dir, self.losses, self.held_out_losses)
         workers.broadcast(None)  # by now an earlier run is out of the way, on a shared disk too
         workers.once_per_host(folder.settle_text, self.settings.temp_dir, True)

@@ -4,11 +4,12 @@ import base64
 import json
 import re
 
+from backstage.settings import UserError, read_settings
 from tools import cells
 
 import numpy as np
 import pytest
-from conftest import IX2VOCAB, encode, log_softmax, lstm_logits, run_tool, script
+from conftest import IX2VOCAB, encode, log_softmax, lstm_logits, script
 
 pytest_plugins = 'trained_model'
 pytestmark = pytest.mark.xdist_group('tools')
@@ -57,8 +58,8 @@ def test_the_page_shows_activations_and_likeliest_characters_as_numpy_has_them(
         np.testing.assert_allclose(np.array(shown['probabilities'][i]) / 1000, own, atol=6e-4)
 
 
-def test_without_a_text_it_reads_what_was_held_out_and_says_what_it_found(trained):
-    status, output, errors = run_tool('cells', cwd=trained.folder)
+def test_without_a_text_it_reads_what_was_held_out_and_says_what_it_found(trained, use):
+    status, output, errors = use(cells, trained)
     assert (status, errors) == (0, '')
     shown = take_page(trained)
     ids = encode(trained.folder / 'moved.txt', True, IX2VOCAB)
@@ -170,9 +171,8 @@ def test_no_text_breaks_out_of_the_page_and_the_page_asks_for_nothing_from_elsew
     assert "default-src 'none'" in html
 
 
-@pytest.mark.parametrize('text', ['\u2603' * 50, ''])
-def test_a_text_that_the_model_cannot_read_gets_a_sentence(trained, tmp_path, use, text):
-    (tmp_path / 'other.txt').write_text(text, encoding='utf-8')
+def test_a_text_that_the_model_cannot_read_gets_a_sentence(trained, tmp_path, use):
+    (tmp_path / 'other.txt').write_text('\u2603' * 50, encoding='utf-8')
     status, _, errors = use(cells, trained, f'--text_file={tmp_path}/other.txt')
     assert (status, errors.count('\n')) == (2, 1)
     assert 'other.txt has no character that the model knows. Give another text_file' in errors
@@ -188,16 +188,19 @@ def test_a_page_that_no_browser_could_show_is_refused_with_what_fits(trained, us
     (trained.temp / 'cells.html').unlink()
 
 
-@pytest.mark.parametrize('damage', ['empty', 'other', 'folder'])
-def test_where_the_text_of_the_run_is_gone_it_asks_for_one(copy, use, damage):
+def test_where_the_text_of_the_run_is_gone_it_asks_for_one(copy):
+    run, ix2vocab = cells.trained.read_run(str(copy.temp))
+    settings = read_settings(vars(cells), [f'--temp_dir={copy.temp}', '--characters=50'])
     path = copy.temp / 'text.ids'
+    assert len(cells.read_ids(settings, run, ix2vocab)[0]) == 50
     data = path.read_bytes()
-    path.unlink()
-    if damage == 'folder':
-        path.mkdir()
-    else:
-        path.write_bytes(data[:-1] if damage == 'other' else b'')
-    status, _, errors = use(cells, copy)
-    assert (status, errors.count('\n')) == (2, 1)
-    assert 'text.ids is not what the model has learned. Give a text_file' in errors
-    assert use(cells, copy, '--text_file=moved.txt', '--characters=50')[::2] == (0, '')
+    for left in data[:-1], b'', None:
+        path.unlink()
+        if left is None:
+            path.mkdir()
+        else:
+            path.write_bytes(left)
+        with pytest.raises(UserError, match='text.ids is not what the model has learned. Give a'):
+            cells.read_ids(settings, run, ix2vocab)
+    settings.text_file = str(copy.folder / 'moved.txt')
+    assert len(cells.read_ids(settings, run, ix2vocab)[0]) == 50

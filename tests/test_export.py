@@ -9,7 +9,7 @@ from tools import export
 
 import numpy as np
 import pytest
-from conftest import IX2VOCAB, log_softmax, lstm_logits, run_tool, script
+from conftest import IX2VOCAB, log_softmax, lstm_logits, script
 
 pytest_plugins = 'trained_model'
 pytestmark = pytest.mark.xdist_group('tools')
@@ -43,10 +43,10 @@ print(json.dumps([answer['probabilities'].tolist(), drawn.tolist(), texts]))
 
 
 def test_an_export_gives_the_same_in_a_process_that_knows_nothing_of_this_project(
-    trained, tmp_path
+    trained, tmp_path, use
 ):
     folder = tmp_path / 'model' / '1'
-    status, output, errors = run_tool('export', f'--folder={folder}', cwd=trained.folder)
+    status, output, errors = use(export, trained, f'--folder={folder}')
     assert (status, errors) == (0, '')
     assert output == f'Model: {trained.best}\nThe SavedModel is {folder}\n'
     vocabulary = json.loads((folder / 'assets' / 'vocabulary.json').read_text())

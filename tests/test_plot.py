@@ -5,20 +5,19 @@ import shutil
 from tools import plot
 
 import pytest
-from conftest import run_tool
 from matplotlib.figure import Figure
 
 pytest_plugins = 'trained_model'
 pytestmark = pytest.mark.xdist_group('tools')
 
 
-def test_the_plot_of_training_is_drawn_again_from_the_history(copy):
+def test_the_plot_of_training_is_drawn_again_from_the_history(copy, use):
     copy.temp.rename(copy.folder / 'other')
     picture = copy.folder / 'other' / 'loss.png'
     before = picture.read_bytes()
     picture.unlink()
     expected = (0, 'The plot is other/loss.png\n', '')
-    assert run_tool('plot', '--temp_dir=other', cwd=copy.folder) == expected
+    assert use(plot, copy, '--temp_dir=other') == expected
     assert picture.read_bytes() == before
 
 

@@ -47,14 +47,13 @@ RANGES = {
     'streams': (0, 1_000_000),
 }  # fmt: skip
 
-# Lines are read side by side: more than STREAMS are hardly faster, and PIECE characters at a time
-# need little memory however long a line is.
-BLOCK, STREAMS, PIECE = 10_000, 400, 100  # BLOCK: lines that are read before the first is printed
+BLOCK = 10_000  # lines that are read before the first is printed
+STREAMS = 400  # lines that are read side by side; more are hardly faster
+PIECE = 100  # characters of each that are read at a time
 
-# To find what was copied from the text that a run has learned.
-MATCH = 40  # characters in a row that are no chance where two texts share them
-SEARCHED = 2e9  # most bytes of a learned text that are searched
-COPIED = 0.05  # share of a text that is told where it was copied; other texts have 0
+MATCH = 40  # characters: two texts share that many in a row by copying, not by chance
+SEARCHED = 2e9  # most bytes of a learned text that are searched for copies
+COPIED = 0.05  # share of a text; above it, copies are told. Texts without any have 0
 
 
 def measure_text(model, hits, settings):
