@@ -200,7 +200,7 @@ def test_where_the_text_of_the_run_is_gone_it_asks_for_one(copy):
             path.mkdir()
         else:
             path.write_bytes(left)
-        with pytest.raises(UserError, match='text.ids is not what the model has learned. Give a'):
+        with pytest.raises(UserError, match='not what the model has learned'):
             cells.read_ids(settings, run, ix2vocab)
     settings.text_file = str(copy.folder / 'moved.txt')
     assert len(cells.read_ids(settings, run, ix2vocab)[0]) == 50
