@@ -10,11 +10,10 @@ import os
 import sys
 import warnings
 
-from backstage import files, workers
+from backstage import files, report, workers
 from backstage.settings import UserError
 
 import numpy as np
-from tqdm import tqdm
 
 # Pairs of these the colour-blind can tell apart too (Okabe and Ito, 2008).
 COLORS = ('#0072b2', '#d55e00', '#009e73', '#cc79a7', '#56b4e9', '#e69f00', '#000000')
@@ -130,7 +129,7 @@ def save_if_possible(path, draw, *what):
         if workers.is_first():
             save(path, draw, *what)
     except (OSError, UserError) as error:
-        tqdm.write(f'The plot was not drawn: {error}')
+        report.write(f'The plot was not drawn: {error}')
 
 
 def show(draw, *what, size=(8, 5)):

