@@ -200,11 +200,7 @@ def test_where_the_text_of_the_run_is_gone_it_asks_for_one(copy):
             path.mkdir()
         else:
             path.write_bytes(left)
-<<<<<<< HEAD
-        with pytest.raises(UserError, match=r'text\.ids is not what the model has learned'):
-=======
         with pytest.raises(UserError, match='not what the model has learned'):
->>>>>>> room-tools
             cells.read_ids(settings, run, ix2vocab)
     settings.text_file = str(copy.folder / 'moved.txt')
     assert len(cells.read_ids(settings, run, ix2vocab)[0]) == 50
