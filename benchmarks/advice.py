@@ -10,11 +10,7 @@ import itertools
 import sys
 
 import rows
-from shared import ROOT, SCRIPT, as_table, parse, script, works, write_page
-
-# isort: split
-# Only now does Python find it.
-from backstage.report import count_parameters
+from shared import ROOT, SCRIPT, as_table, machine, parse, script, works, write_page
 
 RUNS = ROOT / 'temp' / 'advice'
 TRIED = [  # bytes of text, rnn_size, iterations
@@ -60,7 +56,7 @@ def measured():
                     shown[-1] += f' (was {min(found):.4f})'
             learned = size * 0.9
             passes = iterations * 50 * script.training_seq_len / learned
-            each = learned / count_parameters(parse(f'--rnn_size={rnn_size}'), 70)
+            each = learned / machine.count_parameters(parse(f'--rnn_size={rnn_size}'), 70)
             about = f'{each:.1f}', f'{iterations:,}', f'{passes:.1f}', f'{passes / each:.1f}'
             yield (f'{size:,}', f'{rnn_size}', *about, *shown)
 

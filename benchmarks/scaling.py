@@ -13,11 +13,8 @@ import subprocess
 import sys
 import tempfile
 
+import shared
 from shared import DATA_DIR, SCRIPT, as_table, multiplications, parse, script, write_page
-
-# isort: split
-# Only now does Python find it.
-from backstage.report import count_parameters
 
 HOROVODRUN = str(pathlib.Path(sys.executable).with_name('horovodrun'))
 PYTHON = [sys.executable, str(SCRIPT)]
@@ -119,7 +116,7 @@ def measured_rows():
 def estimate(rnn_size, count, flops, bits_per_second):
     """Return the bytes of an all-reduce, and the seconds of it and of a worker's own arithmetic."""
     settings = parse(f'--rnn_size={rnn_size}', f'--batch_size={BATCH}')
-    gradients = 4 * count_parameters(settings, len(script.CHARACTERS) + 1)
+    gradients = 4 * shared.machine.count_parameters(settings, shared.VOCAB_SIZE)
     seconds = 2 * (count - 1) * (gradients / count * 8 / bits_per_second + LATENCY)
     return gradients, seconds, multiplications(settings) / flops
 
