@@ -117,7 +117,7 @@ def bar(*what, **how):
     from tqdm import tqdm  # takes a tenth of a second
 
     disable = None if workers.is_first() else True  # None: where there is no terminal
-    return tqdm(*what, unit_scale=True, disable=disable, **how)
+    return tqdm(*what, disable=disable, **how)
 
 
 def write(line):
@@ -131,7 +131,8 @@ def progress_bar(done, num_iterations, settings):
     """Return a tqdm bar of the characters read in so many iterations, where there is a terminal."""
     characters = settings.batch_size * settings.training_seq_len
     total = num_iterations * characters
-    return bar(initial=done * characters, total=total, unit='char', dynamic_ncols=True)
+    how = {'unit': 'char', 'unit_scale': True, 'dynamic_ncols': True}
+    return bar(initial=done * characters, total=total, **how)
 
 
 def measuring(steps):
@@ -142,7 +143,8 @@ def measuring(steps):
 def reading(path, pieces):
     """Yield the pieces of a file, with a bar that shows how far it is read."""
     size = os.path.getsize(path) if os.path.exists(path) else None
-    with bar(desc=f'Reading {path}', total=size, unit='B', delay=DELAY, leave=False) as shown:
+    how = {'unit': 'B', 'unit_scale': True, 'delay': DELAY, 'leave': False}
+    with bar(desc=f'Reading {path}', total=size, **how) as shown:
         for piece in pieces:
             yield piece
             shown.update(0 if shown.disable else len(piece.encode()))

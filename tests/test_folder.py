@@ -43,6 +43,7 @@ def temp(tmp_path, monkeypatch):
     ):  # fmt: skip
         (temp / name).write_text(name)
     record = {**vars(settings_of('temp')), 'text_crc': CRC, 'unseen': [0], 'workers': 1}
+    record['num_batches'] = NUM_BATCHES
     (temp / 'settings.json').write_text(json.dumps(record))
     (temp / 'vocabulary.json').write_text(json.dumps(IX2VOCAB))
     (temp / 'history.csv').write_text(HISTORY)
@@ -218,7 +219,7 @@ def test_a_run_notes_its_settings_its_vocabulary_and_its_text(begun):
     record = folders.read_record(str(begun / 'temp'))
     settings = vars(parse(*ARGUMENTS, '--max_iterations=60'))
     assert {name: record[name] for name in settings} == settings
-    assert set(record) - set(settings) == {'text_crc', 'unseen', 'workers'}
+    assert set(record) - set(settings) == {'text_crc', 'unseen', 'workers', 'num_batches'}
     assert folders.read_vocabulary(str(begun / 'temp'), script.UNKNOWN) == IX2VOCAB
 
 
@@ -373,8 +374,12 @@ def test_saves_count_since_the_best_held_out_loss(losses, saves):
 
 def test_a_run_of_an_earlier_or_later_version_goes_on(temp):
     later = ['average_decay', 'patience', 'init_from', 'epochs', 'max_iterations', 'save_every']
-    more = {'new_one': [1, {'a': 2}], 'other': float('nan'), 'no name': 1, 'num_batches': 5}
-    change(temp / 'settings.json', **dict.fromkeys([*later, 'data_dir', 'unseen']), **more)
+    more = {'new_one': [1, {'a': 2}], 'other': float('nan'), 'no name': 1}
+    change(
+        temp / 'settings.json',
+        **dict.fromkeys([*later, 'data_dir', 'unseen', 'num_batches']),
+        **more,
+    )
     run_folder = decide('temp')
     assert (run_folder.is_new, run_folder.changes) == (False, {})
     assert set(run_folder.record) == {*vars(parse()), 'text_crc', 'unseen', 'workers'} - {
@@ -454,7 +459,7 @@ def test_restart_keeps_the_earlier_run_whole_and_the_same_comes_of_it_again(begu
     assert files_in(aside) == files
     assert content(begun / 'temp') == earlier
     told = f'The earlier run, of 60 iterations, {{}} temp/{aside.name}. To go on with it: '
-    assert f'\nA new run begins: restart is True. {told.format("moves to")}' in output
+    assert f'A new run begins: restart is True. {told.format("moves to")}' in output
     assert output.splitlines()[-1].startswith(told.format('is in'))
 
 

@@ -188,8 +188,8 @@ def test_a_sample_holds_no_character_that_the_model_has_not_learned(trained, use
     assert set(output.strip('\n')) == learned
 
 
-@pytest.mark.parametrize('what, status, said', [('close', 1, ''), ('ctrl-c', 130, 'sample.py: st')])
-def test_a_single_sample_shows_while_it_is_drawn_and_can_be_ended(trained, what, status, said):
+@pytest.mark.parametrize('what, status', [('close', 1), ('ctrl-c', -signal.SIGINT)])
+def test_a_single_sample_shows_while_it_is_drawn_and_can_be_ended(trained, what, status):
     process = start_tool('sample', '--sample_length=1000000', cwd=trained.folder)
     assert len(process.stdout.read(100)) == 100
     if what == 'close':
@@ -199,4 +199,4 @@ def test_a_single_sample_shows_while_it_is_drawn_and_can_be_ended(trained, what,
         process.send_signal(signal.SIGINT)
         _, errors = process.communicate(timeout=60)
     assert process.wait(timeout=60) == status
-    assert errors == (f'{said}opped.\n' if said else '')
+    assert errors == ''

@@ -142,7 +142,7 @@ def test_a_setting_that_came_later_is_as_it_is_today_and_a_copy_of_a_pipe_is_the
     (record / 'settings.json').write_text(json.dumps(settings))
     run, ix2vocab = tools.trained.read_run('temp')
     assert (run.average_decay, run.rnn_size, ix2vocab) == (0.99, 16, IX2VOCAB)
-    assert set(vars(run)) == {*vars(parse()), 'text_crc', 'unseen', 'workers'}
+    assert set(vars(run)) == {*vars(parse()), 'text_crc', 'unseen', 'workers', 'num_batches'}
     assert run.text_file == 'elsewhere/text.txt'
     (record / 'text.txt').write_text('a copy')
     assert tools.trained.read_run('temp')[0].text_file == 'temp/text.txt'
