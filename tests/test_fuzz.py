@@ -213,6 +213,7 @@ FILES = (
 )  # fmt: skip
 
 
+@pytest.mark.long
 @few
 @hypothesis.given(
     damage=st.lists(

@@ -69,6 +69,7 @@ def test_what_was_started_before_is_left_alone_by_what_is_started_after(tmp_path
     assert said == ['0\n', '1\n', '2\n']
 
 
+@pytest.mark.long
 def test_threads_may_start_them_at_the_same_time(tmp_path):
     path = tmp_path / 'program.py'
     path.write_text('import sys\nprint(sys.argv[1], input())')

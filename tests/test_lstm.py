@@ -229,8 +229,11 @@ def test_tensorflow_reads_the_same_from_its_own_cells():
 def test_no_more_blocks_are_on_their_way_through_the_layers_than_there_are_cores(monkeypatch):
     for cores in 1, 2, 3, TIME + 1:
         monkeypatch.setattr(machine, 'available_cores', lambda cores=cores: cores)
-        operations = Stack().graph.get_operations()
-        begun = [op for op in operations if op.name.startswith('lstm_model/begin')]
+        with tf.Graph().as_default() as graph:
+            weights = tf.zeros([2 * UNITS, 4 * UNITS]), tf.zeros([4 * UNITS])
+            stack = lstm.Stack([weights] * 2, residual=True)
+            stack.unroll(tf.zeros([TIME, BATCH, UNITS]), stack.zero_state(BATCH, tf.float32))
+        begun = [op for op in graph.get_operations() if op.name.startswith('begin')]
         waiting = [len(op.control_inputs) for op in begun]
         assert waiting == [0] * min(cores, TIME) + [1] * max(0, TIME - cores)
 

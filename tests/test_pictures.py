@@ -247,6 +247,7 @@ def test_whatever_backend_is_set_a_tool_draws_the_same_picture_and_fails_at_no_w
     assert drawn[0] == drawn[1]
 
 
+@pytest.mark.long
 def test_training_that_a_notebook_starts_draws_its_plot(tmp_path, short_text):
     arguments = (*SMALL, '--num_layers=1', f'--text_file={short_text}', '--max_iterations=20')
     status, output, errors = run_script(*arguments, cwd=tmp_path, MPLBACKEND=BACKENDS[1])
@@ -254,6 +255,7 @@ def test_training_that_a_notebook_starts_draws_its_plot(tmp_path, short_text):
     assert 'The plot is temp/loss.png\n' in output
 
 
+@pytest.mark.long
 def test_a_run_whose_plot_cannot_be_drawn_comes_to_its_end(tmp_path, short_text):
     (tmp_path / 'PIL.py').write_text('raise ImportError("libpng is missing")')
     arguments = (*SMALL, '--num_layers=1', f'--text_file={short_text}', '--max_iterations=20')
@@ -266,6 +268,7 @@ def test_a_run_whose_plot_cannot_be_drawn_comes_to_its_end(tmp_path, short_text)
     assert not (tmp_path / 'temp' / 'loss.png').exists()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize('show_plot', [True, False])
 def test_the_plot_is_opened_in_a_window_where_there_is_a_display_and_one_is_wanted(
     tmp_path, short_text, show_plot

@@ -132,6 +132,7 @@ def test_a_signal_saves_and_the_same_command_goes_on_to_the_same_end(folder, und
     assert f'Continuing after iteration {stopped}, from' in finish(folder, undisturbed)
 
 
+@pytest.mark.long
 def test_ctrl_c_while_the_graph_is_built_stops_the_run_after_its_first_iteration(
     folder, monkeypatch
 ):

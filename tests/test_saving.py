@@ -211,6 +211,7 @@ def test_what_is_damaged_goes_first(begun):
 # --- Saves ---------------------------------------------------------------------------------------
 
 
+@pytest.mark.long
 def test_an_older_checkpoint_goes_only_when_the_newer_one_is_on_the_disk(folder, monkeypatch):
     fsync, remove = os.fsync, tf.train.remove_checkpoint
     on_disk, removed = set(), []

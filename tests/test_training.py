@@ -170,6 +170,7 @@ def short_run(tmp_path_factory, works):
     return folder, output
 
 
+@pytest.mark.long
 def test_the_commands_that_a_run_names_at_its_end_work_where_they_are_pasted(short_run, tmp_path):
     *_, first, second = short_run[1].splitlines()
     for line, begin, printed in (
@@ -201,6 +202,7 @@ def test_as_many_epochs_are_announced_as_are_begun(short_text, tmp_path, argumen
     assert begun == [f'Starting Epoch {what}.' for what in said]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize('prime_texts', [['so', 'or', 'so', 'to'], ['So', 'to', 'so', 'so!']])
 def test_samples_of_training_differ_by_their_prime_and_not_by_their_place(
     short, prime_texts, monkeypatch
@@ -298,6 +300,7 @@ def test_the_held_out_part_has_no_influence_on_training_and_runs_repeat_to_the_b
     assert histories[0]['held_out_losses'] != histories[1]['held_out_losses']
 
 
+@pytest.mark.long
 def test_a_short_text_is_learned_by_heart(tmp_path):
     verse = "Shall I compare thee to a summer's day? Thou art more lovely and more temperate. "
     (tmp_path / 'verse.txt').write_text(verse * 40)
@@ -312,6 +315,7 @@ def test_a_short_text_is_learned_by_heart(tmp_path):
     assert script.clean(verse * 5)[:400] in output
 
 
+@pytest.mark.long
 def test_a_model_of_characters_as_they_are_learns_and_prints_them(tmp_path):
     line = 'Кот, пёс & Käse!\n'
     (tmp_path / 'text.txt').write_text(line * 150, encoding='utf-8')
@@ -361,6 +365,7 @@ def test_a_run_ends_where_so_many_saves_brought_no_better_held_out_loss(stalled)
     assert f'Ended after iteration {50 * len(losses)}: no better held-out loss in 2 saves' in output
 
 
+@pytest.mark.long
 def test_such_a_run_is_finished_and_a_higher_patience_goes_on(stalled, tmp_path):
     shutil.copytree(str(stalled[0]), str(tmp_path / 'run'))
     before = content(tmp_path / 'run' / 'temp')
@@ -389,6 +394,7 @@ def test_a_loss_that_is_made_up_for_ends_a_run_too(stalled, tmp_path):
     assert history(tmp_path / 'run' / 'temp') == history(stalled[0] / 'temp')
 
 
+@pytest.mark.long
 def test_a_stalled_run_that_was_given_more_and_stopped_is_not_finished(stalled, tmp_path):
     shutil.copytree(str(stalled[0]), str(tmp_path / 'run'))
     done = len(history(stalled[0] / 'temp')['losses'])
@@ -402,6 +408,7 @@ def test_a_stalled_run_that_was_given_more_and_stopped_is_not_finished(stalled, 
     assert len(history(tmp_path / 'run' / 'temp')['losses']) == done + 30
 
 
+@pytest.mark.long
 def test_a_run_that_stalled_at_its_very_end_is_told_what_trains_it_further(stalled, tmp_path):
     shutil.copytree(str(stalled[0]), str(tmp_path / 'run'))
     done = len(history(stalled[0] / 'temp')['losses'])
@@ -413,6 +420,7 @@ def test_a_run_that_stalled_at_its_very_end_is_told_what_trains_it_further(stall
     assert output.startswith('A new run begins: weight_decay is 0')
 
 
+@pytest.mark.long
 def test_patience_and_a_checkpoint_on_demand_keep_the_bits_of_a_run_that_is_continued(
     stalled, tmp_path
 ):
