@@ -7,6 +7,7 @@ import pty
 import signal
 import subprocess
 import sys
+import threading
 
 from backstage.settings import UserError
 from tools import sample
@@ -200,7 +201,10 @@ def test_a_sample_holds_no_character_that_the_model_has_not_learned(trained, use
 @pytest.mark.parametrize('what, status, said', [('close', 1, ''), ('ctrl-c', 130, 'sample.py: st')])
 def test_a_single_sample_shows_while_it_is_drawn_and_can_be_ended(trained, what, status, said):
     process = start_tool('sample', '--sample_length=1000000', cwd=trained.folder)
+    too_late = threading.Timer(60, process.kill)  # all of it takes minutes
+    too_late.start()
     assert len(process.stdout.read(100)) == 100
+    too_late.cancel()
     if what == 'close':
         process.stdout.close()
         errors = process.stderr.read()
