@@ -134,14 +134,14 @@ def test_a_unit_that_follows_something_is_named_for_it_and_noise_is_not():
     assert cells.named_units({}, activations, before) == []
     noise = 0.1 * random.normal(size=(4, len(text)))
     activations[:, 0, 9] = features['inside quotes'] + 10 * noise[3]  # r is 0.4 or so
-    activations[:, 1, 7] = features['inside quotes'] + noise[0]
-    activations[:, 0, 5] = 4 * noise[1] - features['inside quotes']
+    activations[:, 1, 7] = features['inside quotes'] + 4 * noise[0]
+    activations[:, 0, 5] = noise[1] - features['inside quotes']
     activations[:, 1, 3] = features['position in the line'] / 100 + noise[2] / 50
     named = cells.named_units(features, activations, before)
     assert [(what, layer, unit) for what, layer, unit, _ in named] == [
-        ('position in the line', 1, 3), ('inside quotes', 1, 7), ('inside quotes', 0, 5),
+        ('position in the line', 1, 3), ('inside quotes', 0, 5), ('inside quotes', 1, 7),
     ]  # fmt: skip
-    assert named[0][3] > 0.99 and named[1][3] > 0.9 and -0.9 < named[2][3] < -0.5
+    assert named[0][3] > 0.99 and named[1][3] < -0.9 and 0.5 < named[2][3] < 0.9
     activations[:, 0] = features['inside quotes'][:, None] + 0.1 * random.normal(size=(1, 64))
     named = cells.named_units(features, activations, before)
     assert [what for what, *_ in named].count('inside quotes') == cells.AT_MOST

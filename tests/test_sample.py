@@ -7,6 +7,7 @@ import pty
 import signal
 import subprocess
 import sys
+import threading
 
 from backstage.settings import UserError
 from tools import sample
@@ -143,14 +144,23 @@ def test_a_pipe_that_is_no_text_gets_a_sentence(trained, piped):
     assert 'the standard input is not UTF-8: invalid start byte. Convert it first' in errors
 
 
-@pytest.mark.parametrize('num_samples', [1, 2])
-def test_a_sample_ends_before_the_text_at_which_it_is_to_stop(trained, use, num_samples):
-    whole = trained.likeliest(trained.best, 'the king', 60)
-    stop_at = whole[27:31]  # across two of the pieces that are drawn at a time
-    how = (*KING, '--sample_length=60', f'--num_samples={num_samples}', f'--stop_at={stop_at}')
-    end = whole.index(stop_at, len('the king'))
-    assert end <= 27
-    assert use(sample, trained, *how) == (0, f'{whole[:end]}\n' * num_samples, '')
+def test_a_sample_ends_before_the_text_at_which_it_is_to_stop(trained, use):
+    how = ('--prime_text=the king', *VARIED)
+    whole = use(sample, trained, *how)[1]
+    end = 26  # two characters before the end of the first piece that is drawn
+    stop_at = whole[end : end + 10]
+    assert whole.index(stop_at) == end
+    assert use(sample, trained, *how, f'--stop_at={stop_at}') == (0, f'{whole[:end]}\n', '')
+
+
+def test_each_of_several_samples_ends_at_its_own_place(trained, use):
+    how = ('--prime_text=so', '--num_samples=9', *VARIED)
+    lines = use(sample, trained, *how)[1].splitlines()
+    stop_at = lines[4][25:27]
+    ends = [line.find(stop_at, 2) for line in lines]
+    expected = [line[:end] if end >= 0 else line for line, end in zip(lines, ends)]
+    assert max(ends) > 0 and len({len(text) for text in expected}) > 2
+    assert use(sample, trained, *how, f'--stop_at={stop_at}')[1].splitlines() == expected
 
 
 def test_what_stands_in_the_prompt_stops_no_sample(trained, use):
@@ -191,7 +201,10 @@ def test_a_sample_holds_no_character_that_the_model_has_not_learned(trained, use
 @pytest.mark.parametrize('what, status', [('close', 1), ('ctrl-c', -signal.SIGINT)])
 def test_a_single_sample_shows_while_it_is_drawn_and_can_be_ended(trained, what, status):
     process = start_tool('sample', '--sample_length=1000000', cwd=trained.folder)
+    too_late = threading.Timer(60, process.kill)  # all of it takes minutes
+    too_late.start()
     assert len(process.stdout.read(100)) == 100
+    too_late.cancel()
     if what == 'close':
         process.stdout.close()
         errors = process.stderr.read()
