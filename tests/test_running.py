@@ -546,11 +546,12 @@ def test_a_run_whose_loss_is_no_number_any_more_ends_and_the_advice_helps(folder
     assert 'nothing was saved after the last checkpoint' in errors
     iteration = int(errors.split('at iteration ')[1].split(';')[0])
     newest = tf.train.latest_checkpoint(str(folder / 'temp'))
-    assert newest.endswith(f'model-{(iteration - 1) // 10 * 10}')
+    done = (iteration - 1) // 10 * 10
+    assert newest.endswith(f'model-{done}')
     arguments = ('--restart', '--learning_rate=0.01', '--max_iterations=20')
     status, output, errors = run_here(*ARGUMENTS, *arguments, cwd=folder)
     assert (status, errors) == (0, '')
-    assert 'The earlier run, of 30 iterations, is in' in output
+    assert f'The earlier run, of {done} iterations, is in' in output
 
 
 def test_a_held_out_loss_that_is_no_number_ends_a_run_before_it_is_saved(folder, monkeypatch):

@@ -92,7 +92,8 @@ def test_a_run_that_was_moved_goes_on_and_names_what_has_changed(begun):
     how = ('--text_file=moved.txt', '--temp_dir=moved', '--weight_decay=0', '--max_iterations=61')
     output = go_on(begun, *how)
     assert 'Continuing after iteration 60, from moved/model-60\nChanged since then: ' in output
-    assert 'weight_decay is 0 (0.1 before), max_iterations is 61 (60 before)' in output
+    assert 'weight_decay is 0.0 (0.1 before)' in output
+    assert 'max_iterations is 61 (60 before)' in output
     assert folders.read_record(str(begun / 'moved'))['weight_decay'] == 0
 
 
