@@ -265,7 +265,7 @@ class LSTM_Model:
         with tf.variable_scope('rnn'):  # a first call, which is never run, makes the weights
             first = tf.zeros([1, settings.embedding_size])
             self.lstm_cell(first, self.lstm_cell.zero_state(1, tf.float32))
-        # What computes with them: the same, faster, and with residual connections
+        # The same computation with these weights, faster, and with residual connections
         self.stack = lstm.Stack([cell.variables for cell in cells], settings.residual)
 
         # To be fed: characters, and those that follow them, int32 [batch, time]
@@ -577,7 +577,7 @@ def train(settings, stop, run_folder):
             epoch, batch = (iteration - 1) // num_batches + 1, (iteration - 1) % num_batches + 1
             if batch == 1:
                 bar.write(f'Starting Epoch #{epoch} of {math.ceil(run.last / num_batches)}.')
-                state = np.zeros_like(state)  # the streams begin anew
+                state = np.zeros_like(state)  # the streams begin again
             offset = stream_offset(settings.seed, epoch, settings.training_seq_len)
             x, y = read_batch(ids[:split], *shape, offset, batch - 1, workers.rows(shape[0]))
             rate = learning_rate_at(iteration, run.last, settings)

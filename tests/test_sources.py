@@ -20,6 +20,7 @@ from backstage import reading, running, sources
 from backstage.settings import UserError
 from tools import evaluate
 
+import psutil
 import pytest
 from conftest import ROOT, SCRIPT, SMALL, Site, answer, content, parse, script, start_script
 from runs import run_here
@@ -242,6 +243,7 @@ def test_an_answer_that_never_ends_is_given_up_whatever_trickles_in(
     assert time.monotonic() - start < 10
     output = capsys.readouterr().out
     assert output.count(': it took more than 1 s') == 2  # pip, which tries again and again, too
+    assert not psutil.Process().children(recursive=True)  # and it does not go on
     assert os.listdir(settings.data_dir) == []
 
 

@@ -301,7 +301,7 @@ def test_the_held_out_part_has_no_influence_on_training_and_runs_repeat_to_the_b
 
 
 @pytest.mark.long
-def test_a_short_text_is_learned_by_heart(tmp_path):
+def test_a_short_text_is_overfit(tmp_path):
     verse = "Shall I compare thee to a summer's day? Thou art more lovely and more temperate. "
     (tmp_path / 'verse.txt').write_text(verse * 40)
     status, output, errors = run_script(
