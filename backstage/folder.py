@@ -431,7 +431,9 @@ class RunFolder:
         reasons = [words for name, words in self.changes.items() if name in deciding]
         if now['restart']:
             reasons = ['restart is True']
-        if reasons:
+        self.is_new = bool(reasons)
+        self.is_finished = bool(self.more) and not self.is_new
+        if self.is_new:
             self._begin_new(reasons)
         elif is_other_text:
             text = then['text_file'] or 'the works of Shakespeare'
@@ -439,8 +441,6 @@ class RunFolder:
                 f'the run in {now["temp_dir"]} has learned another text, {text} as it was then. '
                 f'Give that, or another temp_dir, or --restart to begin anew'
             )
-        else:
-            self.is_new, self.is_finished = False, bool(self.more)
 
     def _find_what_trains_on(self, num_batches):
         """Return what would train a finished run further, list of str; empty if it is not."""
