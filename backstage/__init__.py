@@ -6,19 +6,18 @@ which one it is. It is imported when it is first used: that takes seconds, and `
 
 import contextlib
 import importlib.util
+import itertools
 import os
 import re
 import shlex
 import signal
 import sys
-import textwrap
 import threading
 import types
 import warnings
 
 ROOT = os.path.dirname(os.path.dirname(os.path.realpath(__file__)))
-PACKAGES = 'numpy', 'matplotlib', 'requests', 'tqdm', 'tensorboard'
-VERSIONS = '1.15 or 2.15 to 2.21'
+PACKAGES = 'tensorflow', 'numpy', 'matplotlib', 'requests', 'tqdm', 'tensorboard'
 
 # TensorFlow reads these while it is imported. What the shell has set comes first.
 # At 3 its C++ part logs nothing: at 2 it would name each CUDA library that a machine without a GPU
@@ -65,20 +64,27 @@ def for_this_python():
     return []
 
 
-def installed_version():
-    """Return the version of the package that brings TensorFlow; '': not known."""
-    for folder in sys.path:
-        with contextlib.suppress(OSError):  # it is a zip file, or not there
-            for name in os.listdir(folder or '.'):  # Python 3.6 and 3.7 lack importlib.metadata
-                found = re.match(r'tensorflow(_cpu|_macos|_rocm)?-(\d+\.\d+.*)\.dist-info$', name)
-                if found:
-                    return found.group(2)
-    return ''
+def missing_packages():
+    """Return what is not installed, as pip takes it; one package of the name tensorflow has it."""
+    missing = [name for name in PACKAGES if not importlib.util.find_spec(name)]
+    # TensorFlow from 2.16 on needs its Keras 2, of the same version, as a package of its own.
+    if 'tensorflow' not in missing and not importlib.util.find_spec('tf_keras'):
+        for name in itertools.chain(*map(os.listdir, filter(os.path.isdir, sys.path))):
+            found = re.match(r'tensorflow(?:_cpu|_macos|_rocm)?-(2\.\d+).*\.dist-info$', name)
+            if found and numbers_of(found.group(1)) > (2, 15):
+                return [f'tf_keras=={found.group(1)}.*', *missing]
+    return missing
 
 
 def end(problem, packages=()):
     """End the program with one line, which ends with the command that installs packages."""
     line = f'{os.path.basename(sys.argv[0])}: {problem}.'
+    if 'tensorflow' in packages:
+        line += f' make -C {shlex.quote(ROOT)} train sets up .venv with all of it.'
+        packages = [*for_this_python(), *packages[1:]]
+        if not for_this_python():
+            line += ' TensorFlow 1.15 is for Python 3.6 and 3.7, 2.15 to 2.21 for 3.9 to 3.13.'
+            packages = ()
     if packages:
         words = map(shlex.quote, [sys.executable, '-m', 'pip', 'install', *packages])
         # A notebook keeps what it has imported, whatever is installed.
@@ -89,48 +95,22 @@ def end(problem, packages=()):
     sys.exit(2)
 
 
+def end_without(package, error):
+    """End the program where a package is installed, and could not be imported."""
+    reason = (str(error).strip() or type(error).__name__).split('\n')[0].rstrip('.')
+    end(f'{package} could not be imported: {reason}', ['--force-reinstall', *for_this_python()])
+
+
 def check_packages():
-    """End the program if a package is missing or has an unsupported version. Imports only NumPy."""
-    if sys.flags.optimize > 1:
-        end('TensorFlow needs its docstrings. Start Python without -OO or PYTHONOPTIMIZE=2')
-    python = f'{sys.executable} (Python {sys.version.split()[0]})'
-    missing = [name for name in PACKAGES if not importlib.util.find_spec(name)]
-    problem, version = '', installed_version()
-    if not importlib.util.find_spec('tensorflow'):
-        problem = f'{python} lacks {", ".join(["tensorflow", *missing])}'
-    elif version and not is_supported(version):
-        problem = f'{python} has TensorFlow {version}, and needs {VERSIONS}'
-    if problem:
-        packages, make = for_this_python(), f'make -C {shlex.quote(ROOT)} train sets up .venv with'
-        if packages:
-            end(f'{problem}. {make} all of it', [*packages, *missing])
-        pythons = 'TensorFlow 1.15 is for Python 3.6 and 3.7, 2.15 to 2.21 for 3.9 to 3.13'
-        end(f'{problem}. {pythons}. {make} one of them')
-    if version and numbers_of(version) > (2, 15) and not importlib.util.find_spec('tf_keras'):
-        missing.insert(0, 'tf_keras=={}.{}.*'.format(*numbers_of(version)))
+    """End the program if a package is missing. Imports only NumPy."""
+    missing = missing_packages()
     if missing:
+        python = f'{sys.executable} (Python {sys.version.split()[0]})'
         end(f'{python} lacks {", ".join(missing)}', missing)
     try:
         import numpy  # noqa: F401  where it lacks memory it says so, and ends the process
     except Exception as error:  # not only ImportError
         end_without('NumPy', error)
-
-
-def end_without(package, error, was_imported=False):
-    """End the program where a package is installed, and could not be imported."""
-    # An error that explains at length hides what led to it.
-    while '\n' in str(error).strip() and error.__context__:
-        error = error.__context__
-    first_line = (str(error).strip() or type(error).__name__).split('\n')[0].rstrip('.')
-    why = textwrap.shorten(first_line, 200, placeholder='…')
-    problem = f'{package} could not be imported: {why}'
-    if was_imported:
-        end(f'{problem}. It was imported here before. Restart the kernel')
-    signs = 'MemoryError', 'failed to map segment', 'Cannot allocate memory'
-    if any(sign in repr(error) or sign in why for sign in signs):
-        end(f'{problem}. It needs more memory than is free, or than "ulimit -v" allows')
-    packages = for_this_python()
-    end(problem, packages and ['--force-reinstall', *packages])
 
 
 @contextlib.contextmanager
@@ -158,7 +138,7 @@ def find_tensorflow():
 
     module, version = tensorflow, tensorflow.__version__
     if not is_supported(version):
-        raise ImportError(f'its version must be {VERSIONS}, got {version}')
+        raise ImportError(f'its version must be 1.15 or 2.15 to 2.21, got {version}')
     module.compat.v1.logging.set_verbosity(module.compat.v1.logging.ERROR)  # known deprecations
     if numbers_of(version) > (2,):
         module = module.compat.v1
@@ -178,7 +158,9 @@ def load_tensorflow():
                     warnings.simplefilter('ignore')  # `python -W error` would make errors of them
                     LOADED.append(find_tensorflow())
             except Exception as error:  # not only ImportError
-                end_without('TensorFlow', error, was_imported)
+                if was_imported:
+                    end(f'TensorFlow was imported here before ({error}). Restart the kernel')
+                end_without('TensorFlow', error)
             warnings.filterwarnings('ignore', '`tf.nn.rnn_cell', UserWarning)
             warnings.filterwarnings('ignore', category=DeprecationWarning, module='tensorflow')
         return LOADED[0]

@@ -46,45 +46,32 @@ def remove_leftovers(path):
                 os.remove(part)
 
 
-@contextlib.contextmanager
-def whole_file(path):
-    """Open a file that takes the place of `path` when it is complete; else nothing is left."""
+def write(path, data):
+    """Write bytes so that a reader, or a run after a crash, finds the old file or the new one."""
     part = part_of(path)
     try:
         with open(part, 'wb') as file:
-            yield file
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
         os.replace(part, path)
     except BaseException:
         with contextlib.suppress(OSError):
             os.remove(part)
         raise
-
-
-def write(path, data):
-    """Write bytes so that a reader, or a run after a crash, finds the old file or the new one."""
-    with whole_file(path) as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
     reach_disk(os.path.dirname(path) or '.')
 
 
 def reach_disk(*paths):
     """Wait until files, and the lists of names in folders, are on the disk itself."""
     for path in paths:
-        if os.path.isdir(path):
-            with contextlib.suppress(OSError):  # some systems cannot do so for a folder
-                _sync(path, os.O_RDONLY)
-        else:
-            _sync(path, os.O_RDWR)
-
-
-def _sync(path, flags):
-    descriptor = os.open(path, flags)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        with contextlib.ExitStack() as stack:
+            is_folder = os.path.isdir(path)
+            if is_folder:  # some systems cannot do so for one
+                stack.enter_context(contextlib.suppress(OSError))
+            descriptor = os.open(path, os.O_RDONLY if is_folder else os.O_RDWR)
+            stack.callback(os.close, descriptor)
+            os.fsync(descriptor)
 
 
 def write_json(path, content):

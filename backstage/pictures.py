@@ -6,7 +6,6 @@ Whatever goes wrong in matplotlib, its settings or its windows, a run does not e
 import contextlib
 import io
 import logging
-import os
 import sys
 import warnings
 
@@ -17,22 +16,14 @@ import numpy as np
 
 # Pairs of these the colour-blind can tell apart too (Okabe and Ito, 2008).
 COLORS = ('#0072b2', '#d55e00', '#009e73', '#cc79a7', '#56b4e9', '#e69f00', '#000000')
-
-
-POINTS = 400  # of a line, more or less: as many as a picture shows
+POINTS = 400  # of a line of means, more or less: as many as a picture shows
 
 
 def thinned(losses):
-    """Return iterations and losses, some POINTS, of which a line looks like that of all of them."""
-    width = -(-len(losses) // POINTS)
+    """Return iterations and losses to draw: all, or of a long run one of several."""
     iterations = np.arange(1, len(losses) + 1)
-    if width < 3:
-        return iterations, np.asarray(losses)
-    # The lowest and the highest of each window; the last window may be shorter.
-    begins = iterations[::width]
-    ends = np.minimum(begins + width - 1, len(losses))
-    extremes = [f.reduceat(losses, begins - 1) for f in (np.fmin, np.fmax)]  # whatever is unknown
-    return np.stack([begins, ends], 1).ravel(), np.stack(extremes, 1).ravel()
+    every = slice(None, None, -(-len(losses) // 10_000) or 1)
+    return iterations[every], losses[every]
 
 
 def smoothed(losses):
@@ -63,27 +54,6 @@ def finish_loss_axes(axes, losses):
     axes.legend()
 
 
-def import_matplotlib():
-    """Return matplotlib, with the backend that MPLBACKEND names, or Agg where that is not here.
-
-    A notebook sets MPLBACKEND for all that is started from it. A wrong one would end the import,
-    though a file needs none.
-    """
-    if 'matplotlib' in sys.modules:
-        return sys.modules['matplotlib']
-    backend = os.environ.pop('MPLBACKEND', '')
-    try:
-        import matplotlib  # here, as it takes a while, and training can begin without it
-    finally:
-        if backend:
-            os.environ['MPLBACKEND'] = backend
-    if backend:
-        matplotlib.rcParams['backend'] = 'agg'  # opens no window
-        with contextlib.suppress(ValueError):
-            matplotlib.rcParams['backend'] = backend
-    return matplotlib
-
-
 @contextlib.contextmanager
 def matplotlib_as_it_comes():
     """Let matplotlib draw quietly, the same whatever somebody's matplotlibrc says.
@@ -96,7 +66,8 @@ def matplotlib_as_it_comes():
     try:
         with warnings.catch_warnings():
             warnings.simplefilter('ignore')  # what the font lacks is drawn as a box
-            matplotlib = import_matplotlib()
+            import matplotlib  # here, as it takes a while, and training can begin without it
+
             defaults = {k: v for k, v in matplotlib.rcParamsDefault.items() if k != 'backend'}
             with matplotlib.rc_context(defaults):
                 yield
