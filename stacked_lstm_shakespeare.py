@@ -295,7 +295,7 @@ class LSTM_Model:
         # inputs [time, batch, embedding_size] -> outputs, blocks of [steps, batch, rnn_size]
         outputs, final_state = self.stack.unroll(inputs, state, self._dropout(settings))
         self.final_state = pack_state(final_state)  # as initial_state, after the last character
-        self.logits = [tf.tensordot(some, self.W, 1) + self.b for some in outputs]
+        self.logits = [tf.tensordot(block, self.W, 1) + self.b for block in outputs]
         targets = lstm.split(tf.transpose(self.y_output))
         cross_entropy = tf.nn.sparse_softmax_cross_entropy_with_logits
         losses = [cross_entropy(labels=t, logits=x) for t, x in zip(targets, self.logits)]

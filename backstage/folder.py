@@ -50,6 +50,7 @@ OF_THE_TRAINING = [
     'learning_rate', 'weight_decay', 'keep_prob', 'warmup_iterations', 'max_gradient_norm',
     'average_decay',
 ]  # fmt: skip
+LENGTH = ['epochs', 'max_iterations', 'patience']
 HEAD = 'iteration,loss,held_out_loss\n'  # nats; the last is empty where it was not measured
 TRAIN_ANEW = 'Train anew, with --restart'
 
@@ -100,15 +101,13 @@ def read_record(folder, advice=TRAIN_ANEW):
     """
     record = _read(folder, 'settings.json', dict, advice)
     besides = dict.fromkeys(['text_crc', 'workers', 'num_batches'], (0, sys.maxsize))  # no settings
-    unseen = record.get('unseen', [])  # earlier versions did not write it
     known = {**RANGES, **besides}
-    record = {name: value for name, value in record.items() if name in known}
-    missing = {*NEEDED, 'text_file', 'text_crc', 'workers'} - set(record)
+    faults = [find_fault(name, record[name], known[name]) for name in set(known) & set(record)]
+    unseen = record.get('unseen')
     are_ids = isinstance(unseen, list) and all(type(ix) is int and ix >= 0 for ix in unseen)
-    faults = [find_fault(name, value, known[name]) for name, value in record.items()]
-    if missing or any(faults) or not are_ids:
+    if not {*NEEDED, *besides, 'text_file'} <= set(record) or any(faults) or not are_ids:
         raise UserError(f'the settings in {folder} are damaged. {advice}')
-    return {**record, 'unseen': unseen}
+    return {name: value for name, value in record.items() if name in known or name == 'unseen'}
 
 
 def read_vocabulary(folder, unknown, advice=TRAIN_ANEW):
@@ -392,7 +391,7 @@ class RunFolder:
             except UserError:
                 if not self.settings.restart:
                     raise
-        if 'num_batches' in self.record:  # earlier versions did not write it
+        if self.record:
             self.decide(self.record['text_crc'], self.record['num_batches'])
 
     def decide(self, text_crc, num_batches):
@@ -471,8 +470,7 @@ class RunFolder:
 
         It has all settings that decide: the constants may be others by then.
         """
-        deciding = ['text_file', 'data_dir', *FIXED, *OF_THE_TRAINING]
-        deciding += ['epochs', 'max_iterations', 'patience']
+        deciding = ['text_file', 'data_dir', *FIXED, *OF_THE_TRAINING, *LENGTH]
         then = {name: self.record[name] for name in deciding if name in self.record}
         if then['text_file']:
             then.pop('data_dir', None)
@@ -495,8 +493,10 @@ class RunFolder:
         """
         if checkpoint:
             print(f'Continuing after iteration {iteration_of(checkpoint)}, from {checkpoint}')
-        if checkpoint and self.changes:
-            print(f'Changed since then: {", ".join(self.changes.values())}')
+        shown = [*OF_THE_TRAINING, *LENGTH, 'workers']
+        changed = [self.changes[name] for name in shown if name in self.changes]
+        if checkpoint and changed:
+            print(f'Changed since then: {", ".join(changed)}')
         folder = self.settings.temp_dir
         if self.aside:
             put_aside(folder, self.aside, self._own_text())

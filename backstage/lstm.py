@@ -7,6 +7,7 @@ steps in one operation, and its gradient is written out: so a graph is built and
 """
 
 import collections
+import functools
 import zlib
 
 from backstage import machine, tf
@@ -14,7 +15,7 @@ from backstage import machine, tf
 BLOCKS = 10  # parts of a batch: with more, operations are small; with fewer, cores wait
 LARGE = 256  # units; from here on one product with the inputs of several steps is worth its copies
 FORGET_BIAS = 1.0  # as in BasicLSTMCell (Jozefowicz et al., 2015)
-HOW = {'forget_bias': FORGET_BIAS, 'cell_clip': -1.0}  # -1: c is not clipped
+FORWARD = {'forget_bias': FORGET_BIAS, 'cell_clip': -1.0}  # -1: c is not clipped
 # Rows of a matrix that are 2 kB apart, or a multiple of that, compete for the same few places of a
 # core's cache, and a product takes up to half as long again. With 16 numbers more it does not.
 COLUMNS, PADDING = 512, 16
@@ -46,10 +47,10 @@ class Stack:
         """Return the output of one step, float32 [batch, units], and the state after it."""
         after = []
         for number, (weights, (c, h)) in enumerate(zip(self.weights, state)):
-            layer = arguments_of(*weights)
-            done = tf.raw_ops.LSTMBlockCell(x=inputs, cs_prev=c, h_prev=h, **layer, **HOW)
-            after.append(tf.contrib.rnn.LSTMStateTuple(done.cs, done.h))
-            inputs = done.h + inputs if self.residual and number else done.h
+            cell = cell_arguments(*weights)
+            step = tf.raw_ops.LSTMBlockCell(x=inputs, cs_prev=c, h_prev=h, **cell, **FORWARD)
+            after.append(tf.contrib.rnn.LSTMStateTuple(step.cs, step.h))
+            inputs = step.h + inputs if self.residual and number else step.h
         return inputs, tuple(after)
 
     def unroll(self, inputs, state, masks=None):
@@ -110,70 +111,70 @@ def layer_of(kernel, bias):
     kernel, bias = tf.convert_to_tensor(kernel), tf.convert_to_tensor(bias)
     units = bias.shape[0].value // 4
     width = kernel.shape[0].value - units
-    halves = tf.split(kernel, [width, units])
+    kernel_x, kernel_h = tf.split(kernel, [width, units])
     # To read a kernel sideways takes twice as long as to read a transposed copy.
-    back_x, back_h = [padded(tf.transpose(half)) for half in halves]
-    padded_halves = [padded(half) for half in halves]
-    layer = arguments_of(kernel, bias)
+    transposed_x, transposed_h = padded(tf.transpose(kernel_x)), padded(tf.transpose(kernel_h))
+    cell = cell_arguments(kernel, bias)
+    if units < LARGE:
+        forward = functools.partial(forward_by_block, cell)
+    else:
+        forward = functools.partial(forward_by_step, padded(kernel_x), padded(kernel_h), bias)
 
     @tf.custom_gradient
     def read(x, c, h, kernel, bias):
-        if units < LARGE:
-            outputs, gates = forward(x, c, h, layer)
-        else:
-            outputs, gates = forward_large(x, c, h, *padded_halves, bias)
+        outputs, gates = forward(x, c, h)
 
-        def gradient(of_outputs, of_c, of_h):
+        def backward(d_outputs, d_c, d_h):  # d_x is the gradient of the cost by x
             xs, cs, hs = tf.unstack(x), [c, *gates.cs], [h, *tf.unstack(outputs)]
-            of_gates = []
-            for step, of_output in reversed(list(enumerate(tf.unstack(of_outputs)))):
-                done = {name: values[step] for name, values in gates._asdict().items()}
-                found = tf.raw_ops.LSTMBlockCellGrad(
-                    x=xs[step], cs_prev=cs[step], h_prev=hs[step], cs_grad=of_c,
-                    h_grad=of_output + of_h, **done, **layer,
+            d_gates = []
+            for step, d_output in reversed(list(enumerate(tf.unstack(d_outputs)))):
+                of_step = {name: values[step] for name, values in gates._asdict().items()}
+                gradient = tf.raw_ops.LSTMBlockCellGrad(
+                    x=xs[step], cs_prev=cs[step], h_prev=hs[step], cs_grad=d_c,
+                    h_grad=d_output + d_h, **of_step, **cell,
                 )  # fmt: skip
-                of_c, of_h = found.cs_prev_grad, product(found.dicfo, back_h, units)
-                of_gates.insert(0, found.dicfo)
+                d_c, d_h = gradient.cs_prev_grad, product(gradient.dicfo, transposed_h, units)
+                d_gates.insert(0, gradient.dicfo)
             # A product of several steps is faster than one for each and the sum of their results.
-            of_gates = tf.concat(of_gates, axis=0)
-            of_x = tf.reshape(product(of_gates, back_x, width), x.shape)
+            d_gates = tf.concat(d_gates, axis=0)
+            d_x = tf.reshape(product(d_gates, transposed_x, width), x.shape)
             x_and_h = tf.concat([rows_of(x), tf.concat(hs[:-1], axis=0)], axis=1)
-            of_kernel = product(x_and_h, padded(of_gates), 4 * units, transpose_a=True)
-            return of_x, of_c, of_h, of_kernel, tf.raw_ops.BiasAddGrad(out_backprop=of_gates)
+            d_kernel = product(x_and_h, padded(d_gates), 4 * units, transpose_a=True)
+            return d_x, d_c, d_h, d_kernel, tf.raw_ops.BiasAddGrad(out_backprop=d_gates)
 
-        return (outputs, gates.cs[-1], outputs[-1]), gradient
+        return (outputs, gates.cs[-1], outputs[-1]), backward
 
     return lambda x, c, h: read(x, c, h, kernel, bias)
 
 
-def arguments_of(kernel, bias):
+def cell_arguments(kernel, bias):
     """Return what all operations of an LSTM layer take."""
     no_peephole = tf.zeros([bias.shape[0].value // 4])
     names = dict.fromkeys(['wci', 'wcf', 'wco'], no_peephole)
     return {'w': kernel, 'b': bias, **names, 'use_peephole': False}
 
 
-def forward(x, c, h, layer):
+def forward_by_block(cell, x, c, h):
     """Return the outputs of some steps, float32 [steps, batch, units], and their Gates."""
     steps = tf.constant(x.shape[0].value, tf.int64)
     *gates, outputs = tf.raw_ops.BlockLSTM(
-        seq_len_max=steps, x=x, cs_prev=c, h_prev=h, **layer, **HOW
+        seq_len_max=steps, x=x, cs_prev=c, h_prev=h, **cell, **FORWARD
     )
     return outputs, Gates(*map(tf.unstack, gates))
 
 
-def forward_large(x, c, h, of_x, of_h, bias):
+def forward_by_step(kernel_x, kernel_h, bias, x, c, h):
     """Do the same for a large layer, with one product for the inputs of all steps.
 
-    `of_x` and `of_h` are the rows of the kernel for inputs and for h, `padded`.
+    `kernel_x` and `kernel_h` are the rows of the kernel for inputs and for h, `padded`.
     """
     units = c.shape[1].value
-    from_inputs = tf.nn.bias_add(tf.matmul(rows_of(x), of_x), padded(bias))
+    from_x = tf.nn.bias_add(tf.matmul(rows_of(x), kernel_x), padded(bias))
     outputs, gates = [], []
-    for from_input in tf.split(from_inputs, x.shape[0].value):
-        found = from_input + tf.matmul(h, of_h)
-        padding = found.shape[1].value - 4 * units
-        i, ci, f, o, _ = tf.split(found, [units] * 4 + [padding], axis=1)
+    for from_x_of_step in tf.split(from_x, x.shape[0].value):
+        sums = from_x_of_step + tf.matmul(h, kernel_h)
+        padding = sums.shape[1].value - 4 * units
+        i, ci, f, o, _ = tf.split(sums, [units] * 4 + [padding], axis=1)
         i, ci, f, o = tf.sigmoid(i), tf.tanh(ci), tf.sigmoid(f + FORGET_BIAS), tf.sigmoid(o)
         c = f * c + i * ci
         co = tf.tanh(c)
@@ -185,8 +186,8 @@ def forward_large(x, c, h, of_x, of_h, bias):
 
 def product(rows, matrix, columns, **how):
     """Return a matrix product without the columns that a `padded` matrix has more."""
-    found = tf.matmul(rows, matrix, **how)
-    return found if found.shape[1].value == columns else tf.slice(found, [0, 0], [-1, columns])
+    result = tf.matmul(rows, matrix, **how)
+    return result if result.shape[1].value == columns else tf.slice(result, [0, 0], [-1, columns])
 
 
 def padded(matrix):
