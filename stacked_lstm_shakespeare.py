@@ -10,6 +10,7 @@ backstage/; without it the same would be learned from the same text. To look at 
 
     the stack of cells     LSTM_Model.__init__
     the loss               LSTM_Model._build_loss
+    dropout                LSTM_Model._dropout
     the training loop      train
     the held-out loss      measure
     drawing text           LSTM_Model._build_sampling
@@ -196,7 +197,8 @@ def prepare_text(settings):
                 prime = encode(text, ix2vocab, settings.clean_text)
                 reading.check_prime(text, prime, ix2vocab, unseen)
     print(f'{split:,} characters to learn, {counts.sum() - split:,} held out')
-    reading.tell_rare(counts[0])
+    if counts[0]:
+        print(f"{counts[0]:,} of all characters are rare and read as 'unknown'")
     return ix2vocab, split, {'text_crc': crc, 'unseen': unseen}
 
 
@@ -289,7 +291,7 @@ class LSTM_Model:
         return np.zeros([num_layers, two, streams, rnn_size], np.float32)
 
     def _build_loss(self, settings):
-        """Unrolled over `training_seq_len` characters: logits, losses and their mean, the cost."""
+        """Unrolled over `training_seq_len` characters: logits, losses, and their mean."""
         inputs = tf.nn.embedding_lookup(self.embedding_mat, tf.transpose(self.x_data))
         state = unpack_state(self.initial_state)
         # inputs [time, batch, embedding_size] -> outputs, blocks of [steps, batch, rnn_size]
@@ -299,7 +301,8 @@ class LSTM_Model:
         targets = lstm.split(tf.transpose(self.y_output))
         cross_entropy = tf.nn.sparse_softmax_cross_entropy_with_logits
         losses = [cross_entropy(labels=t, logits=x) for t, x in zip(targets, self.logits)]
-        self.cost = tf.reduce_mean(tf.concat(losses, axis=0))  # nats
+        self.loss = tf.reduce_mean(tf.concat(losses, axis=0))  # nats
+        self.cost = self.loss  # what the training lowers: a second loss would be added here
 
     def _dropout(self, settings):
         """Return what multiplies the outputs of each layer: float32 [num_layers, batch, rnn_size].
@@ -320,10 +323,10 @@ class LSTM_Model:
         """One step of AdamW on the cost, then one of the averages of the weights."""
         self.learning_rate = tf.placeholder(tf.float32, [], 'learning_rate')
         variables = tf.trainable_variables()
-        # That of the embedding may come as rows, one for each character read. As one matrix, where
-        # the rows of a character are added up, it has its true norm, and is applied sooner.
+        # That of the embedding may come as IndexedSlices, a row for each character read. As one
+        # matrix, where the rows of a character are added up, it has its true norm.
         gradients = map(tf.convert_to_tensor, tf.gradients(self.cost, variables))
-        self.cost, *self.gradients = workers.mean([self.cost, *gradients])
+        self.loss, *self.gradients = workers.mean([self.loss, *gradients])
         max_norm = settings.max_gradient_norm
         clipped, self.gradient_norm = tf.clip_by_global_norm(self.gradients, max_norm)
         self.iteration = tf.train.get_or_create_global_step()  # int64, how many steps were taken
@@ -582,7 +585,7 @@ def train(settings, stop, run_folder):
             x, y = read_batch(ids[:split], *shape, offset, batch - 1, workers.rows(shape[0]))
             rate = learning_rate_at(iteration, run.last, settings)
             feed = {model.x_data: x, model.y_output: y, model.initial_state: state}
-            wanted = [model.cost, model.gradient_norm, model.final_state, model.train_op]
+            wanted = [model.loss, model.gradient_norm, model.final_state, model.train_op]
             loss, norm, state, _ = session.run(wanted, {**feed, model.learning_rate: rate})
             running.check_finite(iteration, loss, norm)
             run.losses.append(loss)
@@ -614,7 +617,8 @@ def train(settings, stop, run_folder):
         bar.close()
         board.close()
         if workers.any_of(bool(stop.signal))[0] and (run.is_unmeasured() or not is_over):
-            print(f'Stopped after iteration {iteration}. {report.how_to_go_on(settings)}')
+            how = 'The same command' + ', with --restart=False,' * settings.restart
+            print(f'Stopped after iteration {iteration}. {how} goes on from there')
             return run, stop.status
         texts = sample_texts(session, sampler, ix2vocab, iteration, settings, stop, times=4)
         print(report.shown('\n'.join(texts), sys.stdout))

@@ -39,9 +39,10 @@ FILES += [('half aside', '', r'earlier-[0-9]{8}-[0-9]{6}(-[0-9]+)?\.part')]
 
 # Every record has these settings, and a run goes on only with the same. Others would make another
 # model, read another text or other batches of it, or draw other random numbers.
+OF_THE_LAYERS = ['num_layers', 'rnn_size', 'embedding_size', 'residual']
 NEEDED = [
-    'num_layers', 'rnn_size', 'embedding_size', 'residual', 'clean_text', 'min_word_freq',
-    'held_out', 'batch_size', 'training_seq_len', 'seed',
+    *OF_THE_LAYERS, 'clean_text', 'min_word_freq', 'held_out', 'batch_size', 'training_seq_len',
+    'seed',
 ]  # fmt: skip
 FIXED = [*NEEDED, 'init_from']
 OF_THE_TEXT = ['text_file', 'data_dir', 'gutenberg_url']  # these say which text it is
@@ -167,6 +168,13 @@ def read_history(folder, num_iterations=None):
     count = num_iterations or max(found, default=0)
     losses = array.array('d', (found.get(i, float('nan')) for i in range(1, count + 1)))
     return losses, sorted(held_out.items())
+
+
+def write_history(folder, losses, held_out_losses):
+    """Write what `read_history` reads."""
+    held_out = dict(held_out_losses)
+    lines = (f'{i},{loss!r},{held_out.get(i, "")}\n' for i, loss in enumerate(losses, 1))
+    files.write(os.path.join(folder, 'history.csv'), (HEAD + ''.join(lines)).encode())
 
 
 def saves_since_best(held_out_losses, save_every):
@@ -340,7 +348,7 @@ def check_init_from(settings):
     if is_same(folder, settings.temp_dir):
         raise UserError(f'{folder} is where this run would be. Give it another temp_dir')
     theirs = read_record(folder, advice='Give another init_from')
-    others = [f'--{n}={theirs[n]!r}' for n in NEEDED[:4] if theirs[n] != getattr(settings, n)]
+    others = [f'--{n}={theirs[n]!r}' for n in OF_THE_LAYERS if theirs[n] != getattr(settings, n)]
     if others:
         raise UserError(
             f'the model in {folder} has other layers: it has {" ".join(others)}. Give that, or '
@@ -350,11 +358,11 @@ def check_init_from(settings):
 
 def has_changed(name, then, now):
     """Return whether a setting, which is `now`, is another one in the record of a run."""
-    if name not in then or name in ('temp_dir', 'restart'):
+    if name in ('temp_dir', 'restart'):
         return False
-    if name in PATHS and now and then[name]:
+    if name in PATHS and now and then.get(name):
         return not is_same(now, then[name])
-    return now != then[name]
+    return name not in then or now != then[name]  # not there: no such setting then
 
 
 class RunFolder:
@@ -416,7 +424,7 @@ class RunFolder:
             return
         then, now = self.record, {**vars(self.settings), 'workers': workers.count()}
         self.changes = {
-            name: f'{name} is {now[name]!r} ({then[name]!r} before)'
+            name: f'{name} is {now[name]!r} ({then.get(name, "none")!r} before)'
             for name in now
             if has_changed(name, then, now[name])
         }

@@ -35,17 +35,11 @@ def file_pieces(path, size=1 << 20):
         if problem:
             raise UserError(f'{path} {problem}')
         with open(path, encoding='utf-8-sig') as file:
-            more, rest = True, ''
-            while more:
-                # To the end of a line; but a text may be one endless line: then it is cut anywhere.
-                more = file.read(size) + file.readline(10_000)
-                if '\0' in more:
+            # To the end of a line; but a text may be one endless line: then it is cut anywhere.
+            for piece in iter(lambda: file.read(size) + file.readline(10_000), ''):
+                if '\0' in piece:
                     raise UserError(f'{path} {fault(path)}')
-                piece = rest + more
-                end = end_of_whole(piece) if more else len(piece)
-                piece, rest = composed(piece[:end]), piece[end:]
-                if piece:
-                    yield piece
+                yield composed(piece)
     except UnicodeDecodeError:
         raise UserError(f'{path} {fault(path)}')
     except OSError as error:
@@ -78,19 +72,6 @@ def composed(text):
     """Return a text in Unicode's form NFC: é is one character, not an e and an accent."""
     is_ascii = len(text.encode('utf-8', 'surrogatepass')) == len(text)  # costs next to nothing
     return text if is_ascii else unicodedata.normalize('NFC', text)
-
-
-def end_of_whole(text):
-    """Return where the last character begins, with its accents: more of them may follow the text.
-
-    Where the text ends with a line, that is its end.
-    """
-    first = max(0, len(text) - 1000)
-    for end in range(len(text) - 1, first, -1):
-        is_jamo = '\u1100' <= text[end] <= '\u11ff'  # Korean letters are joined to syllables
-        if not is_jamo and unicodedata.category(text[end])[0] != 'M':
-            return end + (text[end] == '\n')
-    return first
 
 
 def fold_to_ascii(text):
@@ -422,12 +403,6 @@ def find_unseen(file, split, counts):
     if not left[1:].any():
         raise UserError('all characters of the part to learn are rare ones. Lower min_word_freq')
     return np.flatnonzero(left == 0).tolist()
-
-
-def tell_rare(count):
-    """Say how many characters of a text are too rare to have a symbol, if any are."""
-    if count:
-        print(f"{count:,} of all characters are rare and read as 'unknown'")
 
 
 def check_prime(text, ids, ix2vocab, unseen, file=None):

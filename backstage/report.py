@@ -54,12 +54,6 @@ def describe_loss(nats):
     return f'{nats:.4f} nats, {bits:.4f} bits per character, perplexity {perplexity(nats):.3f}'
 
 
-def how_to_go_on(settings):
-    """Return in words what goes on from where a run was stopped."""
-    without = ', with --restart=False,' if settings.restart else ''
-    return f'The same command{without} goes on from there'
-
-
 def command(path, **settings):
     """Return a shell command that runs a program of the project with some settings, from anywhere.
 

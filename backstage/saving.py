@@ -170,7 +170,6 @@ class Run:
         self.last = len(self.losses) if is_finished else num_iterations
         if self.has_more() and workers.is_first():
             self.run_folder.begin(self.newest, ix2vocab, record)  # from here on nothing refuses it
-            self.history = History(self.settings.temp_dir, self.losses, self.held_out_losses)
         workers.broadcast(None)  # by now an earlier run is out of the way, on a shared disk too
         workers.once_per_host(folder.settle_text, self.settings.temp_dir, True)
         if workers.is_first():
@@ -244,7 +243,7 @@ class Run:
         iteration = len(self.losses)
         loss = dict(self.held_out_losses[-1:]).get(iteration, math.nan)
         try:
-            self.history.append()
+            folder.write_history(self.settings.temp_dir, self.losses, self.held_out_losses)
             self.carried_state.load(state, session)
             self.held_out_loss.load(loss, session)
             self.best = self._read_best()  # somebody may have removed it
@@ -270,51 +269,3 @@ class Run:
             with contextlib.suppress(OSError, tf.errors.OpError):  # the next save tries it again
                 tf.train.remove_checkpoint(older)
         return path
-
-
-class History:
-    """The losses of a run, in `history.csv` of its folder: a line for each iteration.
-
-    It only grows at its end, so that a save costs the same however long the run is. It is written
-    whole, and replaces the earlier file, when the run begins; later only where somebody has removed
-    a part of it, or where its last iteration was measured late.
-
-    Args:
-      temp_dir: str.
-      losses: array or list of float, of each iteration so far; it grows, and is not copied.
-      held_out_losses: list of (iteration, nats), in the order of iterations, as well.
-    """
-
-    def __init__(self, temp_dir, losses, held_out_losses):
-        self.path = os.path.join(temp_dir, 'history.csv')
-        self.losses, self.held_out_losses = losses, held_out_losses
-        self.written = 0, 0, math.inf  # how many of each, and the size of the file, in bytes
-        self.append()
-
-    def append(self):
-        """Add what is new to the file.
-
-        Raises:
-          OSError: it could not be written. It is tried again at the next call.
-        """
-        done, measured, size = self.written
-        held_out = dict(self.held_out_losses[measured:])
-        is_there = os.path.exists(self.path) and os.path.getsize(self.path) >= size
-        is_new = not is_there or min(held_out, default=math.inf) <= done
-        if is_new:
-            done, held_out = 0, dict(self.held_out_losses)
-        lines = folder.HEAD * is_new + ''.join(
-            f'{i},{self.losses[i - 1]!r},{held_out.get(i, "")}\n'
-            for i in range(done + 1, len(self.losses) + 1)
-        )
-        if is_new:
-            files.write(self.path, lines.encode())
-            size = 0
-        else:
-            with open(self.path, 'r+b') as file:
-                file.seek(size)
-                file.truncate()  # what a disk that was full left behind
-                file.write(lines.encode())
-                file.flush()
-                os.fsync(file.fileno())
-        self.written = len(self.losses), len(self.held_out_losses), size + len(lines)

@@ -7,6 +7,7 @@ import sys
 
 FOLDER = pathlib.Path(__file__).resolve().parent
 NO_PROGRAM = 'trained'  # what the others import
+COMMAND = f'{shlex.quote(sys.executable)} {shlex.quote(str(FOLDER))}/NAME.py'
 
 
 def first_lines():
@@ -16,23 +17,9 @@ def first_lines():
     return {name: ast.get_docstring(source).split('\n')[0] for name, source in sources.items()}
 
 
-def main(arguments):
-    """Print the list; return the exit status."""
-    tools = first_lines()
-    wrong = [word for word in arguments if word not in ('-h', '--help')]
-    name = 'NAME'
-    if wrong:
-        name = wrong[0] if wrong[0] in tools else 'sample'
-    command = ' '.join(map(shlex.quote, [sys.executable, str(FOLDER / f'{name}.py')]))
-    if wrong:
-        print(f'tools: a tool is a program of its own, such as {command}.', file=sys.stderr)
-        return 2
-    print(f'What can be done with a trained model, by {command}; --help says more:\n')
-    width = max(map(len, tools))
-    for name, line in tools.items():
-        print(f'    {name:{width}}  {line}')
-    return 0
-
-
 if __name__ == '__main__':
-    sys.exit(main(sys.argv[1:]))
+    print(f'What can be done with a trained model, by {COMMAND}; --help says more:\n')
+    for name, line in first_lines().items():
+        print(f'    {name:8}  {line}')
+    if sys.argv[1:] not in ([], ['-h'], ['--help']):
+        sys.exit(2)
