@@ -187,7 +187,6 @@ def prepare_text(settings):
         print('Building Shakespeare Vocab by Characters')
         ix2vocab = build_vocab(path, settings.clean_text, settings.min_word_freq)
         print(f'Vocabulary Length = {len(ix2vocab)}')
-        machine.check_memory(settings, len(ix2vocab), workers.count(), workers.count_on_host())
         with open(part_of(ids_path), 'wb') as file:  # it gets its name when the run begins
             counts, crc = encode_text(path, settings.clean_text, ix2vocab, file, seen)
             split = held_out_begin(counts.sum(), settings.held_out)
@@ -533,6 +532,7 @@ def train(settings, stop, run_folder):
     """
     machine.check_device(settings.device)
     ix2vocab, split, text = workers.once_per_host(prepare_text, settings)
+    machine.check_memory(settings, len(ix2vocab), workers.count(), workers.count_on_host())
     shape = settings.batch_size, settings.training_seq_len
     num_batches = batches_per_epoch(split, *shape)
     run_folder.decide(text['text_crc'], num_batches)  # whether the run that is there goes on
