@@ -203,8 +203,8 @@ class Stack:
     """A small model in a session, with weights large enough for every gate to matter."""
 
     def __init__(self, num_layers=3, training_seq_len=TIME, top_k=0, unseen=(), **more):
-        self.graph = tf.Graph()
-        settings = parse(
+        self.graph, self.more = tf.Graph(), (unseen, top_k)
+        self.settings = settings = parse(
             f'--rnn_size={UNITS}', f'--num_layers={num_layers}', f'--batch_size={BATCH}',
             f'--training_seq_len={training_seq_len}', '--embedding_size=2',
             *[f'--{name}={value}' for name, value in more.items()],
@@ -213,19 +213,29 @@ class Stack:
             tf.set_random_seed(3)
             with tf.variable_scope('lstm_model'):
                 self.model = script.LSTM_Model(settings, VOCAB)
-            with tf.variable_scope('lstm_model', reuse=True):
-                self.reader = script.LSTM_Model(settings, VOCAB, True, unseen, top_k)
             self.variables = tf.trainable_variables()
             self.gradients = self.model.gradients
             self.initialize = tf.global_variables_initializer()
-        self.session = tf.Session(graph=self.graph, config=machine.session_config())
+        self.session, self.readers = tf.Session(None, self.graph, machine.session_config()), []
+        self.reset()
+
+    def reset(self):
+        """Load weights that follow from a seed, and make a batch and a state."""
         self.session.run(self.initialize)
         random = np.random.RandomState(0)
         for variable in self.variables:
             variable.load(random.normal(size=variable.shape.as_list()), self.session)
-        self.x = random.randint(VOCAB, size=(BATCH, training_seq_len))
-        self.y = random.randint(VOCAB, size=(BATCH, training_seq_len))
-        self.state = random.normal(size=(num_layers, 2, BATCH, UNITS))
+        shape = self.model.x_data.shape.as_list()
+        self.x, self.y = random.randint(VOCAB, size=shape), random.randint(VOCAB, size=shape)
+        self.state = random.normal(size=self.model.initial_state.shape.as_list())
+
+    @property
+    def reader(self):
+        """The model that measures and samples, which many tests do not need."""
+        if not self.readers:
+            with self.graph.as_default(), tf.variable_scope('lstm_model', reuse=True):
+                self.readers.append(script.LSTM_Model(self.settings, VOCAB, True, *self.more))
+        return self.readers[0]
 
     def values(self):
         return {v.op.name: value for v, value in zip(self.variables, self.run(self.variables))}
