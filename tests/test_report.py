@@ -13,7 +13,7 @@ from backstage import machine, report, tf, workers
 
 import numpy as np
 import pytest
-from conftest import ROOT, SMALL, history, parse, script
+from conftest import ROOT, SMALL, history, parse, run_script, script
 from runs import ARGUMENTS, run_here
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -234,6 +234,15 @@ def test_a_run_that_goes_on_shows_both_its_parts(begun):
     board = shown(begun / 'temp')
     assert list(scalars(board, 'loss/training')) == [10, 20, 30, 40, 50, 60, 70]
     assert list(texts(board, 'settings')) == [0, 60]
+
+
+@pytest.mark.long
+def test_what_led_to_a_loss_that_is_no_number_is_there(folder):
+    wild = ('--learning_rate=1', '--weight_decay=10', '--warmup_iterations=0', '--log_every=1')
+    status, _, errors = run_script(*ARGUMENTS, *wild, cwd=folder)
+    assert status == 2
+    iteration = int(errors.split('at iteration ')[1].split(';')[0])
+    assert list(scalars(shown(folder / 'temp'), 'loss/training')) == [*range(1, iteration)]
 
 
 @pytest.fixture
