@@ -19,6 +19,7 @@ from conftest import history as kept
 from runs import ARGUMENTS, finish, run_here, wait_for
 
 pytest_plugins = 'runs'
+pytestmark = pytest.mark.xdist_group('runs')
 
 STILL = ('--max_iterations=1', '--warmup_iterations=0', '--learning_rate=1e-9')  # nothing learned
 AVERAGE = '/ExponentialMovingAverage'
@@ -74,18 +75,6 @@ def test_kills_at_random_moments_leave_a_run_that_ends_the_same(folder, undistur
 
 
 @pytest.mark.long
-def test_a_finished_run_is_not_trained_on(begun):
-    before = content(begun / 'temp')
-    (begun / 'temp' / 'loss.png').unlink()
-    output = go_on(begun, '--max_iterations=60', '--prime_texts=so')
-    assert output.splitlines()[-1].startswith('This run is finished, after 60 iterations. To train')
-    assert 'Iteration:' not in output and 'Continuing' not in output
-    assert any(line.startswith('so') for line in output.splitlines())
-    assert content(begun / 'temp') == before
-    assert (begun / 'temp' / 'loss.png').exists()
-
-
-@pytest.mark.long
 def test_a_run_that_was_moved_goes_on_and_names_what_has_changed(begun):
     (begun / 'temp').rename(begun / 'moved')
     (begun / 'short.txt').rename(begun / 'moved.txt')
@@ -111,7 +100,7 @@ def read(temp, shapes, **how):
     return os.path.relpath(path, str(temp)), int(values['lstm_model/global_step'])
 
 
-@pytest.mark.parametrize('size', [0, 10, 500])
+@pytest.mark.parametrize('size', [0, 500])
 @pytest.mark.parametrize(
     'damaged, newest, best',
     [
@@ -136,37 +125,31 @@ def test_the_newest_checkpoint_that_can_be_read_is_used_and_that_is_told(
     assert read(begun / 'temp', shapes, best_first=True) == (best, int(best[-2:]))
 
 
-def test_a_bit_that_has_changed_is_noticed(begun):
-    shapes = shapes_in(begun / 'temp')
-    (path,) = (begun / 'temp').glob('model-60.data*')
-    data = bytearray(path.read_bytes())
-    for place in range(100, len(data), 500):
-        data[place] ^= 1
-    path.write_bytes(bytes(data))
-    assert read(begun / 'temp', shapes)[0] == 'best/model-60'
-
-
-def test_when_no_checkpoint_can_be_read_one_sentence_says_what_to_do(begun):
-    damage(begun / 'temp', '**/model-*.data*')
-    status, _, errors = run_here(*ARGUMENTS, cwd=begun)
-    assert (status, errors.count('\n')) == (2, 1)
-    assert 'temp/model-60 cannot be used: ' in errors
-    assert 'Nor can another one. Train anew, with --restart' in errors
-    for path in (begun / 'temp').rglob('*.index'):
+def test_a_checkpoint_with_changed_bits_is_not_used_and_without_any_a_sentence_says_what_to_do(
+    begun,
+):
+    temp, shapes = begun / 'temp', shapes_in(begun / 'temp')
+    (path,) = temp.glob('model-60.data*')
+    data = np.fromfile(str(path), np.uint8)
+    data[100::500] ^= 1
+    data.tofile(str(path))
+    assert read(temp, shapes)[0] == 'best/model-60'
+    damage(temp, '**/model-*.data*')
+    with pytest.raises(UserError, match=r'model-60 cannot be used: .*\. Nor can another one\. Tra'):
+        read(temp, shapes)
+    for path in temp.rglob('*.index'):
         path.unlink()
-    with pytest.raises(UserError, match='there is no model in temp'):
-        saving.read_newest('temp', {})
+    with pytest.raises(UserError, match='there is no model in '):
+        read(temp, shapes)
 
 
-@pytest.mark.parametrize('change', ['another shape', 'a variable more', 'a layer less'])
+@pytest.mark.parametrize('change', [{'lstm_model/W': [16, 41]}, {'lstm_model/W2': []}, 'cell_1'])
 def test_a_model_of_another_shape_is_not_used_in_part(begun, change):
     every = tf.train.load_checkpoint(str(begun / 'temp' / 'model-60')).get_variable_to_shape_map()
-    if change == 'another shape':
-        every['lstm_model/W'] = [16, 41]
-    elif change == 'a variable more':
-        every['lstm_model/W2'] = []
+    if change == 'cell_1':  # a layer less
+        every = {name: shape for name, shape in every.items() if change not in name}
     else:
-        every = {name: shape for name, shape in every.items() if 'cell_1' not in name}
+        every.update(change)
     with pytest.raises(UserError, match='cannot be used: it is of a model with other layers'):
         saving.read_newest(str(begun / 'temp'), every)
 
@@ -334,14 +317,14 @@ def test_the_history_is_a_table_that_a_spreadsheet_reads_and_keeps_every_bit(fou
 
 def test_a_run_that_goes_on_has_its_losses_at_every_moment(four, monkeypatch):
     """Whatever is killed while it begins: the file is replaced whole, or not at all."""
-    before = (four / 'history.csv').read_bytes()
-    replace, seen = os.replace, []
+    path, replace, seen = four / 'history.csv', os.replace, []
 
     def note(source, target):
-        seen.append((four / 'history.csv').read_bytes())
+        seen.append(path.read_bytes())
         replace(source, target)
-        seen.append((four / 'history.csv').read_bytes())
+        seen.append(path.read_bytes())
 
+    before = path.read_bytes()
     monkeypatch.setattr(os, 'replace', note)
     saving.History(str(four), LOSSES, HELD_OUT)
     assert seen == [before, before]
@@ -356,45 +339,32 @@ def test_only_what_is_new_is_written_and_at_the_end(tmp_path):
     losses += [2.0, 3.0]
     history.append()
     assert path.read_bytes() == marked + b'5001,2.0,\n5002,3.0,\n'
-    losses.append(4.0)
-    held_out_losses.append((5003, 2.5))
+    held_out_losses.append((5002, 2.5))  # measured late: replaced whole
     history.append()
-    assert path.read_bytes() == marked + b'5001,2.0,\n5002,3.0,\n5003,4.0,2.5\n'
-    inode = path.stat().st_ino
-    held_out_losses.append((5003, 2.5))
-    held_out_losses[-2:] = [(5002, 3.5), (5003, 2.5)]  # measured late: replaced whole
-    history.append()
-    assert path.stat().st_ino != inode
-    assert path.read_bytes().endswith(b'\n5001,2.0,\n5002,3.0,3.5\n5003,4.0,2.5\n')
+    assert path.read_bytes().endswith(b'\n5001,2.0,\n5002,3.0,2.5\n')
 
 
-@pytest.mark.parametrize('left', [None, 0, 40])
-def test_what_somebody_removed_from_it_is_written_again(tmp_path, left):
-    losses = [1.0, 2.0, 3.0]
-    history = saving.History(str(tmp_path), losses, [(2, 2.5)])
-    path = tmp_path / 'history.csv'
-    if left is None:
-        path.unlink()
-    else:
-        os.truncate(str(path), left)
-    losses.append(4.0)
-    history.append()
-    assert kept(tmp_path) == {'losses': [1.0, 2.0, 3.0, 4.0], 'held_out_losses': [[2, 2.5]]}
-
-
-def test_what_could_not_be_written_whole_is_written_again(tmp_path, monkeypatch):
+def test_what_was_removed_from_it_or_could_not_be_written_is_written_again(tmp_path, monkeypatch):
     def fail(_):
         raise OSError(28, 'No space left on device')
 
-    losses = [1.0]
-    history = saving.History(str(tmp_path), losses, [])
-    losses += [2.0, 3.0]
+    losses, path = [1.0, 2.0, 3.0], tmp_path / 'history.csv'
+    history = saving.History(str(tmp_path), losses, [(2, 2.5)])
+    for left in None, 0, 40:
+        if left is None:
+            path.unlink()
+        else:
+            os.truncate(str(path), left)
+        losses.append(4.0)
+        history.append()
+        assert kept(tmp_path) == {'losses': losses, 'held_out_losses': [[2, 2.5]]}
+    losses += [5.0, 6.0]
     with monkeypatch.context() as full, pytest.raises(OSError):
         full.setattr(os, 'fsync', fail)
         history.append()
-    losses.append(4.0)
+    losses.append(7.0)
     history.append()
-    assert kept(tmp_path)['losses'] == [1.0, 2.0, 3.0, 4.0]
+    assert kept(tmp_path)['losses'] == losses
 
 
 DAMAGED = {  # what is done to the file, and which losses of four are known then
@@ -403,12 +373,9 @@ DAMAGED = {  # what is done to the file, and which losses of four are known then
     'without its head': (lambda data: data.split(b'\n', 1)[1], [1, 2, 3, 4]),
     'saved by a spreadsheet': (lambda data: data.replace(b'\n', b'\r\n'), [1, 2, 3, 4]),
     'without a line': (lambda data: data.replace(b'3,1.1,\n', b''), [1, 2, 4]),
-    'words in it': (lambda data: data.replace(b'2.25', b'low'), [1, 3, 4]),
     'bytes of another kind': (lambda data: data.replace(b'2,2.25', b'\xff\0\xfe'), [1, 3, 4]),
-    'a line too long': (lambda data: data.replace(b'2,2.25,', b'2,2.25,,,'), [1, 3, 4]),
     'numbers out of place': (lambda data: data.replace(b'3,1.1', b'9' * 5000 + b',1.1'), [1, 2, 4]),
     'lines of what was lost': (lambda data: data + b'5,9.0,0.1\n', [1, 2, 3, 4]),
-    'nothing': (lambda data: b'', []),
     'zeros, as after a power cut': (lambda data: b'\0' * len(data), []),
 }
 
@@ -490,10 +457,10 @@ def test_once_begun_it_goes_on_with_its_own_weights_without_the_other(begun):
 
 
 @pytest.mark.long
-@pytest.mark.parametrize('damaged', ['vocabulary.json', '**/model-*.data*'])
-def test_another_run_that_is_damaged_gets_a_sentence(begun, damaged):
-    damage(begun / 'temp', damaged, 10)
-    how = ('--init_from=temp', '--temp_dir=next', '--max_iterations=2')
-    status, _, errors = run_here(*ARGUMENTS, *how, cwd=begun)
-    assert (status, errors.count('\n')) == (2, 1)
-    assert 'temp/' in errors and 'Give another init_from' in errors
+def test_another_run_that_is_damaged_gets_a_sentence(begun):
+    for damaged in '**/model-*.data*', 'vocabulary.json':
+        damage(begun / 'temp', damaged, 10)
+        how = ('--init_from=temp', '--temp_dir=next', '--max_iterations=2')
+        status, _, errors = run_here(*ARGUMENTS, *how, cwd=begun)
+        assert (status, errors.count('\n')) == (2, 1)
+        assert 'temp/' in errors and 'Give another init_from' in errors
