@@ -193,7 +193,7 @@ def test_what_is_no_file_gets_a_sentence(temp, make):
         with contextlib.suppress(FileNotFoundError):
             (temp / name).unlink()
         make(str(temp / name))
-        with pytest.raises(UserError, match='temp/.* is not of a run'):
+        with pytest.raises(UserError, match=r'temp/.* is not of a run'):
             decide('temp')
 
 
