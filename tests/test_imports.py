@@ -10,7 +10,7 @@ import backstage
 
 import numpy as np
 import pytest
-from conftest import ROOT, SCRIPT, SMALL, TOOLS, end, run_script, script, start
+from conftest import ROOT, SCRIPT, SMALL, end, run_script, start
 
 SITE = pathlib.Path(np.__file__).parents[1]
 IS_NEW = sys.version_info >= (3, 9)  # and so has TensorFlow 2
@@ -46,14 +46,6 @@ runpy.run_path(sys.argv[0], run_name='__main__')
 def test_help_and_mistakes_do_not_wait_for_tensorflow(program, argument, status, tmp_path):
     found, output, _ = end(start(sys.executable, '-c', ASK, ROOT / program, argument, cwd=tmp_path))
     assert (found, output.split('\n')[-2]) == (status, 'imported: set()')
-
-
-def test_importing_the_programs_imports_none_of_it_and_writes_nothing(tmp_path):
-    names = ', '.join(one.__name__ for one in [script, *TOOLS])
-    command = f'import sys, {names}; print({LATER} & set(sys.modules))'
-    process = start(sys.executable, '-c', command, cwd=tmp_path, PYTHONDONTWRITEBYTECODE='1')
-    assert end(process) == (0, 'set()\n', '')
-    assert not list(tmp_path.iterdir())
 
 
 def test_tensorflow_has_the_interface_of_1_x_and_its_import_waits_for_the_first_use():
@@ -112,13 +104,6 @@ def test_a_tensorflow_that_is_not_supported_is_named(tmp_path):
     line = refusal(tmp_path, [tmp_path, link_packages(tmp_path / 'packages')])
     assert ' has TensorFlow 2.14.1, and needs 1.15 or 2.15 to 2.21. make -C ' in line
     assert line.partition(INSTALL)[2].endswith(FOR_THIS_PYTHON)
-
-
-def test_a_python_for_which_there_is_no_tensorflow_is_told_which_ones_have_one(tmp_path):
-    python = (sys.executable, '-S', '-c', f'import sys; sys.version_info = (3, 8, 0); {RUN}')
-    line = refusal(tmp_path, [SCRIPT.parent], python=python)
-    assert 'TensorFlow 1.15 is for Python 3.6 and 3.7, 2.15 to 2.21 for 3.9 to 3.13. ' in line
-    assert 'pip' not in line
 
 
 def test_which_versions_are_supported(monkeypatch):

@@ -4,20 +4,19 @@ import argparse
 import io
 import math
 import os
-import re
 import shlex
 import sys
-import time
 
 from backstage import machine, report, tf, workers
 
 import numpy as np
 import pytest
-from conftest import ROOT, SMALL, history, parse, run_script, script
+from conftest import ROOT, SMALL, history, parse, run_script
 from runs import ARGUMENTS, run_here
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 pytest_plugins = 'runs'
+pytestmark = pytest.mark.xdist_group('runs')
 
 
 @pytest.mark.parametrize(
@@ -121,24 +120,6 @@ def test_a_progress_bar_counts_characters_in_the_terminal_of_the_first_worker(mo
         bar.close()
         is_shown = errors.isatty() and is_first
         assert ('2.00k/4.00k' in errors.getvalue()) == bool(errors.getvalue()) == is_shown
-
-
-@pytest.mark.long
-def test_the_last_bar_has_the_loss_and_does_not_count_as_training_what_was_measured_and_drawn(
-    short_text, monkeypatch
-):
-    measure = script.measure
-    monkeypatch.setattr(script, 'measure', lambda *all: (time.sleep(4), measure(*all))[1])
-    monkeypatch.chdir(short_text.parent)
-    monkeypatch.setattr(sys, 'stderr', Terminal())
-    arguments = [*SMALL, '--num_layers=1', '--text_file=short.txt', '--max_iterations=9']
-    assert script.main([*arguments, '--save_every=3', '--show_plot=False']) == 0
-    shown = sys.stderr.getvalue()
-    *_, last = [part for part in shown.split('\r') if 'char/s' in part]
-    assert 'measuring the held-out loss' in shown and 'measuring' not in last
-    assert 'loss 3.' in last
-    *_, (minutes, seconds) = re.findall(r'\[(\d\d):(\d\d)<', shown)
-    assert 60 * int(minutes) + int(seconds) < 6  # of more than 12 seconds
 
 
 def test_reading_and_measuring_show_how_far_they_are_if_they_take_some_seconds(
@@ -279,17 +260,6 @@ def test_a_loss_beyond_all_bounds_and_a_text_that_is_no_utf8_are_shown_too(
         board.close()
     assert scalars(shown(tmp_path), 'loss/training') == {1: 1e9}
     assert texts(shown(tmp_path), 'samples') == {1: '    one\n    two\n    ?'}
-
-
-def test_the_speed_is_that_since_the_step_before(board_of, tmp_path, monkeypatch):
-    times = iter([100.0, 102.0, 102.5])
-    monkeypatch.setattr('time.perf_counter', lambda: next(times))
-    board = board_of(7)
-    board.add_step(10, 1.0, 1.0, 0.1)
-    board.add_step(12, 1.0, 1.0, 0.1)
-    board.close()
-    speeds = scalars(shown(tmp_path), 'training/characters_per_second')
-    assert speeds == {10: 3 * 5000 / 2, 12: 2 * 5000 / 0.5}
 
 
 OBEYED = '\x00 \x07 \x1b[31m \r \x7f \x9b2J \x85 \u202e \u2066 \t\n é \u05d0\u200f 唐'

@@ -5,8 +5,6 @@ import json
 import math
 import re
 import shutil
-import signal
-import subprocess
 
 from backstage import folder, machine, running, saving, tf
 
@@ -24,9 +22,8 @@ from conftest import (
     read_lstm,
     run_script,
     script,
-    start_script,
 )
-from runs import run_here, wait_for
+from runs import run_here
 
 pytestmark = pytest.mark.xdist_group('training')
 
@@ -173,8 +170,8 @@ def test_a_step_is_taken_at_the_rate_of_the_schedule_and_nothing_is_added_to_the
     monkeypatch.setattr(script, 'learning_rate_at', lambda *_: 0.0)
     settings.text_file, settings.rnn_size, settings.training_seq_len = str(short_text), 8, 5
     settings.max_iterations, settings.save_every, settings.eval_every = 20, 5, 4
-    with folder.only_run_in(settings, script.__file__) as run_folder:
-        run, status = script.train(settings, running.Stop(), run_folder)
+    with running.Stop() as stop, folder.only_run_in(settings, script.__file__) as run_folder:
+        run, status = script.train(settings, stop, run_folder)
     assert (len(run.losses), status) == (20, 0)
     assert min(run.losses) > math.log(40) - 0.1
     assert kinds == {np.memmap}  # the ids stay on the disk
@@ -184,7 +181,7 @@ def test_a_step_is_taken_at_the_rate_of_the_schedule_and_nothing_is_added_to_the
 
 # --- A whole run of the script -------------------------------------------------------------------
 
-SHORT = (*SMALL, '--epochs=2', '--eval_every=100', '--save_every=150')
+SHORT = (*SMALL, '--num_layers=2', '--epochs=2', '--eval_every=100', '--save_every=150')
 
 
 @pytest.fixture(scope='module')
@@ -195,20 +192,6 @@ def short_run(tmp_path_factory, works):
     status, output, errors = run_script(*SHORT, '--text_file=short.txt', cwd=folder)
     assert (status, errors) == (0, '')
     return folder, output
-
-
-@pytest.mark.long
-def test_the_commands_that_a_run_names_at_its_end_work_where_they_are_pasted(short_run, tmp_path):
-    *_, first, second = short_run[1].splitlines()
-    for line, begin, printed in (
-        (first, 'To let it write: ', 'thou art more'),
-        (second, 'What else can be done with it: ', 'What can be done with a trained model'),
-    ):
-        assert line.startswith(begin)
-        pasted = subprocess.run(
-            line[len(begin) :], shell=True, check=True, cwd=str(tmp_path), stdout=subprocess.PIPE
-        )
-        assert pasted.stdout.decode().startswith(printed)
 
 
 def test_a_run_prints_the_lines_of_the_recipe(short_run):
@@ -265,7 +248,7 @@ def test_the_newest_and_the_best_model_can_be_read_back_and_give_the_loss_they_h
         names = [n for n in reader.get_variable_to_shape_map() if n.endswith(suffix)]
         lstm = read_lstm({name[: -len(suffix)]: reader.get_tensor(name) for name in names})
         x, y = ids[None, split - 13 : -1], ids[None, split - 12 :]
-        losses, _ = lstm_losses(lstm, x, y.astype(int), np.zeros((3, 2, 1, 16)))
+        losses, _ = lstm_losses(lstm, x, y.astype(int), np.zeros((2, 2, 1, 16)))
         # In one stream here, in eight there: equal but for the first characters of each.
         assert abs(losses[0, 12:].mean() - held_out[iteration]) < 0.02
 
@@ -372,22 +355,3 @@ def test_a_stop_during_the_last_measurement_is_made_up_for_and_ends_the_run_too(
     output = run_here(*PATIENT, '--patience=2', cwd=tmp_path / 'run')[1]
     assert 'Held-out loss' in output and 'Iteration:' not in output
     assert history(path.parent) == history(stalled[0] / 'temp')
-
-
-@pytest.mark.long
-def test_patience_and_a_checkpoint_on_demand_keep_the_bits_of_a_run_that_is_continued(
-    stalled, tmp_path
-):
-    (tmp_path / 'text.txt').write_bytes((stalled[0] / 'text.txt').read_bytes())
-    for number, status in (signal.SIGUSR1, -signal.SIGKILL), (signal.SIGINT, 130):
-        process = start_script(*PATIENT, '--patience=2', cwd=tmp_path)
-        wait_for(process, 'Held-out loss')
-        wait_for(process, 'Iteration')
-        process.send_signal(number)
-        if number == signal.SIGUSR1:
-            wait_for(process, 'Saved at iteration')
-            process.kill()
-        process.communicate()
-        assert process.returncode == status
-    assert run_here(*PATIENT, '--patience=2', cwd=tmp_path)[::2] == (0, '')
-    assert content(tmp_path / 'temp') == content(stalled[0] / 'temp')
