@@ -14,7 +14,7 @@ from backstage import folder as folders
 from backstage.settings import UserError
 
 import pytest
-from conftest import IX2VOCAB, SCRIPT, content, parse, script
+from conftest import IX2VOCAB, SCRIPT, content, parse
 from runs import ARGUMENTS, run_here
 
 pytest_plugins = 'runs'
@@ -199,14 +199,6 @@ def test_a_name_that_tensorflow_takes_for_another_is_refused(tmp_path, monkeypat
 # --- The record ----------------------------------------------------------------------------------
 
 
-def test_a_run_notes_its_settings_its_vocabulary_and_its_text(begun):
-    record = folders.read_record(str(begun / 'temp'))
-    settings = vars(parse(*ARGUMENTS, '--max_iterations=60'))
-    assert {name: record[name] for name in settings} == settings
-    assert set(record) - set(settings) == {'text_crc', 'unseen', 'workers', 'num_batches'}
-    assert folders.read_vocabulary(str(begun / 'temp'), script.UNKNOWN) == IX2VOCAB
-
-
 @pytest.mark.parametrize(
     'changes',
     [{name: None} for name in [*folders.NEEDED, 'text_file', 'text_crc', 'workers']]
@@ -227,10 +219,9 @@ def test_damaged_settings_of_a_run_are_told_and_restart_moves_them_aside(temp, c
 
 def test_checkpoints_are_found_in_the_order_of_their_iterations(tmp_path):
     (tmp_path / 'best').mkdir()
-    for number in '100.index', '20.index', '3.data', 'x.index', '².index', '.index':
-        name = f'model-{number}'
-        (tmp_path / name).write_text('')
-        (tmp_path / 'best' / name.replace('20', '30')).write_text('')
+    for name in '100.index', '20.index', '3.data', 'x.index', '².index', '.index':
+        (tmp_path / f'model-{name}').write_text('')
+        (tmp_path / 'best' / f'model-{name}'.replace('20', '30')).write_text('')
     expected = ['model-20', 'best/model-30', 'best/model-100', 'model-100']
     assert folders.checkpoints(str(tmp_path)) == [f'{tmp_path}/{name}' for name in expected]
 
@@ -325,31 +316,11 @@ def test_what_is_said_to_train_a_finished_run_further_does(temp, capsys):
     held_out = {20: 1.0, 40: 2.0, 50: 0.5, 60: 1.5}  # that after 50 iterations came with a stop
     lines = [f'{i},2.5,{held_out.get(i, "")}\n' for i in range(1, 61)]
     (temp / 'history.csv').write_text(''.join(lines))
-    assert said('--save_every=20', '--patience=1') == {'patience': '2'}
     assert said('--save_every=20', '--patience=2', '--epochs=9') == {'patience': '2'}
     assert said('--save_every=20', '--patience=3') == said('--save_every=20') == {}
     assert said('--save_every=10', '--patience=2') == {}
     (temp / 'history.csv').unlink()
     assert said('--save_every=20', '--patience=2') == {}
-    with opened('temp', '--epochs=3') as run_folder:
-        run_folder.decide(CRC, 20)
-        assert run_folder.more == ['epochs above 3']
-
-
-def test_a_run_of_an_earlier_or_later_version_goes_on(temp):
-    lacking = ['average_decay', 'patience', 'init_from', 'save_every', 'unseen', 'num_batches']
-    more = {'new_one': [1, {'a': 2}], 'other': float('nan'), 'no name': 1}
-    change(temp / 'settings.json', **dict.fromkeys(lacking), **more)
-    run_folder = decide('temp')
-    assert (run_folder.is_new, run_folder.changes) == (False, {})
-    assert not {*more, *lacking} - {'unseen'} & set(run_folder.record)
-
-
-def test_without_a_run_restart_just_begins(temp, capsys):
-    for path in temp.rglob('model-*'):
-        path.unlink()
-    run_folder = decide('temp', '--restart')
-    assert (run_folder.is_new, run_folder.aside, capsys.readouterr().out) == (True, '', '')
 
 
 def test_what_a_new_run_cannot_begin_with_gets_a_sentence_before_the_text_is_read(temp):

@@ -157,16 +157,6 @@ def test_a_damaged_tensorflow_ends_the_script_before_it_writes_anything(tmp_path
     assert line.startswith(f'TensorFlow could not be imported: {why}')
 
 
-def test_a_damaged_numpy_is_named(tmp_path):
-    packages = link_packages(tmp_path / 'packages', 'numpy')
-    shutil.copytree(str(SITE / 'numpy'), str(packages / 'numpy'))
-    for library in packages.glob('numpy/*core/_multiarray_umath*.so'):
-        library.unlink()
-    line = refusal(tmp_path, [packages])
-    assert line.startswith('NumPy could not be imported: No module named ')
-    assert "core._multiarray_umath'. To install" in line and '--force-reinstall' in line
-
-
 @pytest.mark.long
 @pytest.mark.parametrize(
     'python',

@@ -1,6 +1,5 @@
 """tests/launcher.py: what it forks is a process as any other."""
 
-import signal
 import subprocess
 import sys
 
@@ -33,18 +32,3 @@ def test_a_program_finds_what_it_would_if_python_had_been_started_with_it(tmp_pa
             said.append((*process.communicate('a line\n', timeout=60), process.returncode))
         assert said[0][1:] == ('an error\n', 3)
         assert said[0] == said[1]
-
-
-def test_a_signal_ends_it_and_is_its_status(tmp_path):
-    (tmp_path / 'program.py').write_text('import time\nprint(7, flush=True)\ntime.sleep(60)')
-    path, pipe = str(tmp_path / 'program.py'), subprocess.PIPE
-    processes = [
-        launcher.Process([path], cwd=str(tmp_path), env={}, stdin=None, stdout=pipe, stderr=None)
-        for _ in range(2)
-    ]
-    for number, process in zip([signal.SIGKILL, signal.SIGTERM], processes):
-        assert process.stdout.readline() == b'7\n'
-        assert process.poll() is None
-        process.send_signal(number)
-        assert process.wait(timeout=60) == -number
-        process.communicate()

@@ -165,11 +165,3 @@ def test_a_text_that_is_refused_leaves_no_ids(small):
         with pytest.raises(UserError, match=words):
             prepare(small, text)
         assert os.listdir(small.temp_dir) == ['lock']
-
-
-def test_texts_that_differ_in_one_character_are_told_apart(small, short_text):
-    text, crcs = short_text.read_text(encoding='utf-8'), []
-    for changed in text, text.replace('e', 'o', 1), text:
-        crcs.append(prepare(small, changed)[2]['text_crc'])
-        (pathlib.Path(small.temp_dir) / 'text.ids').unlink()  # there is no run that it is of
-    assert crcs[0] == crcs[2] != crcs[1]
