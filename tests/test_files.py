@@ -84,12 +84,6 @@ def test_two_processes_that_write_the_same_file_do_not_meet(path):
     assert left_in(path.parent) == {'file': b'of the last'}
 
 
-@pytest.mark.parametrize('content', [{'losses': [1.5, 2], 'a': None}, ['\u5510', '\ufffd', '"']])
-def test_json_comes_back_as_it_was(path, content):
-    files.write_json(str(path), content)
-    assert files.read_json(str(path), type(content)) == content
-
-
 @pytest.mark.parametrize('data', [b'', b'{"losses": [1.5, 2', b'\0' * 99, b'{"a": "\xff"}', b'[1]'])
 def test_damaged_json_is_told_with_its_path(path, data):
     path.write_bytes(data)

@@ -108,17 +108,6 @@ def test_no_more_blocks_are_on_their_way_through_the_layers_than_there_are_cores
         assert waiting == [0] * min(cores, TIME) + [1] * max(0, TIME - cores)
 
 
-@pytest.mark.parametrize(
-    'time, lengths', [(1, [1]), (12, [1] * 12), (50, [5] * 10), (55, [6] * 9 + [1])]
-)
-def test_a_batch_is_split_into_about_ten_blocks(time, lengths):
-    steps = np.random.RandomState(0).normal(size=(time, 3, 2))
-    with tf.Graph().as_default(), tf.Session() as session:
-        blocks = session.run(lstm.split(tf.constant(steps)))
-    assert [len(block) for block in blocks] == lengths
-    np.testing.assert_array_equal(np.concatenate(blocks), steps)
-
-
 @pytest.mark.parametrize('columns, padded', [(512, 528), (1024, 1040), (500, 500)])
 def test_rows_2_kb_apart_are_padded_with_zeros(columns, padded):
     for shape in [3, columns], [columns]:

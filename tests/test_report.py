@@ -36,20 +36,6 @@ def test_a_text_that_is_read_often_for_its_size_needs_dropout(ratio, keep_prob, 
         assert said == f'Model: 2,600 parameters, {each:.1f} characters for each{advice}'
 
 
-def test_how_long_a_run_is_is_told():
-    few = '; they are few: try a smaller batch_size, or more epochs'
-    for num_iterations, max_iterations, rate, advice in [
-        (19, 0, '0.00806', few),
-        (999, 1000, '0.0424', few),
-        (1000, 0, '0.0424', ''),
-        (10, 10, '0.00424', ''),  # it ends while the rate still rises
-    ]:
-        settings = parse(f'--max_iterations={max_iterations}')
-        length = f'{num_iterations:,} iterations of 100 x 50 characters, at a rate of up to {rate}'
-        said = report.describe_length(settings, num_iterations, 0.03 * 2**0.5)
-        assert said == f'Run: {length}{advice}'
-
-
 def end_of(capsys, **changes):
     """Return the lines that a run says at its end."""
     run = {'losses': [1.0], 'last': 1, 'held_out_losses': [], 'best': None, 'plot': ''}

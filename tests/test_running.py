@@ -85,7 +85,9 @@ ASKED = (
 )
 
 
-def test_a_signal_saves_and_the_same_command_goes_on_to_the_same_end(folder, undisturbed):
+def test_a_run_that_was_stopped_and_then_killed_goes_on_to_the_end_of_one_that_was_not(
+    folder, undisturbed
+):
     process = start_script(*ARGUMENTS, '--log_every=1', cwd=folder)
     wait_for(process, 'Iteration: 83,')
     process.send_signal(signal.SIGINT)
@@ -95,7 +97,13 @@ def test_a_signal_saves_and_the_same_command_goes_on_to_the_same_end(folder, und
     assert stopped >= 83
     assert output.endswith('. The same command goes on from there\n')
     assert (folder / 'temp' / 'loss.png').exists()
-    assert f'Continuing after iteration {stopped}, from' in finish(folder, undisturbed)
+    process = start_script(*ARGUMENTS, '--log_every=1', cwd=folder)
+    wait_for(process, f'Continuing after iteration {stopped}, from')
+    wait_for(process, 'Held-out loss')
+    process.kill()
+    process.communicate()
+    assert process.returncode == -signal.SIGKILL
+    assert 'Continuing after iteration' in finish(folder, undisturbed)
 
 
 BUSY = """

@@ -227,14 +227,6 @@ def test_a_wrong_setting_ends_in_one_sentence_and_status_2(
     assert not list(tmp_path.iterdir())
 
 
-def test_several_texts_get_the_command_that_makes_one_of_them(tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(tmp_path)
-    for name in 'one.txt', 'the other.txt':
-        (tmp_path / name).write_text('so')
-    errors = refusal(parse, '--text_file=one.txt', 'the other.txt', capsys=capsys)
-    assert "Join them: cat one.txt 'the other.txt' | … --text_file=/dev/stdin." in errors
-
-
 def globals_read(code):
     """Return the global names that the functions in a piece of code read: set of str."""
     inner = [one for one in code.co_consts if isinstance(one, types.CodeType)]

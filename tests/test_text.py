@@ -148,17 +148,6 @@ def test_preparing_a_text_leaves_its_ids_and_says_what_it_is(small, capsys):
     ]
 
 
-def test_how_many_characters_are_rare_is_told_and_of_a_prime_text_which(small, capsys):
-    small.prime_texts = ['thou art more', 'so 7']
-    prepare(small, 'so it begins ' * 1000 + 'XYZ' + '7' * 20)
-    output = capsys.readouterr().out
-    assert "\n3 of all characters are rare and read as 'unknown'\n" in output
-    assert [line for line in output.split('\n') if line.startswith('The text ')] == [
-        "The text 'thou art more' has 'ahmru', read as 'unknown': too rare",
-        "The text 'so 7' has '7', which the model has never read",  # it is in the held-out part
-    ]
-
-
 def test_a_text_that_is_refused_leaves_no_ids(small):
     rare = ''.join(map(chr, range(0x4E00, 0x4E00 + 4000))) + 'so it ends ' * 10
     for text, words in ('short', r'other\.txt has'), (rare, 'part to learn are rare ones'):

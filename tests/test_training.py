@@ -274,20 +274,6 @@ def test_a_short_text_is_overfit(tmp_path):
     assert script.clean(verse * 5)[:400] in output
 
 
-@pytest.mark.long
-def test_a_model_of_characters_as_they_are_learns_and_prints_them(tmp_path):
-    line = 'Кот, пёс & Käse!\n'
-    (tmp_path / 'text.txt').write_text(line * 150, encoding='utf-8')
-    status, output, errors = run_script(
-        *SMALL, '--text_file=text.txt', '--clean_text=False', '--epochs=30', '--eval_every=100000',
-        '--log_every=100000', '--prime_texts=Кот', '--temperature=0.5', cwd=tmp_path,
-        PYTHONIOENCODING='utf-8',
-    )  # fmt: skip
-    assert (status, errors) == (0, '')
-    assert f'Vocabulary Length = {len(set(line)) + 1}' in output
-    assert line * 3 in output
-
-
 def test_a_text_too_short_for_one_batch_is_refused_with_the_length_it_needs(tmp_path):
     def run(length):
         text = ('to be or not to be ' * 50)[:length].rstrip().ljust(length, 'x')

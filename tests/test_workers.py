@@ -39,15 +39,6 @@ def test_the_shares_of_all_workers_together_are_the_batch(be):
         np.testing.assert_array_equal(np.concatenate(part), expected)
 
 
-def test_a_worker_alone_has_all_and_shares_with_nobody():
-    assert (workers.count(), workers.count_on_host(), workers.is_first()) == (1, 1, True)
-    assert list(range(100))[workers.rows(100)] == list(range(100))
-    assert workers.mean([1.0, 2.0]) == workers.broadcast([1.0, 2.0]) == [1.0, 2.0]
-    assert workers.gather(1.0) == [1.0]
-    assert workers.any_of(False, True) == (False, True)
-    assert workers.once_per_host(divmod, 7, 2) == (3, 1)
-
-
 def test_the_first_worker_alone_prints(be, capsys):
     for rank in range(3):
         be(rank, 3)

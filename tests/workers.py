@@ -180,7 +180,7 @@ def test_a_run_goes_on_with_another_number_of_workers_to_the_same_end(folder, al
     end(process)
     status, output, _ = end(start_so_many(now))
     assert status == 0, output
-    assert f'Workers: {now} now, {before} before. The losses stay the same' in output
+    assert f'Changed since then: workers is {now} ({before} before)' in output
     assert_same_to_rounding(alone, folder)
 
 
