@@ -90,13 +90,6 @@ def test_after_a_plain_pip_install_tensorflow_one_line_installs_the_rest(tmp_pat
     assert line.endswith(f': {INSTALL}{words}')
 
 
-def test_without_any_package_the_line_installs_all_and_make_does_too(tmp_path):
-    line = refusal(tmp_path, [])
-    assert 'lacks tensorflow, numpy, matplotlib, requests, tqdm, tensorboard. make -C ' in line
-    others = 'numpy matplotlib requests tqdm tensorboard'
-    assert line.endswith(f': {INSTALL}{FOR_THIS_PYTHON} {others}')
-
-
 def test_which_versions_are_supported(monkeypatch):
     supported = ['1.15.0', '1.15.5', '2.15.0', '2.21.0']
     others = ['1.14.0', '2.1.0', '2.14.1', '2.22.0', '3.0.0']

@@ -12,7 +12,6 @@ from conftest import (
     log_softmax,
     lstm_logits,
     read_lstm,
-    script,
 )
 
 USUAL, LARGE, PADDED, LARGE_PADDED = (False, False), (True, False), (False, True), (True, True)
@@ -78,22 +77,6 @@ def test_outputs_state_and_gradients_are_those_of_numpy(settings, ways, monkeypa
             found = [(gradient * direction).sum() for direction in directions]
             atol = 2e-5 * np.sqrt(np.square(gradient).sum())
             np.testing.assert_allclose(found, expected, rtol=0, atol=atol)
-
-
-def test_tensorflow_reads_the_same_from_its_own_cells():
-    """A MultiRNNCell of the very cells, as anybody would unroll it."""
-    stack = Stack()
-    with stack.graph.as_default(), tf.variable_scope('lstm_model', reuse=True):
-        cells = [tf.contrib.rnn.BasicLSTMCell(UNITS) for _ in range(3)]
-        upper = [tf.contrib.rnn.ResidualWrapper(cell) for cell in cells[1:]]
-        outputs, _ = tf.nn.static_rnn(
-            tf.contrib.rnn.MultiRNNCell([cells[0], *upper]),
-            tf.unstack(tf.nn.embedding_lookup(stack.model.embedding_mat, stack.x), axis=1),
-            script.unpack_state(tf.constant(stack.state, tf.float32)),
-            scope='rnn',
-        )
-        logits = tf.tensordot(tf.stack(outputs, axis=1), stack.model.W, 1) + stack.model.b
-    np.testing.assert_allclose(stack.logits(), stack.session.run(logits), atol=1e-5)
 
 
 def test_no_more_blocks_are_on_their_way_through_the_layers_than_there_are_cores(monkeypatch):
