@@ -178,7 +178,7 @@ def test_a_run_that_goes_on_shows_both_its_parts(begun):
 def test_what_led_to_a_loss_that_is_no_number_is_there(folder):
     wild = ('--learning_rate=1', '--weight_decay=10', '--warmup_iterations=0', '--log_every=1')
     status, _, errors = run_script(*ARGUMENTS, *wild, cwd=folder)
-    assert status == 2
+    assert status == 2 and 'nothing was saved after the last checkpoint' in errors
     iteration = int(errors.split('at iteration ')[1].split(';')[0])
     assert list(scalars(shown(folder / 'temp'), 'loss/training')) == [*range(1, iteration)]
 

@@ -410,22 +410,6 @@ def test_a_loss_or_a_gradient_that_is_no_number_is_told_with_its_iteration(numbe
     running.check_finite(12, 1e30, 0.0)
 
 
-@pytest.mark.long
-def test_a_run_whose_loss_is_no_number_any_more_ends_and_the_advice_helps(folder):
-    # Each step makes a weight -9 times what it was.
-    wild = ('--learning_rate=1', '--weight_decay=10', '--warmup_iterations=0', '--save_every=10')
-    status, output, errors = run_here(*ARGUMENTS, *wild, cwd=folder)
-    assert (status, errors.count('\n')) == (2, 1)
-    assert 'nothing was saved after the last checkpoint' in errors
-    iteration = int(errors.split('at iteration ')[1].split(';')[0])
-    done = (iteration - 1) // 10 * 10
-    assert tf.train.latest_checkpoint(str(folder / 'temp')).endswith(f'model-{done}')
-    arguments = ('--restart', '--learning_rate=0.01', '--max_iterations=20')
-    status, output, errors = run_here(*ARGUMENTS, *arguments, cwd=folder)
-    assert (status, errors) == (0, '')
-    assert f'The earlier run, of {done} iterations, is in' in output
-
-
 def test_a_held_out_loss_that_is_no_number_ends_a_run_before_it_is_saved(folder, monkeypatch):
     monkeypatch.setattr(script, 'measure', lambda *_: [float('nan')])
     status, output, errors = run_here(*ARGUMENTS, cwd=folder)
