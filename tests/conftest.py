@@ -52,16 +52,10 @@ def start(*command, cwd, **environment):
     is_ours = command[0] == sys.executable and command[1] in (str(SCRIPT), '-m')
     if is_ours and not environment and sys.platform == 'linux':
         command, kind = command[1:], launcher.Process
-    return kind(
-        command,
-        cwd=str(cwd),
-        # No window to be closed; and `python -m tools.NAME` finds the tools from any folder.
-        env={**os.environ, 'MPLBACKEND': 'Agg', 'PYTHONPATH': str(ROOT), **environment},
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        universal_newlines=True,
-    )
+    pipes = {'stdin': subprocess.DEVNULL, 'stdout': subprocess.PIPE, 'stderr': subprocess.PIPE}
+    # No window to be closed; and `python -m tools.NAME` finds the tools from any folder.
+    environment = {**os.environ, 'MPLBACKEND': 'Agg', 'PYTHONPATH': str(ROOT), **environment}
+    return kind(command, cwd=str(cwd), env=environment, universal_newlines=True, **pipes)
 
 
 def end(process):
@@ -200,32 +194,40 @@ BATCH, TIME, VOCAB, UNITS = 3, 5, 7, 4
 
 
 class Stack:
-    """A small model in a session, with weights large enough for every gate to matter."""
+    """A small model in a session, with weights large enough for every gate to matter.
 
-    def __init__(self, num_layers=3, training_seq_len=TIME, top_k=0, unseen=(), **more):
-        self.graph = tf.Graph()
-        settings = parse(
-            f'--rnn_size={UNITS}', f'--num_layers={num_layers}', f'--batch_size={BATCH}',
-            f'--training_seq_len={training_seq_len}', '--embedding_size=2',
-            *[f'--{name}={value}' for name, value in more.items()],
-        )  # fmt: skip
-        with self.graph.as_default():
+    `model` learns; `reader`, which many tests do not need, measures and samples.
+    """
+
+    def __init__(self, num_layers=3, unseen=(), top_k=0, **more):
+        sizes = {'rnn_size': UNITS, 'batch_size': BATCH, 'training_seq_len': TIME, **more}
+        sizes.update({'num_layers': num_layers, 'embedding_size': 2})
+        self.settings = parse(*(f'--{name}={value}' for name, value in sizes.items()))
+        self.graph, self.more, self.readers = tf.Graph(), (unseen, top_k), []
+        with self.graph.as_default(), tf.variable_scope('lstm_model'):
             tf.set_random_seed(3)
-            with tf.variable_scope('lstm_model'):
-                self.model = script.LSTM_Model(settings, VOCAB)
-            with tf.variable_scope('lstm_model', reuse=True):
-                self.reader = script.LSTM_Model(settings, VOCAB, True, unseen, top_k)
-            self.variables = tf.trainable_variables()
-            self.gradients = self.model.gradients
+            self.model = script.LSTM_Model(self.settings, VOCAB)
+            self.variables, self.gradients = tf.trainable_variables(), self.model.gradients
             self.initialize = tf.global_variables_initializer()
-        self.session = tf.Session(graph=self.graph, config=machine.session_config())
+        self.session = tf.Session(None, self.graph, machine.session_config())
+        self.reset()
+
+    def reset(self):
+        """Load weights that follow from a seed, and make a batch and a state."""
         self.session.run(self.initialize)
         random = np.random.RandomState(0)
         for variable in self.variables:
             variable.load(random.normal(size=variable.shape.as_list()), self.session)
-        self.x = random.randint(VOCAB, size=(BATCH, training_seq_len))
-        self.y = random.randint(VOCAB, size=(BATCH, training_seq_len))
-        self.state = random.normal(size=(num_layers, 2, BATCH, UNITS))
+        shape = self.model.x_data.shape.as_list()
+        self.x, self.y = random.randint(VOCAB, size=shape), random.randint(VOCAB, size=shape)
+        self.state = random.normal(size=self.model.initial_state.shape.as_list())
+
+    @property
+    def reader(self):
+        if not self.readers:
+            with self.graph.as_default(), tf.variable_scope('lstm_model', reuse=True):
+                self.readers.append(script.LSTM_Model(self.settings, VOCAB, True, *self.more))
+        return self.readers[0]
 
     def values(self):
         return {v.op.name: value for v, value in zip(self.variables, self.run(self.variables))}
@@ -236,13 +238,8 @@ class Stack:
 
     def run(self, fetches, model=None, feed=None):
         model = model or self.model
-        feed = {
-            **(feed or {}),
-            model.x_data: self.x,
-            model.y_output: self.y,
-            model.initial_state: self.state,
-        }
-        return self.session.run(fetches, feed)
+        batch = {model.x_data: self.x, model.y_output: self.y, model.initial_state: self.state}
+        return self.session.run(fetches, {**batch, **(feed or {})})
 
 
 LSTM = collections.namedtuple('LSTM', 'embedding kernels biases W b residual')
@@ -251,18 +248,10 @@ LSTM = collections.namedtuple('LSTM', 'embedding kernels biases W b residual')
 def read_lstm(variables, residual=True):
     """Return the LSTM, in float64, of a dict from variable names to arrays."""
     by_end = {name.split('lstm_model/')[-1]: np.float64(value) for name, value in variables.items()}
-    cells = [
-        f'rnn/multi_rnn_cell/cell_{layer}/basic_lstm_cell/'
-        for layer in range(sum(name.endswith('kernel') for name in by_end))
-    ]
-    return LSTM(
-        by_end['embedding_mat'],
-        [by_end[cell + 'kernel'] for cell in cells],
-        [by_end[cell + 'bias'] for cell in cells],
-        by_end['W'],
-        by_end['b'],
-        residual,
-    )
+    layers = range(sum(name.endswith('kernel') for name in by_end))
+    cells = [f'rnn/multi_rnn_cell/cell_{layer}/basic_lstm_cell/' for layer in layers]
+    kernels, biases = ([by_end[cell + part] for cell in cells] for part in ('kernel', 'bias'))
+    return LSTM(by_end['embedding_mat'], kernels, biases, by_end['W'], by_end['b'], residual)
 
 
 def sigmoid(x):

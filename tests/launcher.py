@@ -5,72 +5,39 @@ program is a fork of that: a process of its own, with its own streams, folder an
 ends, is killed and is waited for as any other. (Linux alone can make it a child of the tests.)
 """
 
-import array
 import atexit
 import ctypes
 import importlib.util
-import json
 import os
 import runpy
-import socket
-import struct
 import subprocess
 import sys
 import threading
+from multiprocessing import connection, reduction
 
 PR_SET_CHILD_SUBREAPER = 36  # of prctl: what loses its parent becomes a child of this process
 
 
-class Launcher:
-    """The process that forks. What it starts is a child of the process that made this."""
-
-    def __init__(self):
-        assert ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) == 0
-        self.socket, theirs = socket.socketpair()
-        with theirs:
-            command = [sys.executable, __file__, str(theirs.fileno())]
-            root = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-            self.process = subprocess.Popen(
-                command,
-                env={**os.environ, 'MPLBACKEND': 'Agg', 'PYTHONPATH': root},
-                pass_fds=[theirs.fileno()],
-                stdin=subprocess.PIPE,  # pipes, as those of the programs will be
-                stdout=subprocess.PIPE,
-            )
-        atexit.register(self.close)
-        assert self.socket.recv(1) == b'.'  # all is imported
-
-    def start(self, command, cwd, env, streams):
-        """Start a program with three file descriptors; return the number of its process."""
-        request = json.dumps([command, cwd, env]).encode()
-        rights = socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array('i', streams)
-        self.socket.sendmsg([struct.pack('I', len(request))], [rights])
-        self.socket.sendall(request)
-        (number,) = struct.unpack('Ix', self.socket.recv(5, socket.MSG_WAITALL))
-        return number
-
-    def close(self):
-        self.socket.close()
-        self.process.wait()
-
-
 class Process(subprocess.Popen):
-    """A Popen of a Python program, [path, ...] or ['-m', module, ...], by the Launcher.
+    """A Popen of a Python program, [path, ...] or ['-m', module, ...], forked by the launcher.
 
     It needs `cwd` and `env`, and knows no other argument than the three streams.
     """
 
-    launcher, lock = None, threading.Lock()  # a request of one thread at a time
+    pipe, lock = None, threading.Lock()  # to the launcher; a request of one thread at a time
 
     def _execute_child(self, args, *more):
         cwd, env = more[4:6]
         # Those of the program and ours, -1 where there is none, of each of the three streams.
         read_in, write_in, read_out, write_out, read_error, write_error = more[9:15]
         theirs, ours = (read_in, write_out, write_error), (write_in, read_out, read_error)
-        streams = [number if stream < 0 else stream for number, stream in enumerate(theirs)]
         with Process.lock:
-            Process.launcher = Process.launcher or Launcher()
-            self.pid = Process.launcher.start(args, cwd, env, streams)
+            Process.pipe = Process.pipe or start_launcher()
+            Process.pipe.send((args, cwd, env))
+            for number, stream in enumerate(theirs):
+                reduction.send_handle(Process.pipe, number if stream < 0 else stream, None)
+            self.pid = Process.pipe.recv()
+            Process.pipe.recv()  # it is ours by now
         self._child_created = self._closed_child_pipe_fds = True
         for stream, other in zip(theirs, ours):
             if other >= 0:
@@ -79,25 +46,43 @@ class Process(subprocess.Popen):
             os.close(self._devnull)
 
 
-def serve(connection):
+def start_launcher():
+    """Start the process that forks; return the pipe for requests. It ends with this one."""
+    assert ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) == 0
+    pipe, theirs = connection.Pipe()
+    root = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    with theirs:
+        process = subprocess.Popen(
+            [sys.executable, __file__, str(theirs.fileno())],
+            env={**os.environ, 'MPLBACKEND': 'Agg', 'PYTHONPATH': root},
+            pass_fds=[theirs.fileno()],
+            stdin=subprocess.PIPE,  # pipes, as those of the programs will be
+            stdout=subprocess.PIPE,
+        )
+    atexit.register(lambda: (pipe.close(), process.wait()))
+    pipe.recv()  # all is imported
+    return pipe
+
+
+def serve(pipe):
     """Fork for each request; return in the new process: command, folder, environment, streams."""
-    connection.sendall(b'.')
+    pipe.send('ready')
     while True:
-        head, rights, _, _ = connection.recvmsg(4, socket.CMSG_SPACE(3 * 4))
-        if not head:
+        try:
+            request = pipe.recv()
+        except EOFError:
             os._exit(0)
-        request = connection.recv(*struct.unpack('I', head), socket.MSG_WAITALL)
-        streams = array.array('i', rights[0][2])
+        streams = [reduction.recv_handle(pipe) for _ in range(3)]
         between = os.fork()
         if not between:
             number = os.fork()
             if not number:
-                connection.close()
-                return (*json.loads(request.decode()), streams)
-            connection.sendall(struct.pack('I', number))
+                pipe.close()
+                return (*request, streams)
+            pipe.send(number)
             os._exit(0)  # so the new process loses its parent
         os.waitpid(between, 0)
-        connection.sendall(b'.')
+        pipe.send('done')
         for stream in streams:
             os.close(stream)
 
@@ -129,4 +114,4 @@ if __name__ == '__main__':
     tf.contrib.rnn.BasicLSTMCell  # noqa: B018  it is found only now
     import matplotlib.pyplot  # noqa: F401
 
-    become(*serve(socket.socket(fileno=int(sys.argv[1]))))
+    become(*serve(connection.Connection(int(sys.argv[1]))))

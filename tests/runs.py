@@ -16,11 +16,10 @@ from conftest import SMALL, content, run_script, script
 from matplotlib import pyplot
 
 ARGUMENTS = (
-    *SMALL, '--num_layers=2', '--text_file=short.txt', '--epochs=2', '--save_every=50',
-    '--eval_every=60',
+    *SMALL, '--num_layers=2', '--batch_size=24', '--training_seq_len=4', '--text_file=short.txt',
+    '--epochs=2', '--save_every=50', '--eval_every=60',
 )  # fmt: skip
-ITERATIONS = 376  # of a whole run
-BEGUN = 60  # of one that is begun, with checkpoints after 50 and 60
+BEGUN = 60  # iterations of a run that is begun, with checkpoints after 50 and 60
 
 
 def samples(output):

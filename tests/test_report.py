@@ -4,83 +4,36 @@ import argparse
 import io
 import math
 import os
-import re
 import shlex
 import sys
-import time
-import unicodedata
 
 from backstage import machine, report, tf, workers
 
 import numpy as np
 import pytest
-from conftest import ROOT, SMALL, history, parse, run_script, script
+from conftest import ROOT, SMALL, history, parse, run_script
 from runs import ARGUMENTS, run_here
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 pytest_plugins = 'runs'
-
-
-@pytest.mark.parametrize('num_layers', [1, 3])
-def test_the_parameters_are_counted_as_the_graph_has_them(num_layers):
-    settings = parse(*SMALL, f'--num_layers={num_layers}')
-    with tf.Graph().as_default():
-        script.build_models(settings, 40)
-        expected = sum(weight.shape.num_elements() for weight in tf.trainable_variables())
-    assert machine.count_parameters(settings, vocab_size=40) == expected
+pytestmark = pytest.mark.xdist_group('runs')
 
 
 @pytest.mark.parametrize(
     'ratio, keep_prob, better',
     [
-        (4, 1, ''), (4.5, 1, 0.93), (8, 1, 0.93), (4.5, 0.95, ''),
-        (8.5, 1, 0.85), (8.5, 0.93, 0.85), (50, 1, 0.85), (8.5, 0.9, ''),
-        (50.5, 1, 0.7), (50.5, 0.85, 0.7), (50.5, 0.8, ''),
-        (120.5, 1, 0.5), (120.5, 0.7, 0.5), (120.5, 0.65, ''), (1e6, 0.5, ''),
+        (4, 1, ''), (4.5, 1, 0.93), (4.5, 0.95, ''), (8.5, 0.93, 0.85), (8.5, 0.9, ''),
+        (50.5, 0.85, 0.7), (120.5, 0.7, 0.5), (1e6, 0.5, ''),
     ],
 )  # fmt: skip
-@pytest.mark.parametrize('each', [0.5, 1, 2])
-def test_a_text_that_is_read_often_for_its_size_needs_dropout(each, ratio, keep_prob, better):
+def test_a_text_that_is_read_often_for_its_size_needs_dropout(ratio, keep_prob, better):
     settings = parse(*SMALL, '--num_layers=1', f'--keep_prob={keep_prob}')  # 2,600 parameters
-    characters = int(2600 * each)
     batch = settings.batch_size * settings.training_seq_len
-    num_iterations = ratio * each * characters / batch
-    said = report.describe_size(settings, 40, characters, num_iterations)
-    advice = f'; it may overfit: try keep_prob={better}' if better else ''
-    assert said == f'Model: 2,600 parameters, {each:.1f} characters for each{advice}'
-
-
-def test_the_keep_prob_that_is_advised_is_the_best_of_each_row_that_was_measured():
-    lines = (ROOT / 'docs' / 'advice.md').read_text().split('\n')
-    head, _, *rows = ([cell.strip() for cell in line.split('|')] for line in lines if '|' in line)
-    ratio = head.index('passes / characters for each parameter')
-    assert len(rows) >= 9
-    for row in rows:
-        (best,) = (name for name, cell in zip(head, row) if cell.startswith('**'))
-        above = (better for least, _, better in report.DROPOUT if float(row[ratio]) > least)
-        assert f'keep_prob={next(above, 1)}' == best, row
-
-
-@pytest.mark.parametrize(
-    'num_iterations, max_iterations, rate, advice',
-    [
-        (19, 0, '0.00806', '; they are few: try a smaller batch_size, or more epochs'),
-        (999, 1000, '0.0424', '; they are few: try a smaller batch_size, or more epochs'),
-        (1000, 0, '0.0424', ''),
-        (100, 100, '0.0424', ''),
-        (10, 10, '0.00424', ''),  # it ends while the rate still rises
-    ],
-)
-def test_how_long_a_run_is_is_told(num_iterations, max_iterations, rate, advice):
-    settings = parse(f'--max_iterations={max_iterations}')
-    length = f'Run: {num_iterations:,} iterations of 100 x 50 characters, at a rate of up to {rate}'
-    assert report.describe_length(settings, num_iterations, 0.03 * 2**0.5) == length + advice
-
-
-def test_a_loss_is_told_in_nats_bits_and_perplexity():
-    assert report.describe_loss(math.log(8)) == (
-        '2.0794 nats, 3.0000 bits per character, perplexity 8.000'
-    )
+    for each in 0.5, 2:
+        num_iterations = ratio * each * 2600 * each / batch
+        said = report.describe_size(settings, 40, int(2600 * each), num_iterations)
+        advice = f'; it may overfit: try keep_prob={better}' if better else ''
+        assert said == f'Model: 2,600 parameters, {each:.1f} characters for each{advice}'
 
 
 def end_of(capsys, **changes):
@@ -91,22 +44,21 @@ def end_of(capsys, **changes):
     return capsys.readouterr().out.splitlines()
 
 
-def test_the_best_is_the_best_of_the_models_on_the_disk(capsys):
-    _, final, best, *_ = end_of(capsys, held_out_losses=[(50, 1.0), (60, 2.0)], best=(40, 1.5))
-    assert final.startswith('Final held-out loss: 2.0000 nats')
+def test_losses_are_told_in_nats_bits_and_perplexity_and_the_best_is_that_on_the_disk(capsys):
+    held_out = [(50, 1.0), (60, math.log(8))]
+    _, final, best, *_ = end_of(capsys, held_out_losses=held_out, best=(40, 1.5))
+    assert final == (
+        'Final held-out loss: 2.0794 nats, 3.0000 bits per character, perplexity 8.000'
+    )
     assert best.startswith('Best held-out loss, at iteration 40: 1.5000 nats')
 
 
-@pytest.mark.parametrize('length, width', [(1, 1), (30, 3), (150, 15), (995, 100), (9070, 100)])
-def test_the_final_loss_is_the_mean_of_the_last_tenth_and_of_100_iterations_at_most(
-    capsys, length, width
+def test_the_final_loss_is_the_mean_of_the_last_tenth_of_at_most_100_and_of_none_that_was_lost(
+    capsys,
 ):
-    losses = [9.0] * (length - width) + [2.0] * width
-    final, *_ = end_of(capsys, losses=losses)
-    assert final.startswith(f'Final loss, mean of the last {width} iterations: 2.0000 nats')
-
-
-def test_losses_that_were_lost_do_not_count(capsys):
+    for length, width in (1, 1), (30, 3), (995, 100), (9070, 100):
+        final, *_ = end_of(capsys, losses=[9.0] * (length - width) + [2.0] * width)
+        assert final.startswith(f'Final loss, mean of the last {width} iterations: 2.0000 nats')
     final, *_ = end_of(capsys, losses=[9.0] * 950 + [math.nan] * 98 + [1.0, 2.0])
     assert final.startswith('Final loss, mean of the last 2 iterations: 1.5000 nats')
     assert 'loss' not in ''.join(end_of(capsys, losses=[math.nan] * 5))
@@ -130,60 +82,15 @@ class Terminal(io.StringIO):
         return True
 
 
-@pytest.mark.parametrize(
-    'errors, is_first, is_shown',
-    [(Terminal(), True, True), (io.StringIO(), True, False), (Terminal(), False, False)],
-    ids=['in a terminal', 'elsewhere', 'on another worker than the first'],
-)
-def test_a_progress_bar_counts_characters_in_a_terminal(errors, is_first, is_shown, monkeypatch):
-    monkeypatch.setattr(sys, 'stderr', errors)
-    monkeypatch.setattr(workers, 'is_first', lambda: is_first)
-    bar = report.progress_bar(20, 80, parse('--batch_size=10', '--training_seq_len=5'))
-    bar.update(1000)
-    bar.close()
-    assert ('2.00k/4.00k' in errors.getvalue()) == is_shown
-    assert bool(errors.getvalue()) == is_shown
-
-
-@pytest.mark.long
-def test_the_last_bar_has_the_loss_and_does_not_count_as_training_what_was_measured_and_drawn(
-    short_text, monkeypatch
-):
-    def late(function):
-        def call(*arguments, **more):
-            time.sleep(2)
-            return function(*arguments, **more)
-
-        return call
-
-    for name in 'measure', 'sample_texts':
-        monkeypatch.setattr(script, name, late(getattr(script, name)))
-    monkeypatch.chdir(short_text.parent)
-    monkeypatch.setattr(sys, 'stderr', Terminal())
-    arguments = [*SMALL, '--num_layers=1', '--text_file=short.txt', '--max_iterations=9']
-    assert script.main([*arguments, '--eval_every=3', '--save_every=3', '--show_plot=False']) == 0
-    shown = sys.stderr.getvalue()
-    *_, last = [part for part in shown.split('\r') if 'char/s' in part]
-    assert 'measuring the held-out loss' in shown and 'measuring' not in last
-    assert 'loss 3.' in last
-    *_, (minutes, seconds) = re.findall(r'\[(\d\d):(\d\d)<', shown)
-    assert 60 * int(minutes) + int(seconds) < 6  # of some 12 seconds
-
-
-@pytest.mark.parametrize('delay, is_shown', [(0, True), (60, False)])
-def test_reading_and_measuring_show_how_far_they_are_if_they_take_some_seconds(
-    tmp_path, delay, is_shown, monkeypatch
-):
-    (tmp_path / 'my.txt').write_text('wörd' * 250, encoding='utf-8')  # 1,250 bytes
-    monkeypatch.setattr(report, 'DELAY', delay)
-    pieces = ['wörd' * 125] * 2
-    for errors in Terminal(), io.StringIO():
+def test_a_progress_bar_counts_characters_in_the_terminal_of_the_first_worker(monkeypatch):
+    for errors, is_first in (Terminal(), True), (io.StringIO(), True), (Terminal(), False):
         monkeypatch.setattr(sys, 'stderr', errors)
-        assert list(report.reading(str(tmp_path / 'my.txt'), pieces)) == pieces
-        assert list(report.reading(str(tmp_path / 'none.txt'), pieces)) == pieces
-        assert list(report.measuring(range(3, 9, 2))) == [3, 5, 7]
-        for words in 'my.txt: ', '1.25k', 'Measuring: ', '/3 ':
-            assert (words in errors.getvalue()) == (is_shown and errors.isatty())
+        monkeypatch.setattr(workers, 'is_first', lambda is_first=is_first: is_first)
+        bar = report.progress_bar(20, 80, parse('--batch_size=10', '--training_seq_len=5'))
+        bar.update(1000)
+        bar.close()
+        is_shown = errors.isatty() and is_first
+        assert ('2.00k/4.00k' in errors.getvalue()) == bool(errors.getvalue()) == is_shown
 
 
 # --- TensorBoard ---------------------------------------------------------------------------------
@@ -217,72 +124,61 @@ def run(begun_once):
     return begun_once / 'temp', shown(begun_once / 'temp')
 
 
-def test_the_losses_are_those_of_the_history_and_have_their_perplexities(run):
+def test_the_losses_are_those_of_the_history_each_with_its_rate_its_speed_and_its_gradient(run):
     temp, board = run
-    past = history(temp)
+    past, iterations = history(temp), [10, 20, 30, 40, 50, 60]
     training, held_out = scalars(board, 'loss/training'), scalars(board, 'loss/held_out')
-    assert list(training) == [10, 20, 30, 40, 50, 60]
-    losses = [past['losses'][iteration - 1] for iteration in training]
-    np.testing.assert_allclose([*training.values()], losses, rtol=1e-6)
-    np.testing.assert_allclose(sorted(held_out.items()), past['held_out_losses'], rtol=1e-6)
-    for tag, values in ('loss/training', training), ('loss/held_out', held_out):
-        perplexities = scalars(board, f'{tag}_perplexity')
-        expected = {iteration: math.exp(loss) for iteration, loss in values.items()}
-        assert perplexities == pytest.approx(expected, rel=1e-5)
-
-
-def test_the_gradient_the_rate_and_the_speed_are_there_with_each_training_loss(run):
-    _, board = run
+    losses = {iteration: past['losses'][iteration - 1] for iteration in iterations}
+    assert training == pytest.approx(losses, rel=1e-6)
+    assert held_out == pytest.approx(dict(past['held_out_losses']), rel=1e-6)
+    expected = {iteration: math.exp(loss) for iteration, loss in held_out.items()}
+    assert scalars(board, 'loss/held_out_perplexity') == pytest.approx(expected, rel=1e-5)
     for name in 'gradient_norm', 'learning_rate', 'characters_per_second':
         values = scalars(board, f'training/{name}')
-        assert list(values) == [10, 20, 30, 40, 50, 60]
-        assert min(values.values()) > 0
-    rates = {iteration: 0.12 * iteration / 100 for iteration in range(10, 61, 10)}
+        assert list(values) == iterations and min(values.values()) > 0
+    rates = {iteration: 0.12 * iteration / 100 for iteration in iterations}
     assert scalars(board, 'training/learning_rate') == pytest.approx(rates)
 
 
-def test_the_samples_and_the_settings_are_there_as_they_are(run):
+def test_the_graph_the_samples_and_the_settings_are_there(run):
     _, board = run
+    assert {'lstm_model/x_data', 'lstm_model/W'} <= {node.name for node in board.Graph().node}
     samples, settings = texts(board, 'samples'), texts(board, 'settings')
     assert (list(samples), list(settings)) == ([60], [0])
     assert [line[:17] for line in samples[60].split('\n')] == [
         '    thou art more', '    to be or not ', '    wherefore art'
     ]  # fmt: skip
-    assert '    rnn_size = 16\n' in settings[0]
     assert "    text_file = 'short.txt'\n" in settings[0]
 
 
-def test_the_weights_are_there_as_histograms_whenever_the_model_is_measured(run):
+def test_the_weights_are_there_as_histograms_and_the_parameters_are_counted(run):
     temp, board = run
     reader = tf.train.load_checkpoint(str(temp / 'model-60'))
-    kernels = [f'cell_{layer}/basic_lstm_cell/kernel' for layer in range(2)]
-    for name in ('embedding_mat', 'W', 'b', *(f'rnn/multi_rnn_cell/{name}' for name in kernels)):
+    shapes, average = reader.get_variable_to_shape_map(), '/ExponentialMovingAverage'
+    number = sum(np.prod(shape) for name, shape in shapes.items() if name.endswith(average))
+    assert machine.count_parameters(parse(*ARGUMENTS), vocab_size=40) == number
+    for name in 'embedding_mat', 'W', 'rnn/multi_rnn_cell/cell_1/basic_lstm_cell/kernel':
         events = board.Tensors(f'lstm_model/{name}/histogram_summary')
         assert [event.step for event in events] == [50, 60]
         buckets = tf.make_ndarray(events[1].tensor_proto)  # left, right, count
         weights = reader.get_tensor(f'lstm_model/{name}')
-        np.testing.assert_allclose(buckets[0, 0], weights.min())
-        np.testing.assert_allclose(buckets[-1, 1], weights.max())
+        np.testing.assert_allclose(buckets[[0, -1], [0, 1]], [weights.min(), weights.max()])
         assert buckets[:, 2].sum() == weights.size
 
 
-def test_the_graph_is_there(run):
-    names = {node.name for node in run[1].Graph().node}
-    assert {'lstm_model/x_data', 'lstm_model/W', 'carried_state'} <= names
-
-
+@pytest.mark.long
 def test_a_run_that_goes_on_shows_both_its_parts(begun):
-    status, _, errors = run_here(*ARGUMENTS, '--max_iterations=70', cwd=begun)
-    assert (status, errors) == (0, '')
+    assert run_here(*ARGUMENTS, '--max_iterations=70', cwd=begun)[::2] == (0, '')
     board = shown(begun / 'temp')
     assert list(scalars(board, 'loss/training')) == [10, 20, 30, 40, 50, 60, 70]
     assert list(texts(board, 'settings')) == [0, 60]
 
 
+@pytest.mark.long
 def test_what_led_to_a_loss_that_is_no_number_is_there(folder):
     wild = ('--learning_rate=1', '--weight_decay=10', '--warmup_iterations=0', '--log_every=1')
     status, _, errors = run_script(*ARGUMENTS, *wild, cwd=folder)
-    assert (status, errors.count('\n')) == (2, 1)
+    assert status == 2 and 'nothing was saved after the last checkpoint' in errors
     iteration = int(errors.split('at iteration ')[1].split(';')[0])
     assert list(scalars(shown(folder / 'temp'), 'loss/training')) == [*range(1, iteration)]
 
@@ -310,33 +206,17 @@ def test_what_comes_again_after_a_kill_is_not_shown_twice(board_of, tmp_path):
     assert scalars(shown(tmp_path), 'loss/training') == expected
 
 
-def test_a_loss_beyond_all_bounds_and_a_text_that_is_no_utf8_are_shown_too(board_of, tmp_path):
-    board = board_of(0)
-    board.add_step(1, 1e9, 1.0, 0.1)
-    board.add_texts(1, 'samples', ['one\ntwo', '\udcff'])
-    board.close()
+def test_a_loss_beyond_all_bounds_and_a_text_that_is_no_utf8_are_shown_too(
+    board_of, tmp_path, monkeypatch
+):
+    for is_first in True, False:  # the first worker alone writes
+        monkeypatch.setattr(workers, 'is_first', lambda is_first=is_first: is_first)
+        board = board_of(0)
+        board.add_step(1, 1e9, 1.0, 0.1)
+        board.add_texts(1, 'samples', ['one\ntwo', '\udcff'])
+        board.close()
     assert scalars(shown(tmp_path), 'loss/training') == {1: 1e9}
     assert texts(shown(tmp_path), 'samples') == {1: '    one\n    two\n    ?'}
-
-
-def test_the_speed_is_that_since_the_step_before(board_of, tmp_path, monkeypatch):
-    times = iter([100.0, 102.0, 102.5])
-    monkeypatch.setattr('time.perf_counter', lambda: next(times))
-    board = board_of(7)
-    board.add_step(10, 1.0, 1.0, 0.1)
-    board.add_step(12, 1.0, 1.0, 0.1)
-    board.close()
-    speeds = scalars(shown(tmp_path), 'training/characters_per_second')
-    assert speeds == {10: 3 * 5000 / 2, 12: 2 * 5000 / 0.5}
-
-
-def test_only_the_first_worker_writes(board_of, tmp_path, monkeypatch):
-    monkeypatch.setattr(workers, 'is_first', lambda: False)
-    board = board_of(0)
-    board.add_step(1, 1.0, 1.0, 0.1)
-    board.add_texts(1, 'samples', ['so'])
-    board.close()
-    assert list(tmp_path.iterdir()) == []
 
 
 OBEYED = '\x00 \x07 \x1b[31m \r \x7f \x9b2J \x85 \u202e \u2066 \t\n é \u05d0\u200f 唐'
@@ -348,13 +228,3 @@ def test_a_terminal_gets_symbols_for_what_it_would_obey_and_a_pipe_or_a_file_the
     for ends, expected in (terminal, shown), (pipe, OBEYED):
         with open(ends[0], 'rb'), open(ends[1], 'w') as file:
             assert report.shown(OBEYED, file) == expected
-    assert report.shown(OBEYED, io.StringIO()) == OBEYED
-
-
-def test_no_control_character_but_tab_and_line_end_comes_to_a_terminal():
-    with open(os.openpty()[1], 'w') as terminal:
-        shown = report.shown(''.join(map(chr, range(0x3000))), terminal)
-    controls = [one for one in shown if unicodedata.category(one) == 'Cc']
-    assert controls == ['\t', '\n']
-    directions = {unicodedata.bidirectional(one) for one in shown}
-    assert not directions & {'LRE', 'RLE', 'LRO', 'RLO', 'PDF', 'LRI', 'RLI', 'FSI', 'PDI'}

@@ -4,7 +4,6 @@ import fcntl
 import io
 import os
 import pty
-import resource
 import signal
 import subprocess
 import sys
@@ -27,44 +26,34 @@ pytest_plugins = ['runs', 'trained_model']
 LOSING = """
 import time
 print('begun', flush=True)
-try:
-    time.sleep(2)
-except BaseException:
-    time.sleep(60)
-raise ImportError('it went on')
+while True:
+    try:
+        time.sleep(60)
+    except BaseException:
+        pass
 """
-# The script imports TensorFlow once its settings are read, and a tool difflib at its start.
-STARTS = pytest.mark.parametrize(
+
+
+@pytest.mark.parametrize(
     'program, package',
     [([str(SCRIPT)], 'tensorflow'), (['-m', 'tools.sample'], 'difflib')],
     ids=len,
 )
-
-
-def start_losing(program, package, folder):
-    (folder / f'{package}.py').write_text(LOSING)
+def test_before_a_run_listens_ctrl_c_ends_a_program_as_it_does_any_and_sigusr1_does_nothing(
+    program, package, tmp_path
+):
+    (tmp_path / f'{package}.py').write_text(LOSING)
     process = subprocess.Popen(
-        [sys.executable, *program], cwd=str(folder), stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE, env={**os.environ, 'PYTHONPATH': f'{folder}:{ROOT}'},
+        [sys.executable, *program], cwd=str(tmp_path), stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE, env={**os.environ, 'PYTHONPATH': f'{tmp_path}:{ROOT}'},
     )  # fmt: skip
     assert process.stdout.readline() == b'begun\n'
-    return process
-
-
-@STARTS
-def test_ctrl_c_before_a_run_listens_ends_a_program_as_it_does_any(program, package, tmp_path):
-    process = start_losing(program, package, tmp_path)
-    process.send_signal(signal.SIGINT)
-    assert process.communicate(timeout=30) == (b'', b'')
-    assert process.returncode == -signal.SIGINT  # for which a shell has 130
-
-
-@STARTS
-def test_sigusr1_before_a_run_listens_ends_nothing(program, package, tmp_path):
-    process = start_losing(program, package, tmp_path)
     process.send_signal(signal.SIGUSR1)
-    assert b'it went on' in process.communicate(timeout=30)[1]
-    assert process.returncode > 0
+    time.sleep(0.2)
+    assert process.poll() is None
+    process.send_signal(signal.SIGINT)
+    assert process.communicate(timeout=60) == (b'', b'')
+    assert process.returncode == -signal.SIGINT  # for which a shell has 130
 
 
 def test_ctrl_c_ends_it_through_a_symbolic_link_too_and_not_where_it_is_ignored(tmp_path):
@@ -77,29 +66,6 @@ def test_ctrl_c_ends_it_through_a_symbolic_link_too_and_not_where_it_is_ignored(
     assert (status, errors) == (-signal.SIGINT, '')
     status, _, errors = end(start('sh', '-c', 'trap "" INT; "$@"', 'sh', *command, cwd=tmp_path))
     assert (status, 'it goes on' in errors) == (2, True)
-
-
-CATCHING = f"""
-import os, signal, sys, time
-sys.path.insert(0, {str(ROOT)!r})
-import stacked_lstm_shakespeare
-def main(_):
-    os.kill(os.getpid(), signal.SIGINT)
-    time.sleep(60)
-try:
-    stacked_lstm_shakespeare.running.run(main, [])
-except KeyboardInterrupt:
-    print('caught')
-"""
-
-
-@pytest.mark.parametrize('folder', [ROOT, ROOT / 'tools'], ids=lambda path: path.name)
-@pytest.mark.parametrize('is_file', [False, True], ids=['-c', 'a file beside'])
-def test_another_program_that_imports_the_script_catches_ctrl_c_itself(folder, is_file):
-    # This process must not write there, but Python can be told.
-    told = f'__file__ = {str(ROOT / "mine.py")!r}\n' if is_file else ''
-    process = start(sys.executable, '-c', told + CATCHING, cwd=folder)
-    assert end(process) == (0, 'caught\n', '')
 
 
 def test_the_prompt_of_python_i_outlives_ctrl_c():
@@ -119,7 +85,9 @@ ASKED = (
 )
 
 
-def test_a_signal_saves_and_the_same_command_goes_on_to_the_same_end(folder, undisturbed):
+def test_a_run_that_was_stopped_and_then_killed_goes_on_to_the_end_of_one_that_was_not(
+    folder, undisturbed
+):
     process = start_script(*ARGUMENTS, '--log_every=1', cwd=folder)
     wait_for(process, 'Iteration: 83,')
     process.send_signal(signal.SIGINT)
@@ -129,29 +97,13 @@ def test_a_signal_saves_and_the_same_command_goes_on_to_the_same_end(folder, und
     assert stopped >= 83
     assert output.endswith('. The same command goes on from there\n')
     assert (folder / 'temp' / 'loss.png').exists()
-    assert f'Continuing after iteration {stopped}, from' in finish(folder, undisturbed)
-
-
-@pytest.mark.long
-def test_ctrl_c_while_the_graph_is_built_stops_the_run_after_its_first_iteration(
-    folder, monkeypatch
-):
-    build_models = script.build_models
-
-    def build_late(*arguments):
-        os.kill(os.getpid(), signal.SIGINT)
-        return build_models(*arguments)
-
-    with monkeypatch.context() as patched:
-        patched.setattr(script, 'build_models', build_late)
-        status, output, errors = run_here(*ARGUMENTS, '--restart', cwd=folder)
-    assert (status, errors.count('\n')) == (130, 1)
-    said = output.splitlines()[-1]
-    assert said == (
-        'Stopped after iteration 1. The same command, with --restart=False, goes on from there'
-    )
-    more = ('--restart', '--restart=False', '--max_iterations=2')
-    assert 'Continuing after iteration 1' in run_here(*ARGUMENTS, *more, cwd=folder)[1]
+    process = start_script(*ARGUMENTS, '--log_every=1', cwd=folder)
+    wait_for(process, f'Continuing after iteration {stopped}, from')
+    wait_for(process, 'Held-out loss')
+    process.kill()
+    process.communicate()
+    assert process.returncode == -signal.SIGKILL
+    assert 'Continuing after iteration' in finish(folder, undisturbed)
 
 
 BUSY = """
@@ -160,12 +112,12 @@ from backstage import running
 with running.Stop() as stop:
     stop.listen()
     print('busy', flush=True)
-    end = time.monotonic() + float(sys.argv[1])
-    while time.monotonic() < end:
+    while not stop.signal:
         time.sleep(0.05)
         if stop.wants_save():
             print('saved', flush=True)
-sys.exit(stop.status if stop.signal else 0)
+    time.sleep(float(sys.argv[1]))
+sys.exit(stop.status)
 """
 
 
@@ -175,73 +127,64 @@ def start_busy(seconds, *before):
     return process
 
 
-@pytest.mark.parametrize('number', list(running.SIGNALS))
-def test_a_stop_that_is_delivered_twice_is_one(number):
-    process = start_busy(0.5)
-    for _ in range(3):
-        process.send_signal(number)
-        time.sleep(0.05)
+@pytest.mark.parametrize(
+    'number, seconds', [(signal.SIGINT, 0), (signal.SIGTERM, 0.5), (signal.SIGXCPU, 1)]
+)
+def test_a_stop_that_is_delivered_twice_is_one(number, seconds):
+    """Make and `timeout` pass it on, and the system sends SIGXCPU each second."""
+    process = start_busy(0.5 + seconds)
+    process.send_signal(number)
+    time.sleep(seconds)
+    process.send_signal(number)
     status, _, errors = end(process)
     assert (status, errors.count('\n')) == (128 + number, 1)
 
 
-@pytest.mark.parametrize(
-    'number', [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.long)]
-)
-def test_a_stop_that_is_repeated_later_ends_the_process_at_once(number):
+def test_a_stop_that_is_repeated_later_ends_the_process_at_once():
     process = start_busy(60)
-    process.send_signal(number)
-    time.sleep(running.SIGNALS[number] + 0.3)
-    process.send_signal(number)
+    process.send_signal(signal.SIGINT)
+    time.sleep(running.SIGNALS[signal.SIGINT] + 0.3)
+    process.send_signal(signal.SIGINT)
     status, _, errors = end(process)
-    assert (status, errors.count('\n')) == (128 + number, 2)
+    assert (status, errors.count('\n')) == (130, 2)
     assert errors.endswith(': stopped, unsaved.\n')
 
 
 def test_sigusr1_asks_for_a_save_each_time_and_stops_nothing():
-    process = start_busy(1)
+    process = start_busy(0)
     for _ in range(2):
         process.send_signal(signal.SIGUSR1)
         wait_for(process, 'saved')
-    assert end(process) == (0, '', '-c: saving, after this iteration.\n' * 2)
+    process.kill()
+    assert end(process) == (-signal.SIGKILL, '', '-c: saving, after this iteration.\n' * 2)
 
 
 def test_a_signal_that_nohup_ignores_stays_ignored_but_not_the_ctrl_c_of_a_job_in_the_background():
-    process = start_busy(1, 'sh', '-c', 'trap "" INT HUP; exec "$@"', 'sh')
+    process = start_busy(0, 'sh', '-c', 'trap "" INT HUP; exec "$@"', 'sh')
     process.send_signal(signal.SIGHUP)
-    time.sleep(0.1)
+    time.sleep(0.5)
     process.send_signal(signal.SIGINT)
     status, _, errors = end(process)
     assert (status, errors.count('\n')) == (130, 1)
 
 
-def test_the_reminders_of_a_limit_of_time_do_not_end_a_save():
-    """The system sends SIGXCPU each second, once the soft limit is reached."""
-    process = start_busy(2.5)
-    for _ in range(2):
-        process.send_signal(signal.SIGXCPU)
-        time.sleep(1)
-    status, _, errors = end(process)
-    assert (status, errors.count('\n')) == (128 + signal.SIGXCPU, 1)
-
-
-@pytest.mark.parametrize('number', running.SIGNALS)
-def test_a_signal_is_noted_while_a_stop_listens_and_does_what_it_did_before_and_afterwards(number):
+def test_a_signal_is_noted_while_a_stop_listens_and_does_what_it_did_before_and_afterwards():
     before = [signal.getsignal(number) for number in running.SIGNALS]
-    with running.Stop() as stop:
+    for number in running.SIGNALS:
+        with running.Stop() as stop:
+            assert [signal.getsignal(number) for number in running.SIGNALS] == before
+            stop.listen()
+            assert not stop.signal
+            os.kill(os.getpid(), number)
+            began = time.monotonic()
+            while not stop.signal:
+                assert time.monotonic() - began < 60
+            assert (stop.signal, stop.status) == (number, 128 + number)
         assert [signal.getsignal(number) for number in running.SIGNALS] == before
-        stop.listen()
-        assert not stop.signal
-        os.kill(os.getpid(), number)
-        began = time.monotonic()
-        while not stop.signal:
-            assert time.monotonic() - began < 10
-        assert (stop.signal, stop.status) == (number, 128 + number)
-    assert [signal.getsignal(number) for number in running.SIGNALS] == before
-    assert signal.set_wakeup_fd(-1) == -1
+        assert signal.set_wakeup_fd(-1) == -1
     with pytest.raises(KeyboardInterrupt):
         os.kill(os.getpid(), signal.SIGINT)
-        time.sleep(10)
+        time.sleep(60)
 
 
 def test_the_status_of_several_workers(monkeypatch):
@@ -264,27 +207,17 @@ def test_a_second_ctrl_c_ends_at_once_in_the_middle_of_an_iteration(folder):
     assert errors == ASKED + 'stacked_lstm_shakespeare.py: stopped, unsaved.\n'
 
 
-def test_the_two_signals_that_timeout_sends_are_one():
-    process = start_busy(1, 'timeout', '600')
-    process.send_signal(signal.SIGTERM)  # it passes that on, and to all processes of its group
-    errors = end(process)[2]
-    assert errors.count('\n') == 1 and ': stopping, once the run is saved' in errors
-
-
 @pytest.mark.long
-@pytest.mark.parametrize('is_killed', [False, True])
-def test_sigusr1_saves_and_the_run_goes_on_to_the_same_end(folder, undisturbed, is_killed):
+def test_what_sigusr1_has_saved_outlives_a_kill(folder, undisturbed):
     """As Slurm sends it some time before the end, with --signal=USR1@60."""
     process = start_script(*ARGUMENTS, '--log_every=1', cwd=folder)
     wait_for(process, 'Iteration: 83,')
     process.send_signal(signal.SIGUSR1)
     wait_for(process, 'Saved at iteration')
-    if is_killed:
-        process.kill()
+    process.kill()
     process.communicate()
     output = finish(folder, undisturbed)
-    if is_killed:
-        assert 83 <= int(output.split('Continuing after iteration ')[1].split(',')[0]) < 100
+    assert int(output.split('Continuing after iteration ')[1].split(',')[0]) >= 83
 
 
 @pytest.mark.long
@@ -326,17 +259,9 @@ def test_a_stop_while_the_held_out_text_is_measured_is_heard_and_that_is_made_up
 
 
 @pytest.mark.long
-@pytest.mark.parametrize(
-    'more',
-    [
-        ('--text_file=works.txt', '--held_out=0.8', '--save_every=3'),  # a measurement
-        ('--eval_every=3', '--sample_length=1000000'),
-    ],
-    ids=['measurement', 'samples'],
-)
-def test_what_takes_minutes_is_given_up_in_a_moment(more, folder, works):
-    (folder / 'works.txt').write_bytes(works)
-    process = start_script(*ARGUMENTS, '--log_every=1', *more, cwd=folder)
+def test_samples_that_take_minutes_are_given_up_in_a_moment(folder):
+    more = ('--log_every=1', '--eval_every=3', '--sample_length=1000000')
+    process = start_script(*ARGUMENTS, *more, cwd=folder)
     wait_for(process, 'Iteration: 3,')
     time.sleep(0.5)
     began = time.monotonic()
@@ -364,8 +289,8 @@ sys.exit(running.run(main, []))
 
 @pytest.mark.parametrize('kind, status', [('run', 7), ('tool', 1)])
 def test_a_reader_that_goes_away_ends_a_tool_quietly_and_no_run(kind, status):
-    python = sys.executable, '-c', PRINTING, kind, 10_000
-    process = start(*python, cwd=ROOT, PYTHONUNBUFFERED='')
+    command = sys.executable, '-c', PRINTING, kind, 10_000
+    process = start(*command, cwd=ROOT, PYTHONUNBUFFERED='')
     process.stdout.readline()
     process.stdout.close()
     assert process.stderr.read() == ''
@@ -396,18 +321,7 @@ def test_a_second_ctrl_c_ends_a_run_whose_output_nobody_reads():
         process.stdout.close()
 
 
-@pytest.mark.long
-def test_ctrl_c_saves_also_where_it_ends_the_reader_first(folder, undisturbed):
-    process = start_script(*ARGUMENTS, '--log_every=1', cwd=folder)
-    wait_for(process, 'Iteration: 83,')
-    process.stdout.close()
-    process.stderr.close()
-    process.send_signal(signal.SIGINT)
-    assert process.wait(timeout=60) == 130
-    assert 'Continuing after iteration' in finish(folder, undisturbed)
-
-
-@pytest.mark.parametrize('closed', ['<&-', '>&-', '2>&-', '<&- >&- 2>&-', '2>/dev/full'])
+@pytest.mark.parametrize('closed', ['>&-', '<&- >&- 2>&-', '2>/dev/full'])
 def test_a_stream_that_is_closed_or_full_changes_no_status(tmp_path, closed):
     probe = (
         'import sys; from backstage import running; from backstage.settings import UserError\n'
@@ -423,23 +337,6 @@ def test_a_stream_that_is_closed_or_full_changes_no_status(tmp_path, closed):
     assert errors == ('' if '2>' in closed else '-c: so.\n'.replace('-c', '<string>'))
 
 
-@pytest.mark.long
-def test_training_needs_neither_input_nor_output(folder):
-    command = 'exec "$0" "$@" <&- >&- 2>&-'
-    arguments = (sys.executable, SCRIPT, *ARGUMENTS, '--max_iterations=20')
-    assert end(start('bash', '-c', command, *arguments, cwd=folder)) == (0, '', '')
-    assert (folder / 'temp' / 'model-20.index').exists()
-
-
-def test_a_stream_that_cannot_be_told_how_to_write_is_taken_as_it_is(monkeypatch):
-    class Notebook(io.StringIO):
-        """What a notebook has in the place of standard output: no file, and no `reconfigure`."""
-
-    monkeypatch.setattr(sys, 'stdout', Notebook())
-    assert running.run(lambda _: print('so') or 0, []) == 0
-    assert sys.stdout.getvalue() == 'so\n'
-
-
 def test_output_is_there_line_by_line_and_what_a_terminal_cannot_show_is_a_question_mark(
     monkeypatch,
 ):
@@ -452,6 +349,9 @@ def test_output_is_there_line_by_line_and_what_a_terminal_cannot_show_is_a_quest
         return 7
 
     assert running.run(main, []) == 7
+    monkeypatch.setattr(sys, 'stdout', io.StringIO())  # as in a notebook: no `reconfigure`
+    assert running.run(lambda _: print('so') or 0, []) == 0
+    assert sys.stdout.getvalue() == 'so\n'
 
 
 # --- What goes wrong -----------------------------------------------------------------------------
@@ -465,8 +365,9 @@ def failures():
     yield RuntimeError("can't start new thread"), "can't start new thread. There is too little mem"
     yield MemoryError(), 'memory is full; lower rnn_size'
     yield tf.errors.ResourceExhaustedError(None, None, 'OOM'), 'memory is full; lower rnn_size'
+    for said in 'file; Too many open files', '/dev/full; No space left on device':
+        yield tf.errors.ResourceExhaustedError(None, None, said), f'TensorFlow failed: {said}.'
     for said in (
-        'no room\nin node X',
         'node X\nOriginal error: no room\n at Y',
         "Graph execution error:\n\nDetected at\n f\nNode: 'a/b'\nno room\n at",
     ):
@@ -474,38 +375,21 @@ def failures():
 
 
 @pytest.mark.parametrize('error, words', failures(), ids=lambda value: type(value).__name__)
-def test_what_goes_wrong_is_told_in_one_line(error, words, monkeypatch, capsys):
+def test_what_goes_wrong_is_told_in_one_line_after_a_traceback_for_those_who_ask_for_it(
+    error, words, monkeypatch, capsys
+):
     def main(arguments):
-        assert arguments == ['--seed=1']
         raise error
 
     monkeypatch.setattr(sys.stdout, 'reconfigure', lambda **_: None, raising=False)
-    assert running.run(main, ['--seed=1']) == 2
+    assert running.run(main, []) == 2
     output, errors = capsys.readouterr()
     assert (output, errors.count('\n')) == ('', 1)
     assert errors.startswith(f'test_running.py: {words}')
-
-
-def write_with_tensorflow(path):
-    with tf.io.gfile.GFile(path, 'w') as file:
-        file.write('so')
-
-
-def test_a_disk_that_is_full_is_not_taken_for_a_memory_that_is(capsys):
-    assert running.run(write_with_tensorflow, '/dev/full') == 2
-    errors = capsys.readouterr().err
-    assert errors == ('test_running.py: TensorFlow failed: /dev/full; No space left on device.\n')
-
-
-def test_too_many_open_files_are_not_taken_for_a_memory_that_is_full(tmp_path, capsys):
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (1, hard))
-    try:
-        status = running.run(write_with_tensorflow, f'{tmp_path}/file')
-    finally:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-    assert status == 2
-    assert capsys.readouterr().err.endswith('/file; Too many open files.\n')
+    monkeypatch.setenv('SHOW_TRACEBACK', '1')
+    assert running.run(main, []) == 2
+    told = capsys.readouterr().err
+    assert told.startswith('Traceback (most recent call last):') and told.endswith(errors)
 
 
 @pytest.mark.parametrize('error', [ZeroDivisionError(), RuntimeError('so')], ids=repr)
@@ -518,40 +402,12 @@ def test_a_mistake_in_the_program_itself_is_not_hidden(error, monkeypatch):
         running.run(main, [])
 
 
-def test_a_traceback_is_shown_to_those_who_ask_for_it(monkeypatch, capsys):
-    def main(_):
-        raise UserError('so')
-
-    monkeypatch.setenv('SHOW_TRACEBACK', '1')
-    monkeypatch.setattr(sys.stdout, 'reconfigure', lambda **_: None, raising=False)
-    assert running.run(main, []) == 2
-    first, *_, last = capsys.readouterr().err.splitlines()
-    assert (first, last) == ('Traceback (most recent call last):', 'test_running.py: so.')
-
-
 @pytest.mark.parametrize('number', [float('nan'), float('inf'), -float('inf')])
 def test_a_loss_or_a_gradient_that_is_no_number_is_told_with_its_iteration(number):
     for pair in (number, 1.0), (1.0, number):
         with pytest.raises(UserError, match=r'at iteration 12; .*--restart and a lower'):
             running.check_finite(12, *pair)
     running.check_finite(12, 1e30, 0.0)
-
-
-@pytest.mark.long
-def test_a_run_whose_loss_is_no_number_any_more_ends_and_the_advice_helps(folder):
-    # Each step makes a weight -9 times what it was.
-    wild = ('--learning_rate=1', '--weight_decay=10', '--warmup_iterations=0', '--save_every=10')
-    status, output, errors = run_here(*ARGUMENTS, *wild, cwd=folder)
-    assert (status, errors.count('\n')) == (2, 1)
-    assert 'nothing was saved after the last checkpoint' in errors
-    iteration = int(errors.split('at iteration ')[1].split(';')[0])
-    newest = tf.train.latest_checkpoint(str(folder / 'temp'))
-    done = (iteration - 1) // 10 * 10
-    assert newest.endswith(f'model-{done}')
-    arguments = ('--restart', '--learning_rate=0.01', '--max_iterations=20')
-    status, output, errors = run_here(*ARGUMENTS, *arguments, cwd=folder)
-    assert (status, errors) == (0, '')
-    assert f'The earlier run, of {done} iterations, is in' in output
 
 
 def test_a_held_out_loss_that_is_no_number_ends_a_run_before_it_is_saved(folder, monkeypatch):
