@@ -4,7 +4,6 @@ import base64
 import json
 import re
 
-from backstage.settings import UserError, read_settings
 from tools import cells
 
 import numpy as np
@@ -79,18 +78,14 @@ def test_without_a_text_it_reads_what_was_held_out_and_says_what_it_found(traine
 PASSAGES = [
     ("it's a-b", 'inside a word', '11110111'),
     ("it's a-b", 'the first letter of a word', '10000100'),
-    ("it's a-b", 'after a quote', '00010000'),
     ('a “be c" d', 'after a quote', '0001100000'),
     ("it's a-b", 'position in the word', '12340123'),
     ('Oh, é 12.', 'a vowel', '100000000'),
     ('Oh, É 12.', 'a capital letter', '100010000'),
     ('Oh, é 12.', 'a digit', '000000110'),
     ('Oh, é 12.', 'punctuation', '001000001'),
-    ('a "b" c', 'inside quotes', '0011100'),
-    ('a “b” c', 'inside quotes', '0011100'),
-    ('a "b\n\nc', 'inside quotes', '0011000'),  # never closed
-    ('a (b (c) d) e', 'inside brackets', '0011111111100'),
-    ('a [b] (c\n\nd', 'inside brackets', '00111011000'),
+    ('a “b” "c\n\nd', 'inside quotes', '00111011000'),  # the last one is never closed
+    ('a (b (c) d) [e', 'inside brackets', '00111111111011'),
     ('a\n  b  c', 'the indentation of a line', '00110000'),
     ('a\n\nbc\nd', 'the first line after an empty one', '0001100'),
     ('ab\ncde', 'position in the line', '120123'),
@@ -132,8 +127,7 @@ def test_a_unit_that_follows_something_is_named_for_it_and_noise_is_not():
     before = activations[:, ::-1].copy()
     assert cells.named_units(features, activations, before) == []
     assert cells.named_units({}, activations, before) == []
-    noise = 0.1 * random.normal(size=(4, len(text)))
-    activations[:, 0, 9] = features['inside quotes'] + 10 * noise[3]  # r is 0.4 or so
+    noise = 0.1 * random.normal(size=(3, len(text)))
     activations[:, 1, 7] = features['inside quotes'] + 4 * noise[0]
     activations[:, 0, 5] = noise[1] - features['inside quotes']
     activations[:, 1, 3] = features['position in the line'] / 100 + noise[2] / 50
@@ -176,7 +170,6 @@ def test_a_text_that_the_model_cannot_read_gets_a_sentence(trained, tmp_path, us
     status, _, errors = use(cells, trained, f'--text_file={tmp_path}/other.txt')
     assert (status, errors.count('\n')) == (2, 1)
     assert 'other.txt has no character that the model knows. Give another text_file' in errors
-    assert not (trained.temp / 'cells.html').exists()
 
 
 def test_a_page_that_no_browser_could_show_is_refused_with_what_fits(trained, use, monkeypatch):
@@ -188,19 +181,11 @@ def test_a_page_that_no_browser_could_show_is_refused_with_what_fits(trained, us
     (trained.temp / 'cells.html').unlink()
 
 
-def test_where_the_text_of_the_run_is_gone_it_asks_for_one(copy):
-    run, ix2vocab = cells.trained.read_run(str(copy.temp))
-    settings = read_settings(vars(cells), [f'--temp_dir={copy.temp}', '--characters=50'])
+def test_where_the_text_of_the_run_is_gone_it_asks_for_one(copy, use):
     path = copy.temp / 'text.ids'
-    assert len(cells.read_ids(settings, run, ix2vocab)[0]) == 50
-    data = path.read_bytes()
-    for left in data[:-1], b'', None:
-        path.unlink()
-        if left is None:
-            path.mkdir()
-        else:
-            path.write_bytes(left)
-        with pytest.raises(UserError, match='not what the model has learned'):
-            cells.read_ids(settings, run, ix2vocab)
-    settings.text_file = str(copy.folder / 'moved.txt')
-    assert len(cells.read_ids(settings, run, ix2vocab)[0]) == 50
+    for left in path.read_bytes()[:-1], b'', None:
+        path.write_bytes(left) if left is not None else path.unlink()
+        status, _, errors = use(cells, copy, '--characters=50')
+        assert (status, errors.count('\n')) == (2, 1)
+        assert 'temp/text.ids is not what the model has learned. Give a text_file' in errors
+    assert use(cells, copy, '--text_file=moved.txt', '--characters=50')[0] == 0

@@ -78,11 +78,3 @@ def test_an_export_that_does_not_succeed_leaves_no_folder(trained, tmp_path, use
     assert (status, output, errors.count('\n')) == (2, '', 1)
     assert 'No space left on device' in errors
     assert list((tmp_path / 'model').iterdir()) == []
-
-
-def test_a_folder_that_exists_is_left_as_it_is(trained, use):
-    before = trained.content()
-    status, output, errors = use(export, trained, '--folder=temp')
-    assert (status, output, errors.count('\n')) == (2, '', 1)
-    assert 'temp exists already' in errors
-    assert trained.content() == before

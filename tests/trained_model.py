@@ -7,8 +7,7 @@ from backstage import running, tf
 import matplotlib
 import numpy as np
 import pytest
-from conftest import IX2VOCAB, SMALL, lstm_logits, read_lstm, script
-from runs import run_here
+from conftest import IX2VOCAB, SMALL, lstm_logits, read_lstm, run_script, script
 
 
 class Trained:
@@ -22,7 +21,7 @@ class Trained:
     def __init__(self, folder):
         self.folder, self.temp = folder, folder / 'temp'
         self.best, self.older, self.newest = (
-            f'temp/{name}' for name in ('best/model-100', 'model-200', 'model-266')
+            f'temp/{name}' for name in ('best/model-300', 'model-600', 'model-740')
         )
 
     def lstm(self, checkpoint):
@@ -54,10 +53,10 @@ def trained(tmp_path_factory, works):
     """
     trained = Trained(tmp_path_factory.mktemp('trained'))
     text = trained.folder / 'short.txt'
-    text.write_bytes(works[2_000_000:2_002_000])
-    arguments = (*SMALL, '--text_file=short.txt', '--epochs=14', '--save_every=100')
-    arguments += '--learning_rate=0.1', '--weight_decay=0'  # its losses are far enough apart
-    assert run_here(*arguments, cwd=trained.folder)[::2] == (0, '')
+    text.write_bytes(works[2_000_000:2_004_000])
+    arguments = (*SMALL, '--text_file=short.txt', '--epochs=20', '--save_every=300')
+    arguments += ('--learning_rate=0.03',)  # at which its losses are far enough apart
+    assert run_script(*arguments, cwd=trained.folder)[::2] == (0, '')
     text.rename(trained.folder / 'moved.txt')
     found = {str(path.relative_to(trained.folder))[:-6] for path in trained.temp.rglob('*.index')}
     assert found == {trained.best, trained.older, trained.newest}
