@@ -12,7 +12,7 @@ from tools import evaluate
 
 import numpy as np
 import pytest
-from conftest import IX2VOCAB, encode, history, lstm_logits, lstm_losses, parse
+from conftest import IX2VOCAB, encode, history, lstm_logits, lstm_losses, parse, script
 
 pytest_plugins = 'trained_model'
 pytestmark = pytest.mark.xdist_group('tools')
@@ -23,38 +23,12 @@ def table(output):
     return list(csv.DictReader(io.StringIO(output)))
 
 
-def figures(output):
-    """Return the loss and the accuracy that were printed."""
-    loss = re.search(r'Loss: ([\d.]+) nats', output).group(1)
-    accuracy = re.search(r'Accuracy: ([\d.]+)%', output).group(1)
-    return float(loss), float(accuracy) / 100
-
-
 def in_numpy(lstm, ids):
     """Return the loss of each character but the first, and whether it was the likeliest one."""
     x, y, state = ids[None, :-1], ids[None, 1:], np.zeros((3, 2, 1, 16))
     losses, _ = lstm_losses(lstm, x, y, state)
     logits, _ = lstm_logits(lstm, x, state)
     return losses[0], (logits.argmax(axis=2) == y)[0]
-
-
-def test_the_whole_of_another_text_is_evaluated_in_one_stream_if_asked(
-    trained, tmp_path, works, use
-):
-    before = trained.content()
-    text = tmp_path / 'other.txt'
-    text.write_bytes(works[3_000_000:3_001_000])
-    status, output, errors = use(evaluate, trained, f'--text_file={text}', '--streams=1')
-    assert (status, errors) == (0, '')
-    assert trained.content() == before
-    ids = encode(text, True, IX2VOCAB).astype(int)
-    losses, hits = in_numpy(trained.lstm(trained.best), ids)
-    loss, accuracy = figures(output)
-    assert abs(loss - losses.mean()) < 1e-4
-    assert abs(accuracy - hits.mean()) < 1e-4
-    assert f'Model: {trained.best}\n' in output
-    assert f'Characters: {ids.size - 1:,}, all of {text}; 0 unknown' in output
-    assert f'{loss / np.log(2):.2f}'[:-1] in output.split('nats, ')[1]
 
 
 def test_the_loss_is_the_same_whatever_the_number_of_streams_and_of_texts(
@@ -65,7 +39,7 @@ def test_the_loss_is_the_same_whatever_the_number_of_streams_and_of_texts(
         path.write_bytes(works[3_000_000:].replace(b'\n', b' ')[: int(path.stem)])
         ids = encode(path, True, IX2VOCAB).astype(int)
         expected.append([part.mean() for part in in_numpy(trained.lstm(trained.best), ids)])
-    for streams in (0, 1_000_000):
+    for streams in 0, 1, 1_000_000:
         output = use(evaluate, trained, f'--streams={streams}', '--csv', '--text_files', *paths)[1]
         found = [[float(row['nats']), float(row['accuracy'])] for row in table(output)]
         np.testing.assert_allclose(found, expected, atol=1e-4)
@@ -96,8 +70,10 @@ def test_without_a_text_the_held_out_part_is_evaluated_as_in_training(copy, use)
     for arguments in [], ['--text_file=./short.txt']:  # never what was trained on
         status, output, errors = use(evaluate, copy, *arguments)
         assert (status, errors) == (0, '')
-        assert abs(figures(output)[0] - expected) < 1e-4
-        assert 'the held-out part of' in output
+        loss, bits = re.search(r'Loss: ([\d.]+) nats, ([\d.]+) bits', output).groups()
+        assert abs(float(loss) - expected) < 1e-4
+        assert abs(float(bits) - expected / np.log(2)) < 2e-4
+        assert f'Characters: {len(ids) - start}, the held-out part of' in output
 
 
 def test_a_text_that_has_changed_is_not_taken_for_the_one_that_was_learned(copy, use):
@@ -110,39 +86,31 @@ def test_a_text_that_has_changed_is_not_taken_for_the_one_that_was_learned(copy,
     assert 'all of short.txt' in output
 
 
-def test_characters_that_the_model_does_not_know_are_counted(copy, use):
-    path = copy.temp / 'settings.json'
-    path.write_text(json.dumps({**json.loads(path.read_text()), 'clean_text': False}))
-    (copy.folder / 'other.txt').write_text('to be \N{SNOWMAN} or \N{SNOWMAN}', encoding='utf-8')
-    _, output, _ = use(evaluate, copy, '--text_file=other.txt')
-    assert 'Characters: 11, all of other.txt; 2 unknown' in output
-
-
 @pytest.fixture(scope='module')
 def learned(tmp_path_factory, works):
     """The settings of a run that has learned 20,000 characters, without a model, and its ids."""
     folder = tmp_path_factory.mktemp('learned')
     (folder / 'short.txt').write_bytes(works[2_000_000:2_020_000])
     run = parse(f'--temp_dir={folder}')
-    rows = [np.full(200, ix, np.uint8) for ix in (IX2VOCAB.index('-'), 0)]  # of 'unknown' too
-    ids = np.concatenate([*rows, encode(folder / 'short.txt', True, IX2VOCAB)])
+    rows = np.repeat(np.uint8([IX2VOCAB.index('-'), 0]), 200)  # a line; unknown characters
+    ids = np.concatenate([rows, encode(folder / 'short.txt', True, IX2VOCAB)])
     ids.tofile(str(folder / 'text.ids'))
     run.text_crc = zlib.crc32(ids)
     return run, ids
 
 
-def test_the_share_of_a_text_that_was_learned_is_known(learned, tmp_path, works):
+def test_the_share_of_a_text_that_was_learned_is_known(learned, works):
     run, ids = learned
-    text = evaluate.script.decode(ids[400:], IX2VOCAB)
-    held_out, other = text[-900:], works[3_000_000:3_020_000].decode()
+    text = script.decode(ids[400:], IX2VOCAB)
     for edited, least, most in [
         (text + 'and more', 0.9, 1),  # not all, because of the held-out part
         (text[: len(text) // 2] + 'and other words than those that follow here ' * 220, 0.4, 0.6),
         (text.replace('the', 'teh'), 0.3, 1),
-        *[(some, 0, 0) for some in (other, held_out, '-' * 500, 'to be or not to be', '')],
-        ('\u2603' * 500, 0, 0),
+        (text[-900:], 0, 0),  # held out
+        (works[3_000_000:3_020_000].decode(), 0, 0),
+        *[(some, 0, 0) for some in ('-' * 500, '\u2603' * 500, 'to be or not to be', '')],
     ]:
-        found = evaluate.script.encode(edited, IX2VOCAB, False)[0].astype(np.uint8)
+        found = script.encode(edited, IX2VOCAB, False)[0].astype(np.uint8)
         assert least <= evaluate.learned_share(found, run) <= most, edited
 
 
@@ -183,9 +151,9 @@ def test_by_lines_each_has_the_loss_that_it_has_alone(trained, tmp_path, use):
     assert [int(row['line']) for row in rows] == list(range(1, 10))
     lstm = trained.lstm(trained.best)
     for line, row in zip(ODD_LINES, rows):
-        ids = evaluate.script.encode(line.strip(), IX2VOCAB, True)[0]
+        ids = script.encode(line.strip(), IX2VOCAB, True)[0]
         ids = ids if ids.any() and line != '...' else ids[:0]
-        assert int(row['characters']) == len(evaluate.script.clean(line).strip())
+        assert int(row['characters']) == len(script.clean(line).strip())
         if not row['nats']:
             assert line in ('', '...')
             continue
@@ -193,34 +161,34 @@ def test_by_lines_each_has_the_loss_that_it_has_alone(trained, tmp_path, use):
         assert abs(float(row['nats']) - losses.mean()) < 1e-4
         assert abs(float(row['bits']) - losses.mean() / np.log(2)) < 2e-4
         assert abs(float(row['perplexity']) / np.exp(losses.mean()) - 1) < 1e-3
-    output = use(evaluate, trained, '--lines', f'--text_file={tmp_path}/lines.txt')[1]
+    output = use(evaluate, trained, *arguments[::2])[1]
     expected = [
         f'{float(row["nats"]):.4f} {line}' for line, row in zip(ODD_LINES, rows) if row['nats']
     ]
     assert output.splitlines() == expected
 
 
-def test_blank_lines_are_in_the_table_and_not_in_the_list(copy, use):
+def test_blank_lines_are_in_the_table_and_not_in_the_list_and_unknown_characters_count(copy, use):
     record = json.loads((copy.temp / 'settings.json').read_text())
     (copy.temp / 'settings.json').write_text(json.dumps({**record, 'clean_text': False}))
-    (copy.folder / 'lines.txt').write_text('\n\n   \n\t\nto be\n\nor not\n \n')
+    text = '\n\n   \n\t\nto be \N{SNOWMAN}\n\nor not\n \n'
+    (copy.folder / 'lines.txt').write_text(text, encoding='utf-8')
     printed = use(evaluate, copy, '--lines', '--text_file=lines.txt')[1]
-    assert re.fullmatch(r'\d\.\d{4} to be\n\d\.\d{4} or not\n', printed)
+    assert re.fullmatch('\\d\\.\\d{4} to be \N{SNOWMAN}\n\\d\\.\\d{4} or not\n', printed)
     rows = table(use(evaluate, copy, '--lines', '--csv', '--text_file=lines.txt')[1])
     assert [row['line'] for row in rows] == list('12345678')
+    assert [row['unknown'] for row in rows] == list('00001000')
+    assert 'all of lines.txt; ' in use(evaluate, copy, '--text_file=lines.txt')[1]
 
 
-def test_a_text_in_a_table_is_no_formula_for_a_spreadsheet_and_a_number_stays_one(copy, use):
-    texts = ['=1+1', '+1', '-1', '@SUM(1)', '\t=1', '"=1"', 'a=1', "'to be"]
-    (copy.folder / '-.txt').write_text('\n'.join(texts))
-    rows = table(use(evaluate, copy, '--lines', '--csv', '--text_file=-.txt')[1])
-    safe = [f"'{text}" for text in texts[:5]] + texts[5:]
-    assert [row['content'] for row in rows] == safe
-    assert {row['text'] for row in rows} == {"'-.txt"}
-    assert all(float(row['nats']) > 0 for row in rows)
-    assert evaluate.cell(-0.5, sys.stdout) == -0.5
+def test_a_text_in_a_table_is_no_formula_for_a_spreadsheet_and_a_number_stays_one():
+    for text in '=1+1', '+1', '-1', '@SUM(1)', '\t=1':
+        assert evaluate.cell(text, sys.stdout) == f"'{text}"
+    for value in '"=1"', 'a=1', "'to be", -0.5:
+        assert evaluate.cell(value, sys.stdout) == value
 
 
+@pytest.mark.long
 def test_lines_in_a_terminal_do_not_command_it_and_elsewhere_are_exact(
     trained, tmp_path, use, monkeypatch
 ):
@@ -234,6 +202,7 @@ def test_lines_in_a_terminal_do_not_command_it_and_elsewhere_are_exact(
         assert printed.endswith('to ␛[2Jbe␇\n') and '\x1b' not in printed
 
 
+@pytest.mark.long
 def test_many_lines_come_in_their_order_however_they_are_read(
     trained, tmp_path, works, use, monkeypatch
 ):

@@ -1,4 +1,4 @@
-"""Mutated texts, settings and checkpoints: one sentence or success, never a traceback.
+"""Mutated texts, settings and runs: one sentence or success, never a traceback.
 
 `make test` tries some of each; `make fuzz` sets FUZZ_EXAMPLES and tries thousands.
 """
@@ -6,7 +6,6 @@
 import contextlib
 import gzip
 import io
-import json
 import os
 import pathlib
 import shutil
@@ -20,9 +19,11 @@ from backstage.settings import RANGES, UserError, find_fault, read_settings
 import hypothesis
 import numpy as np
 import pytest
-from conftest import SMALL, TOOLS, parse, script
+from conftest import TOOLS, parse, script
 from hypothesis import strategies as st
-from runs import call_here, run_here
+from runs import ARGUMENTS, BEGUN, run_here
+
+pytest_plugins = 'runs'
 
 EXAMPLES = int(os.environ.get('FUZZ_EXAMPLES', '100'))
 
@@ -144,42 +145,29 @@ def test_any_arguments_are_settings_or_a_sentence(call):
         assert find_fault(name, value, kind) is None
 
 
-def train(folder, iterations):
-    """Train in this process; return the exit status and what came on standard error."""
-    status, _, errors = run_here(
-        *SMALL, '--num_layers=1', '--text_file=short.txt', '--save_every=10',
-        f'--max_iterations={iterations}', '--sample_length=1', cwd=folder
-    )  # fmt: skip
-    return status, errors
-
-
-@pytest.fixture(scope='module')
-def run(tmp_path_factory, works):
-    """The folder of a run of 20 iterations, with two checkpoints."""
-    folder = tmp_path_factory.mktemp('run')
-    (folder / 'short.txt').write_bytes(works[2_000_000:2_006_000])
-    assert train(folder, 20)[0] == 0
-    return folder
+def train(folder):
+    """Train to iteration 61 in this process; return the exit status and what is on errors."""
+    return run_here(*ARGUMENTS, f'--max_iterations={BEGUN + 1}', cwd=folder)[::2]
 
 
 def weights(folder):
-    """Return the values of all variables after 21 iterations."""
-    reader = tf.train.load_checkpoint(str(folder / 'temp' / 'model-21'))
+    """Return the values of all variables after 61 iterations."""
+    reader = tf.train.load_checkpoint(str(folder / 'temp' / f'model-{BEGUN + 1}'))
     return {name: reader.get_tensor(name) for name in reader.get_variable_to_shape_map()}
 
 
 @pytest.fixture(scope='module')
-def expected(run, tmp_path_factory):
-    """What the weights are after 21 iterations."""
+def expected(begun_once, tmp_path_factory):
+    """What the weights are after 61 iterations."""
     folder = tmp_path_factory.mktemp('expected') / 'run'
-    shutil.copytree(str(run), str(folder))
-    assert train(folder, 21)[0] == 0
+    shutil.copytree(str(begun_once), str(folder))
+    assert train(folder)[0] == 0
     return weights(folder)
 
 
 FILES = (
-    'checkpoint', 'history.csv', 'settings.json', 'vocabulary.json', 'model-20.index',
-    'model-20.data-00000-of-00001', 'model-10.index', 'model-10.data-00000-of-00001', 'text.ids',
+    'checkpoint', 'history.csv', 'settings.json', 'vocabulary.json', 'model-60.index',
+    'model-60.data-00000-of-00001', 'model-50.index', 'model-50.data-00000-of-00001', 'text.ids',
     'lock',
 )  # fmt: skip
 # At a place, so many bytes are cut out, and others come in; with all, the file is removed.
@@ -190,10 +178,10 @@ damages = st.tuples(st.sampled_from(FILES), st.integers(0, 10**6), LENGTHS, st.b
 @pytest.mark.long
 @few
 @hypothesis.given(st.lists(damages, min_size=1, max_size=3))
-def test_any_damage_to_a_run_is_mended_or_a_sentence(run, expected, damage):
+def test_any_damage_to_a_run_is_mended_or_a_sentence(begun_once, expected, damage):
     with tempfile.TemporaryDirectory() as parent:
         folder = pathlib.Path(parent, 'run')
-        shutil.copytree(str(run), str(folder))
+        shutil.copytree(str(begun_once), str(folder))
         for file, place, length, data in damage:
             path = folder / 'temp' / file
             old = path.read_bytes() if path.exists() else b''
@@ -202,50 +190,10 @@ def test_any_damage_to_a_run_is_mended_or_a_sentence(run, expected, damage):
                 path.write_bytes(old[:begin] + data + old[begin + length :])
             elif path.exists():
                 path.unlink()
-        status, errors = train(folder, 21)
+        status, errors = train(folder)
         assert status in (0, 2), errors
         assert len(errors.strip().splitlines()) == (status == 2), errors
         if status == 0:
             # Whatever was damaged, the model is one that was saved, or a new one, trained on to the
             # same end; never a mixture.
             np.testing.assert_equal(weights(folder), expected)
-
-
-junk = st.recursive(
-    st.one_of(
-        st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=3),
-        st.sampled_from([10**400, 2**32, -1, 0.5, 1, 7, True, '\0', '\ud800', 'unknown', ['so']]),
-    ),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner),
-    max_leaves=4,
-)  # fmt: skip
-
-
-@few
-@hypothesis.given(
-    tool=st.sampled_from(TOOLS),
-    changes=st.dictionaries(
-        st.sampled_from([*vars(parse()), 'text_crc', 'unseen', 'workers', 'new']), junk, max_size=2
-    ),
-    symbols=st.dictionaries(st.integers(0, 45), junk, max_size=1),
-    blocked=st.sampled_from(['', *FILES, 'best', 'runs.png', 'heatmap.png', 'loss.png']),
-)
-def test_any_notes_of_a_run_are_taken_by_a_tool_or_a_sentence(run, tool, changes, symbols, blocked):
-    hypothesis.assume(changes.get('num_layers') not in range(9, 1001))  # they would take minutes
-    with tempfile.TemporaryDirectory() as parent:
-        folder = pathlib.Path(parent, 'run')
-        shutil.copytree(str(run), str(folder))
-        settings, vocabulary = (folder / 'temp' / f'{n}.json' for n in ('settings', 'vocabulary'))
-        settings.write_text(json.dumps({**json.loads(settings.read_text()), **changes}))
-        ix2vocab = json.loads(vocabulary.read_text())
-        for place, symbol in symbols.items():
-            ix2vocab[place : place + 1] = [symbol]
-        vocabulary.write_text(json.dumps(ix2vocab))
-        if blocked:  # by a link to itself
-            path = folder / 'temp' / blocked
-            with contextlib.suppress(FileNotFoundError):
-                (shutil.rmtree if path.is_dir() else os.remove)(str(path))
-            path.symlink_to(path.name)
-        status, _, errors = call_here(tool.main, cwd=folder)
-        assert status in (None, 0, 2), errors
-        assert len(errors.strip().splitlines()) <= 1, errors

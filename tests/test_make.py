@@ -66,31 +66,25 @@ def test_with_python_3_7_it_is_tensorflow_1_15_and_its_size_is_told(folder):
     assert (status, output[0], output[-1]) == (0, 'Making .venv with Python 3.7.', 'training')
     assert output[1].startswith('Installing TensorFlow 1 and some 40 packages')
     upgrade, packages = installed(folder)
-    assert upgrade.endswith('install --quiet pip==24.0') or upgrade.endswith('install pip==24.0')
+    assert upgrade.endswith(' pip==24.0')
     assert packages.endswith('install --requirement requirements.txt')
 
 
 def test_in_a_terminal_pip_shows_its_bar_and_in_a_log_it_is_quiet(folder):
     add_python(folder, '3.7')
     terminal, end = pty.openpty()
-    assert make(folder, stdout=end)[0] == 0
-    assert make(folder, 'VENV=.venv2')[0] == 0
+    assert make(folder, stdout=end)[0] == make(folder, 'VENV=.venv2')[0] == 0
     os.close(terminal)
     os.close(end)
     assert ['--quiet' in command for command in installed(folder)] == [False, True]
 
 
-@pytest.mark.parametrize(
-    'system, why',
-    [
-        ('Linux x86_64', 'No Python 3.7 is to be had, so this will be TensorFlow 2 instead of'),
-        ('Darwin arm64', 'There is no TensorFlow 1.15 for Darwin arm64, so this will be'),
-    ],
-)
-def test_where_1_15_cannot_be_had_it_is_todays_tensorflow_and_that_is_said(folder, system, why):
+@pytest.mark.parametrize('system', ['Linux x86_64', 'Darwin arm64'])
+def test_where_1_15_cannot_be_had_it_is_todays_tensorflow_and_that_is_said(folder, system):
     add_python(folder, '3.11')
     status, output, _ = make(folder, system=system)
     assert (status, output[-1]) == (0, 'training')
+    why = 'No Python 3.7 is to be had' if 'Linux' in system else 'There is no TensorFlow 1.15 for'
     assert any(line.startswith(why) for line in output)
     (command,) = installed(folder)
     assert command.endswith('install --requirement requirements-tf2.txt')

