@@ -19,7 +19,6 @@ from conftest import ROOT, SMALL, TOOLS, run_script, script
 # isort: split
 # Only now does Python find these, when this file is run as a program.
 from backstage.settings import RANGES
-from tools import sample
 
 from runs import call_here
 
@@ -254,18 +253,6 @@ def test_a_process_says_the_same(folder):
     status, _, errors = run_script(*case[1:], cwd=folder)
     assert status == 2
     assert row(case, errors) in TABLE.read_text(encoding='utf-8').split('\n')
-
-
-def test_unknown_characters_in_a_prime_text_are_told_and_no_error(tmp_path):
-    (tmp_path / 'good.txt').write_text(TEXT)
-    arguments = (*RUN, '--clean_text=False', '--max_iterations=2', '--prime_texts=\N{SNOWMAN} so')
-    status, output, errors = call(script, arguments, tmp_path)
-    assert (status, errors) == (0, '')
-    assert "has '\N{SNOWMAN}', read as 'unknown': too rare" in output
-    # When sampling, standard output is for the sample alone.
-    arguments = ('--prime_text=\N{SNOWMAN} so', '--sample_length=5')
-    status, output, errors = call(sample, arguments, tmp_path)
-    assert (status, output[:4], len(output), errors.count('\n')) == (0, '\ufffd so', 10, 1)
 
 
 @pytest.mark.parametrize(

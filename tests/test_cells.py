@@ -126,15 +126,13 @@ def test_a_unit_that_follows_something_is_named_for_it_and_noise_is_not():
 
 def test_what_a_unit_did_before_training_is_not_named_as_if_it_were_learned():
     features = cells.features_of('Some words of a line.\n' * 60)
-    random = np.random.RandomState(0)
-    noise, values = random.normal(size=(2, 1320, 1, 2)), features['inside a word'][:, None]
-    before, activations = noise.copy()
+    values = features['inside a word'][:, None]
+    noise = np.random.RandomState(0).normal(size=(1320, 1, 2))
+    before, activations = noise.copy(), noise + 3.1 * values[:, None] * [[1, 3]]
     before[:, 0] -= 3 * values  # r is -0.8 or so
-    activations[:, 0, 0] += 3.1 * values[:, 0]
-    activations[:, 0, 1] += 9 * values[:, 0]
     (found,) = cells.named_units(features, activations, before)
     assert found[:3] == ('inside a word', 0, 1)
-    both = cells.named_units(features, activations, noise[0])
+    both = cells.named_units(features, activations, noise)
     assert [unit for what, _, unit, _ in both if what == 'inside a word'] == [1, 0]
 
 

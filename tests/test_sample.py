@@ -7,7 +7,6 @@ import pty
 import signal
 import subprocess
 import sys
-import threading
 
 from backstage.settings import UserError
 from tools import sample
@@ -94,12 +93,11 @@ def test_a_terminal_asks_for_prompts_and_gives_each_the_samples_that_it_has_else
     assert -1 < places[0] < places[1] < places[2]
 
 
-def test_without_a_prompt_a_sample_begins_as_those_of_its_own_run(copy, use, piped):
-    assert piped(copy, b'', '--sample_length=5')[1].startswith('thou art more')  # an empty pipe
+def test_without_a_prompt_a_sample_begins_as_those_of_its_own_run(copy, piped):
     path = copy.temp / 'settings.json'
     record = json.loads(path.read_text())
     path.write_text(json.dumps({**record, 'prime_texts': ['my lord of']}))
-    assert use(sample, copy)[1].startswith('my lord of')
+    assert piped(copy, b'')[1].startswith('my lord of')  # from an empty pipe
 
 
 def test_it_is_told_what_of_a_prompt_the_model_does_not_know(trained, use):
@@ -140,7 +138,6 @@ def test_each_sample_ends_before_the_text_at_which_it_is_to_stop_if_it_comes_the
     assert len({len(text) for text in expected}) > 2
 
 
-@pytest.mark.long
 def test_what_stands_in_the_prompt_stops_no_sample(trained, use):
     whole = trained.likeliest(trained.best, 'the king', 30)
     _, output, errors = use(sample, trained, *KING, '--sample_length=30', '--stop_at=king')
@@ -168,16 +165,11 @@ def test_a_sample_holds_no_character_that_the_model_has_not_learned(trained, use
 
 @pytest.mark.parametrize('what, status', [('close', 1), ('ctrl-c', -signal.SIGINT)])
 def test_a_single_sample_shows_while_it_is_drawn_and_can_be_ended(trained, what, status):
-    process = start_tool('sample', '--sample_length=1000000', cwd=trained.folder)
-    too_late = threading.Timer(60, process.kill)  # all of it takes minutes
-    too_late.start()
+    process = start_tool('sample', '--sample_length=100000', cwd=trained.folder)  # for a minute
     assert len(process.stdout.read(100)) == 100
-    too_late.cancel()
     if what == 'close':
         process.stdout.close()
-        errors = process.stderr.read()
     else:
         process.send_signal(signal.SIGINT)
-        _, errors = process.communicate(timeout=60)
     assert process.wait(timeout=60) == status
-    assert errors == ''
+    assert process.stderr.read() == ''
