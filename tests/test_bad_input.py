@@ -1,7 +1,7 @@
 """Bad input: one line that says what is wrong and what to do, status 2, and nothing is harmed.
 
 The table of all that is tried here, with the sentence that each gets, is docs/bad-input.md;
-`make bad-input` writes it anew.
+`make bad-input` writes it.
 """
 
 import importlib
@@ -232,9 +232,8 @@ def row(case, said):
 
 
 def marked(case):
-    """Leave most texts for the tools, which open a model first, to the long tests."""
-    texts = [f'--text_file={name}' for name in TEXTS_TO_MEASURE.split()[1:]]
-    is_long = case[0].startswith('tools') and case[-1] in texts
+    """Leave most cases in which a tool opens a model to the long tests."""
+    is_long = case[0] != 'script' and TRAINED in case and 'nowhere' not in case[-1]
     return pytest.param(case, marks=pytest.mark.long) if is_long else case
 
 
@@ -271,31 +270,12 @@ def test_what_the_user_may_not_write_or_read_is_named(tmp_path, what, words):
 
 
 def write_table():
-    """Write docs/bad-input.md."""
+    """Write the rows of docs/bad-input.md; what stands above them stays."""
     with tempfile.TemporaryDirectory() as name:
         made = make_folder(pathlib.Path(name))
         rows = [row(case, sentence(case, made)) for case in CASES]
-    lines = [
-        '# What bad input gets',
-        '',
-        'Each case ends with status 2 and one line on standard error: the name of the program, and',
-        'the sentence that stands here. Nothing else is written, but that the script may have made',
-        'the folder `temp_dir` by then, with a file `lock` in it. Both can stay.',
-        '',
-        '`script` is `python stacked_lstm_shakespeare.py`; `tools.sample` and the others are',
-        '`python -m tools.sample` and so on. Texts have the small settings of the tests: 8 streams',
-        'of 12 characters. The folder `trained` holds a run. What is wrong in its copies, their',
-        'names tell; the text of `another_text` is not the one that was learned. In the place of',
-        '`.venv/bin/python` and `tools/` their whole paths stand.',
-        '',
-        '`make bad-input` writes the table; `make test` compares it with what is said.',
-        '',
-        '| program | arguments | what is said |',
-        '| --- | --- | --- |',
-        *rows,
-        '',
-    ]
-    TABLE.write_text('\n'.join(lines), encoding='utf-8')
+    above, line, _ = TABLE.read_text(encoding='utf-8').partition('| --- | --- | --- |\n')
+    TABLE.write_text('\n'.join([above + line.strip(), *rows, '']), encoding='utf-8')
 
 
 if __name__ == '__main__':
