@@ -1,9 +1,9 @@
 """In a notebook: a real kernel, asked as Jupyter asks it."""
 
+import contextlib
 import re
 import shutil
 import sys
-import time
 
 import jupyter_client
 import nbclient
@@ -21,33 +21,29 @@ class Notebook:
     """A kernel in a folder; `run` gives the text that a cell shows, and what it raised."""
 
     def __init__(self, folder):
-        self.manager = jupyter_client.KernelManager(kernel_name='python3')
-        self.manager.start_kernel(cwd=str(folder))
-        self.client = self.manager.client()
-        self.client.start_channels()
-        self.client.wait_for_ready(timeout=120)
+        self.folder = folder
+        self.manager, self.client = jupyter_client.manager.start_new_kernel(cwd=str(folder))
+        assert self.run(f'import sys; sys.path.insert(0, {str(ROOT)!r})') == ('', '')
 
     def run(self, code, interrupt_at=None):
         """Interrupt the kernel once a text is shown, as the button does, if one is given."""
-        # Otherwise a cell that comes too soon after one that raised an error is not run.
-        asked = self.client.execute(code, stop_on_error=False)
         shown, error = '', ''
-        while True:
-            message = self.client.get_iopub_msg(timeout=240)
-            if message['parent_header'].get('msg_id') != asked:
-                continue
+
+        def show(message):
+            nonlocal shown, error, interrupt_at
             content = message['content']
-            if message['msg_type'] == 'stream':
-                shown += content['text']
-            elif message['msg_type'] in ('execute_result', 'display_data'):
-                shown += content['data'].get('text/plain', '')
-            elif message['msg_type'] == 'error':
+            if message['msg_type'] == 'error':
                 error = f'{content["ename"]}: {content["evalue"]}'
-            elif message['msg_type'] == 'status' and content['execution_state'] == 'idle':
-                return shown, error
+            shown += content.get('text', '') + content.get('data', {}).get('text/plain', '')
             if interrupt_at and interrupt_at in shown:
                 interrupt_at = None
                 self.manager.interrupt_kernel()
+
+        # Otherwise a cell that comes too soon after one that raised an error is not run.
+        self.client.execute_interactive(
+            code, stop_on_error=False, timeout=240, output_hook=show, allow_stdin=False
+        )
+        return shown, error
 
     def close(self):
         self.client.stop_channels()
@@ -59,16 +55,13 @@ def notebook(tmp_path_factory, works):
     folder = tmp_path_factory.mktemp('notebook')
     (folder / 'short.txt').write_bytes(works[2_000_000:2_020_000])
     notebook = Notebook(folder)
-    assert notebook.run(f'import sys; sys.path.insert(0, {str(ROOT)!r})') == ('', '')
-    notebook.folder = folder
     yield notebook
     notebook.close()
 
 
 def test_run_trains_and_the_notebook_goes_on(notebook):
-    words = ' '.join([*ARGUMENTS, '--max_iterations=60'])
-    shown, error = notebook.run(f'%run {SCRIPT} {words}')
-    assert 'Iteration: 60,' in shown and 'The plot is temp/loss.png' in shown
+    shown, error = notebook.run(f'%run {SCRIPT} {" ".join(ARGUMENTS)} --max_iterations=20')
+    assert 'Iteration: 20,' in shown and 'The plot is temp/loss.png' in shown
     assert error == ''
     assert notebook.run('1 + 1') == ('2', '')
 
@@ -78,13 +71,11 @@ def test_interrupting_the_kernel_while_tensorflow_is_imported_leaves_it_alive(tm
         "import time; print('begun', flush=True); time.sleep(60)"
     )
     notebook = Notebook(tmp_path)
-    try:
-        notebook.run('import sys; sys.path.insert(0, "")')
+    with contextlib.closing(notebook):
+        notebook.run('sys.path.insert(0, "")')
         _, error = notebook.run(f'%run {SCRIPT} --epochs=1', interrupt_at='begun')
         assert error.startswith('KeyboardInterrupt')
         assert notebook.run('1 + 1') == ('2', '')
-    finally:
-        notebook.close()
 
 
 def test_interrupting_the_kernel_saves_and_the_next_cell_goes_on(notebook):
@@ -96,11 +87,9 @@ def test_interrupting_the_kernel_saves_and_the_next_cell_goes_on(notebook):
     assert shown.endswith('130')
     code = f'script.main({[*ARGUMENTS, "--temp_dir=stopped", "--max_iterations=100"]})'
     assert f'Continuing after iteration {stopped}' in notebook.run(code)[0]
-    began = time.monotonic()  # and the kernel can be interrupted as before
+    # And the kernel can be interrupted as before.
     code = 'import time\nprint("waiting", flush=True)\ntime.sleep(60)'
-    _, error = notebook.run(code, interrupt_at='waiting')
-    assert error.startswith('KeyboardInterrupt')
-    assert time.monotonic() - began < 30
+    assert notebook.run(code, interrupt_at='waiting')[1].startswith('KeyboardInterrupt')
 
 
 def test_its_main_trains_in_any_thread_and_a_command_in_a_cell_samples(notebook):
@@ -122,9 +111,6 @@ def test_its_main_trains_in_any_thread_and_a_command_in_a_cell_samples(notebook)
 def test_a_mistake_is_one_sentence_there_too(notebook):
     shown, error = notebook.run(f'%run {SCRIPT} --text_file=nowhere.txt --temp_dir=new')
     assert shown.splitlines()[-1].startswith('stacked_lstm_shakespeare.py: nowhere.txt cannot be')
-    assert error in ('', 'SystemExit: 2')
-    shown, error = notebook.run(f'%run {SCRIPT} --epochs=many')
-    assert 'epochs' in shown.splitlines()[0]
     assert error in ('', 'SystemExit: 2')
 
 

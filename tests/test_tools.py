@@ -8,7 +8,7 @@ import pytest
 from conftest import ROOT, SCRIPT, TOOLS
 
 pytest_plugins = 'trained_model'
-pytestmark = pytest.mark.xdist_group('tools')
+LONG, pytestmark = pytest.mark.long, pytest.mark.xdist_group('tools')
 
 
 def call(*words, cwd=ROOT):
@@ -20,24 +20,17 @@ def call(*words, cwd=ROOT):
     return result.returncode, result.stdout, result.stderr
 
 
-@pytest.mark.parametrize('words', [('-m', 'tools'), ('-m', 'tools', '--help'), (ROOT / 'tools',)])
-def test_all_tools_are_listed_with_what_they_say_of_themselves(words):
-    status, output, errors = call(*words)
-    assert (status, errors) == (0, '')
-    first, _, *lines = output.splitlines()
-    expected = [[t.__name__.split('.')[1], t.__doc__.split('\n')[0]] for t in TOOLS]
-    assert [line.split(None, 1) for line in lines] == expected and len(expected) > 4
-    assert f'by {sys.executable} {ROOT}/tools/NAME.py;' in first
+def test_all_tools_are_listed_with_what_they_say_of_themselves_and_how_they_are_started():
+    for words in ('-m', 'tools'), (ROOT / 'tools',):
+        status, output, errors = call(*words)
+        assert (status, errors) == (0, '')
+        first, _, *lines = output.splitlines()
+        expected = [[t.__name__.split('.')[1], t.__doc__.split('\n')[0]] for t in TOOLS]
+        assert [line.split(None, 1) for line in lines] == expected and len(expected) > 4
+        assert f'by {sys.executable} {ROOT}/tools/NAME.py;' in first
 
 
-@pytest.mark.parametrize('word, name', [('sample', 'sample'), ('plot', 'plot'), ('-x', 'sample')])
-def test_a_tool_that_is_started_in_another_way_gets_a_sentence_with_the_command(word, name):
-    status, output, errors = call('-m', 'tools', word)
-    assert (status, output, errors.count('\n')) == (2, '', 1)
-    assert f'such as {sys.executable} {ROOT}/tools/{name}.py.' in errors
-
-
-@pytest.mark.parametrize('tool', TOOLS, ids=lambda tool: tool.__name__)
+@pytest.mark.parametrize('tool', [TOOLS[0], *(pytest.param(t, marks=LONG) for t in TOOLS[1:])])
 def test_a_tool_can_be_started_by_its_path_from_any_folder(tool, tmp_path):
     status, output, errors = call(tool.__file__, '--help', cwd=tmp_path)
     assert (status, errors) == (0, '')
