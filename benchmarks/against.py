@@ -1,10 +1,11 @@
-"""Compare this checkout with another one, in turns on the same cores: some twenty minutes.
+"""Compare this checkout with another one, or two TensorFlows, in turns: some twenty minutes.
 
     python benchmarks/against.py OTHER_CHECKOUT [--quick] [.venv ...]
+    python benchmarks/against.py --tensorflows .venv .venv-tf2       writes docs/tensorflows.md
 
-Shown are medians of turns, with quartiles; where the ratio is more than 1, this checkout is faster.
-The folders that may follow have the TensorFlows to compare with, else it is that of this Python.
-The quick form has the default shape alone.
+Shown are medians of turns, with quartiles; where the ratio is more than 1, this checkout is faster,
+or the second TensorFlow. The first form compares with the TensorFlows of the folders that follow,
+else with that of this Python. The quick form has the default shape alone.
 """
 
 import pathlib
@@ -14,10 +15,12 @@ import tempfile
 import time
 
 import shared
-from shared import DATA_DIR, PRODUCT, ROOT, SHAPES, characters, run
+from shared import DATA_DIR, PRODUCT, ROOT, SHAPES, as_table, characters, run
+from steps import DRAWN
 from turns import Stepper, take_turns, with_quartiles
 
 TURNS = 7
+TRIED = *SHAPES, ('--keep_prob=0.8',)
 # What `python -m tools.NAME` is started with
 TOOLS = {
     'tools.sample, one stream': ['sample', '--prime_text=my', '--sample_length=30000'],
@@ -66,7 +69,7 @@ def step_row(contestants, what, name, *arguments, amount=None):
 def turn_row(contestants, what, measure):
     """Return a row on the seconds that `measure` of a Python and a checkout returns."""
     seconds = [[measure(*one) for one in contestants] for _ in range(TURNS)]
-    return as_row(what, *map(list, zip(*seconds)))
+    return as_row(what, *zip(*seconds))
 
 
 def tool_rows(contestants):
@@ -87,8 +90,8 @@ def tool_rows(contestants):
             yield turn_row(contestants, what, measure)
 
 
-def compare(contestants, shapes=(*SHAPES, ('--keep_prob=0.8',))):
-    """Yield the rows of a table that compares two contestants, and print each."""
+def compare(contestants, shapes=TRIED):
+    """Yield the rows of a table that compares two contestants."""
     for shape in shapes:
         amount = characters(*shape)
         what = 'training, characters per second'
@@ -96,22 +99,35 @@ def compare(contestants, shapes=(*SHAPES, ('--keep_prob=0.8',))):
         yield step_row(contestants, 'building the graph, s', 'build_steps', *shape)
     yield step_row(contestants, 'the held-out loss, s', 'held_out_steps')
     yield from tool_rows(contestants)
-    yield turn_row(
-        contestants,
-        'launch to first iteration, s',
-        lambda python, checkout: shared.seconds_to_start(python, checkout)[0],
-    )
+    start = 'launch to first iteration, s'
+    yield turn_row(contestants, start, lambda *one: shared.seconds_to_start(*one)[0])
+
+
+def compare_tensorflows(*folders):
+    two, one = contestants = [(python_of(folder), ROOT) for folder in reversed(folders)]
+    ask = '-c', 'from backstage import tf; print(tf.__version__)'
+    names = [run(*ask, program=(), python=p, cwd=str(c)).strip() for p, c in (two, one)]
+    rows = [
+        step_row(contestants, 'generating one stream', 'draw_one', amount=DRAWN),
+        step_row(contestants, 'generating 100 streams', 'draw_hundred', amount=DRAWN),
+        *compare(contestants),
+    ]
+    head = ('what', *names, f'times as fast on {names[0]}', 'a product, GFLOP/s')
+    text = f'Medians of turns, with quartiles.\n\n{as_table(head, rows)}'
+    command = 'python benchmarks/against.py --tensorflows .venv .venv-tf2'
+    shared.write_page('tensorflows.md', f'TensorFlow {names[1]} and {names[0]}', command, text)
 
 
 def main(other, *arguments):
-    is_quick = '--quick' in arguments
     folders = [folder for folder in arguments if folder != '--quick']
+    if other == '--tensorflows':
+        return compare_tensorflows(*folders)
     print(shared.about_machine())
     print('what | here | there | times as fast here | a product, GFLOP/s')
     for python in map(python_of, folders) if folders else [sys.executable]:
-        contestants = (python, ROOT), (python, pathlib.Path(other).resolve())
         print(python)
-        for row in compare(contestants, *[[()]] * is_quick):
+        contestants = (python, ROOT), (python, pathlib.Path(other).resolve())
+        for row in compare(contestants, [()] if '--quick' in arguments else TRIED):
             print(' | '.join(row), flush=True)
 
 
