@@ -28,7 +28,8 @@ def profile(settings, steps=6):
             session.run(model.train_op, feed, tf.RunOptions(trace_level=3), traced)
         builder = tf.profiler.ProfileOptionBuilder
         options = builder(builder.time_and_memory()).select(['micros', 'occurrence'])
-        tf.profiler.profile(session.graph, traced, 'op', options.order_by('micros').build())
+        options = options.with_min_execution_time(min_micros=100).order_by('micros').build()
+        tf.profiler.profile(session.graph, traced, cmd='op', options=options)
 
 
 if __name__ == '__main__':
