@@ -111,12 +111,8 @@ def fresh_share(text):
 def draw_text(temperature):
     """Return a text that the model without a mistake draws."""
     return run(
-        f'--temp_dir={rows.folder_of(RUNS, "no_mistake", SEEDS[0])}',
-        *(
-            '--prime_text=thou art more',
-            f'--sample_length={LENGTH}',
-            f'--temperature={temperature}',
-        ),
+        *(f'--temp_dir={RIGHT}', '--prime_text=thou art more', f'--sample_length={LENGTH}'),
+        f'--temperature={temperature}',
         program=('-m', 'tools.sample'),
         cwd=str(ROOT),
     )

@@ -50,9 +50,8 @@ takes the products with the inputs from before it. The script reads its text, th
 others random characters. Before anything is measured, all forms of PyTorch and JAX have to find the
 same loss of the same weights, to 5e-5 nats, and after 20 steps, to 5e-4.
 
-PyTorch is the build for CUDA, since pip installs that one, and its memory has to be read with that
-in mind: in turns with it, at the default shape, the build 2.13.0+cpu took 420 MB instead of 808,
-and was 1.03 times as fast. (Another PyTorch: give its folder in the place of `.venv-torch`.)
+PyTorch is the build for CUDA, since pip installs that one; its memory has to be read with that in
+mind. (Another PyTorch: give its folder in the place of `.venv-torch`.)
 """
 
 

@@ -52,8 +52,8 @@ def repeat(step):
         yield
 
 
-def script_steps(*arguments, config=None):
-    """Training steps of the script, as in `script.train`."""
+def script_steps(*arguments, config=None, **how):
+    """Training steps of the script, as in `script.train`, with what else session.run is to get."""
     settings, ids, split = prepared_text(*arguments)
     shape = settings.batch_size, settings.training_seq_len
     num_batches = script.batches_per_epoch(split, *shape)
@@ -65,7 +65,7 @@ def script_steps(*arguments, config=None):
             x, y = script.read_batch(ids[:split], *shape, 0, number)
             feed = {model.x_data: x, model.y_output: y, model.initial_state: state}
             feed[model.learning_rate] = script.highest_rate(settings)
-            _, _, state, _ = session.run(wanted, feed)
+            _, _, state, _ = session.run(wanted, feed, **how)
             yield
 
 

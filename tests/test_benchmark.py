@@ -14,13 +14,12 @@ from conftest import ROOT, SMALL, parse, script
 
 sys.path.insert(0, str(ROOT / 'benchmarks'))
 
+import against
 import benchmark
 import operations
-import products
 import recipe
 import shared
 import steps
-import witness
 
 pytestmark = pytest.mark.long
 
@@ -114,28 +113,21 @@ def test_the_learning_rows_name_the_first_time_that_the_recipes_last_loss_is_rea
     assert loss_row[3] == '0.100 lower'
 
 
-def test_the_witness_tells_where_what_two_versions_learned_differs(short_text):
+def test_the_witness_tells_where_what_two_checkouts_learned_differs(short_text):
     arguments = (*SMALL, f'--text_file={short_text}', '--save_every=2', '--eval_every=2')
-    ours = witness.train(ROOT, ['--max_iterations=2', '--max_iterations=4'], *arguments)
-    same = '4 losses the same, 2 held-out losses the same, 12 samples the same'
-    assert witness.compare(ours, copy.deepcopy(ours)) == same
+    ours = against.learned(ROOT, ['--max_iterations=2', '--max_iterations=4'], *arguments)
     theirs = copy.deepcopy(ours)
+    same = '4 losses the same, 2 held-out losses the same, 12 samples the same'
+    assert against.compare_bits(ours, theirs) == same
     theirs['losses'][2] = np.nextafter(theirs['losses'][2], 9)
     theirs['samples'].pop()
-    assert witness.compare(ours, theirs) == (
+    assert against.compare_bits(ours, theirs) == (
         '4 losses DIFFERENT from number 3 on, 2 held-out losses the same, '
         '12 samples DIFFERENT from number 12 on'
     )
 
 
-def test_each_way_to_multiply_by_a_kernel_is_measured(monkeypatch):
-    monkeypatch.setattr(products, 'TURNS', 2)
-    with tf.Graph().as_default():
-        rates = products.measure(units=96, batch=3)
-    assert len(rates) == len(products.WAYS) and all(0 < rate < 1000 for rate in rates)
-
-
-def test_each_kind_of_operation_of_a_training_step_is_timed(capfd):
-    operations.profile(parse(*SMALL))
+def test_each_kind_of_operation_of_a_training_step_is_timed(short_text, capfd):
+    operations.profile(*SMALL, f'--text_file={short_text}')
     output = capfd.readouterr().out
     assert 'MatMul' in output and 'LSTMBlockCellGrad' in output

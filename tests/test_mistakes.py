@@ -59,10 +59,6 @@ def history(runs, name):
     return conftest.history(runs[0] / name)
 
 
-def text_of(runs, name):
-    return script.decode(np.fromfile(str(runs[0] / name / 'text.ids'), np.uint8), IX2VOCAB)
-
-
 def weights(runs, name):
     """Return the averaged weights of the newest checkpoint of a run, by their names."""
     reader = tf.train.load_checkpoint(str(runs[0] / name / f'model-{ITERATIONS}'))
@@ -84,7 +80,10 @@ def test_a_shared_cell_has_one_kernel(runs):
 
 
 def test_without_line_ends_words_run_together(runs):
-    right, wrong = text_of(runs, 'no_mistake'), text_of(runs, 'delete_line_ends')
+    right, wrong = (
+        script.decode(np.fromfile(str(runs[0] / name / 'text.ids'), np.uint8), IX2VOCAB)
+        for name in ('no_mistake', 'delete_line_ends')
+    )
     assert len(wrong) < len(right)
     assert wrong.replace(' ', '') == right.replace(' ', '')
 
@@ -105,13 +104,11 @@ def test_each_is_measured_with_its_averaged_weights_on_the_right_text(name, runs
     np.testing.assert_allclose(loss, history(runs, name)['held_out_losses'][-1][1], rtol=1e-5)
 
 
-def test_wrapped_targets_end_each_row_with_its_first_character(runs):
-    x, y = runs[1]['wrap_targets']
-    np.testing.assert_array_equal(y, np.concatenate([x[:, 1:], x[:, :1]], axis=1))
-
-
-def test_shuffled_batches_begin_elsewhere_in_all_streams(runs):
+def test_targets_wrap_around_in_each_row_and_batches_are_read_in_another_order(runs):
+    (right, _), (x, y) = runs[1]['no_mistake'], runs[1]['wrap_targets']
+    np.testing.assert_array_equal(x, right)
+    np.testing.assert_array_equal(y, np.roll(x, -1, axis=1))
     x, y = runs[1]['shuffle_batches']
-    (distance,) = set((x - runs[1]['no_mistake'][0]).flatten())
+    (distance,) = set((x - right).flatten())
     assert distance != 0 and distance % 4 == 0
     np.testing.assert_array_equal(y, x + 1)

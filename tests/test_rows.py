@@ -29,14 +29,13 @@ def test_each_run_has_a_folder_of_its_own_and_settings_that_the_script_takes(tab
 
 def test_of_each_rate_a_row_has_the_loss_and_how_far_the_default_is_behind(monkeypatch):
     monkeypatch.setattr(rates, 'RATES', (0.02, 0.03, 0.04))
-    many = '--batch_size=200'
     losses = {0.03: {'held_out': [2.5, 1.5]}, 0.04: {'held_out': [1.4375]}}
     assert rates.as_cells('', losses) == (
         ('the default', '400', '', '1.5000', '1.4375', '0.03: 1.5000', '0.062')
     )
     losses = {0.042: {'held_out': [1.5]}, 0.02: {'held_out': [1.4]}}  # the default of it alone
-    assert rates.as_cells(many, losses) == (
-        (f'`{many}`', '400', '1.4000', '', '', '0.042: 1.5000', '0.100')
+    assert rates.as_cells('--batch_size=200', losses) == (
+        ('`--batch_size=200`', '400', '1.4000', '', '', '0.042: 1.5000', '0.100')
     )
     assert all(iterations >= 2 * script.warmup_iterations for iterations in rates.TRIED.values())
 
@@ -47,22 +46,6 @@ def test_of_each_dropout_a_row_has_the_loss_at_the_end_and_the_best_before_it():
         '1,000,000', '128', '2.5', '2,500', '6.9', '2.8',
         '1.6250 (was 1.5000)', '', '**1.5625**', '', '',
     )  # fmt: skip
-
-
-def test_the_texts_are_whole_lines_from_the_beginning_of_the_works(tmp_path, monkeypatch):
-    monkeypatch.setattr(advice, 'RUNS', tmp_path / 'runs')
-    monkeypatch.setattr(advice, 'works', lambda: b'To be, or not to be\n' * 200_000)
-    advice.leave_texts()
-    for size, *_ in advice.TRIED:
-        text = (tmp_path / 'runs' / f'{size}.txt').read_bytes()
-        assert text == b'To be, or not to be\n' * (size // 20)
-
-
-def test_a_text_of_a_megabyte_has_its_time_and_its_losses():
-    found = {'seconds': 1234.5, 'cores': 2, 'training': 1.25, 'windows': [1.75, 1.625]}
-    cells = megabyte.as_cells('my', '--epochs=4', {**found, 'held_out': [1.375, 1.5]})
-    time, losses = '1,234 s, 2 core(s)', ('1.5000', '1.3750', '1.2500', '1.7500', '1.6250')
-    assert cells == ('my', '`--epochs=4`', time, *losses)
 
 
 @pytest.mark.long
