@@ -8,10 +8,9 @@ import sys
 
 from backstage import tf
 
-import conftest
 import numpy as np
 import pytest
-from conftest import IX2VOCAB, ROOT, lstm_losses, read_lstm, run_script, script
+from conftest import IX2VOCAB, ROOT, history, lstm_losses, read_lstm, run_script, script
 
 # In a group, so that `runs` is made in one process only.
 pytestmark = [pytest.mark.long, pytest.mark.xdist_group('mistakes')]
@@ -55,10 +54,6 @@ def runs(works, tmp_path_factory):
     return folder, batches
 
 
-def history(runs, name):
-    return conftest.history(runs[0] / name)
-
-
 def weights(runs, name):
     """Return the averaged weights of the newest checkpoint of a run, by their names."""
     reader = tf.train.load_checkpoint(str(runs[0] / name / f'model-{ITERATIONS}'))
@@ -68,15 +63,15 @@ def weights(runs, name):
 
 
 def test_without_a_mistake_a_run_is_one_of_the_script_and_each_mistake_changes_it(runs):
-    learned = [history(runs, name)['losses'] for name in NAMES]
-    assert history(runs, 'no_mistake') == history(runs, 'script')
+    learned = [history(runs[0] / name)['losses'] for name in NAMES]
+    assert history(runs[0] / 'no_mistake') == history(runs[0] / 'script')
     assert {len(losses) for losses in learned} == {ITERATIONS}
     assert len(set(map(tuple, learned))) == len(NAMES)
 
 
 def test_a_shared_cell_has_one_kernel(runs):
     for name, number in ('no_mistake', 3), ('share_one_cell', 1):
-        assert sum(name.endswith('kernel') for name in weights(runs, name)) == number
+        assert sum(variable.endswith('kernel') for variable in weights(runs, name)) == number
 
 
 def test_without_line_ends_words_run_together(runs):
@@ -101,7 +96,8 @@ def test_each_is_measured_with_its_averaged_weights_on_the_right_text(name, runs
     at = np.minimum(targets, len(ids) - 1)
     losses, _ = lstm_losses(lstm, ids[at - 1], ids[at], np.zeros([3, 2, 8, 16]))
     loss = losses[:, 12:][targets[:, 12:] < len(ids)].mean()
-    np.testing.assert_allclose(loss, history(runs, name)['held_out_losses'][-1][1], rtol=1e-5)
+    measured = history(runs[0] / name)['held_out_losses'][-1][1]
+    np.testing.assert_allclose(loss, measured, rtol=1e-5)
 
 
 def test_targets_wrap_around_in_each_row_and_batches_are_read_in_another_order(runs):

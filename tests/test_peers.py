@@ -54,7 +54,7 @@ def test_each_model_has_the_shapes_of_the_script(shape, monkeypatch, capsys):
     monkeypatch.setattr(sys, 'stdin', ['2\n', '1\n'])
     monkeypatch.setattr(sys, 'stdout', sys.stdout)  # which serve replaces
     peer.main({'kind': begin})
-    assert (peer.VOCAB_SIZE, peer.MAX_GRADIENT_NORM) == (40, script.max_gradient_norm)
+    assert peer.VOCAB_SIZE == 40 and script.max_gradient_norm == peer.MAX_GRADIENT_NORM
     settings = parse(*shape)
     own = {name: getattr(settings, name) for name in peer.SHAPE}
     batch, n = (settings.training_seq_len, settings.batch_size), settings.rnn_size
