@@ -76,7 +76,7 @@ bad-input: $(VENV)/installed-dev
 	PYTHONPATH=tests $(PYTHON) tests/test_bad_input.py
 
 witness: $(VENV)/installed
-	$(PYTHON) benchmarks/witness.py $(OTHER)
+	$(PYTHON) benchmarks/against.py $(OTHER) --bits
 
 # PyTorch and JAX come into folders of their own: 6 GB, since this PyTorch does not start without the
 # libraries of CUDA, of which nothing here makes use. .venv-tf2 has to be of Python 3.12 or later.

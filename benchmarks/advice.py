@@ -19,19 +19,19 @@ TRIED = [  # bytes of text, rnn_size, iterations
     (300_000, 256, 800),
 ]
 KEEP_PROBS = 1, 0.93, 0.85, 0.7, 0.5
-SAME = (
-    '--clean_text=False', '--held_out=0.1', '--batch_size=50', '--save_every=400', '--epochs=1000',
-)  # fmt: skip
+SAME = '--clean_text=False', '--held_out=0.1', '--batch_size=50'
 
 
-def runs_of(size, rnn_size, iterations):
-    """Return the arguments of the runs of a row, for each of KEEP_PROBS: list of str."""
-    what = f'--text_file={RUNS / str(size)}.txt --rnn_size={rnn_size} --max_iterations={iterations}'
-    return [f'{what} --keep_prob={keep_prob}' for keep_prob in KEEP_PROBS]
-
-
-def folder_of(arguments):
-    return rows.folder_of(RUNS, arguments.replace(f'{RUNS}/', ''))
+def table():
+    """Return the runs of TRIED with each of KEEP_PROBS, as rows.train takes them."""
+    return {
+        (size, rnn_size, iterations): {
+            keep_prob: f'--text_file={size}.txt --rnn_size={rnn_size} --keep_prob={keep_prob}'
+            f' --max_iterations={iterations} --epochs=1000 --save_every=400'
+            for keep_prob in KEEP_PROBS
+        }
+        for size, rnn_size, iterations in TRIED
+    }
 
 
 def leave_texts():
@@ -42,37 +42,31 @@ def leave_texts():
         (RUNS / f'{size}.txt').write_bytes(text[: text.rindex(b'\n', 0, size) + 1])
 
 
-def measured():
-    """Yield a row of the table for each of TRIED that was measured, wholly or in part."""
-    for size, rnn_size, iterations in TRIED:
-        runs = runs_of(size, rnn_size, iterations)
-        losses = [rows.found_in(folder_of(arguments)).get('held_out') for arguments in runs]
-        if any(losses):
-            best, shown = min(found[-1] for found in losses if found), []
-            for found in losses:
-                last = f'{found[-1]:.4f}' if found else ''
-                shown.append(f'**{last}**' if found and found[-1] == best else last)
-                if found and min(found) < found[-1]:
-                    shown[-1] += f' (was {min(found):.4f})'
-            learned = size * 0.9
-            passes = iterations * 50 * script.training_seq_len / learned
-            each = learned / machine.count_parameters(parse(f'--rnn_size={rnn_size}'), 70)
-            about = f'{each:.1f}', f'{iterations:,}', f'{passes:.1f}', f'{passes / each:.1f}'
-            yield (f'{size:,}', f'{rnn_size}', *about, *shown)
+def as_cells(row, found):
+    """Return the cells of a row, from what the runs of each of KEEP_PROBS found."""
+    size, rnn_size, iterations = row
+    learned = size * 0.9
+    passes = iterations * 50 * script.training_seq_len / learned
+    each = learned / machine.count_parameters(parse(f'--rnn_size={rnn_size}'), 70)
+    shown, best = dict.fromkeys(KEEP_PROBS, ''), min(one['held_out'][-1] for one in found.values())
+    for keep_prob, one in found.items():
+        *_, last = losses = one['held_out']
+        shown[keep_prob] = f'**{last:.4f}**' if last == best else f'{last:.4f}'
+        if min(losses) < last:
+            shown[keep_prob] += f' (was {min(losses):.4f})'
+    about = f'{each:.1f}', f'{iterations:,}', f'{passes:.1f}', f'{passes / each:.1f}'
+    return (f'{size:,}', f'{rnn_size}', *about, *shown.values())
 
 
 def main(*numbers):
     leave_texts()
-    runs = [arguments for row in rows.chosen(TRIED, numbers) for arguments in runs_of(*row)]
-    rows.train_missing(
-        {folder_of(arguments): [SCRIPT, *SAME, *arguments.split()] for arguments in runs}
-    )
+    found = rows.train(RUNS, SCRIPT, table(), SAME, numbers)
     head = ('bytes of text', 'rnn_size', 'characters learned for each parameter', 'iterations',
             'passes', 'passes / characters for each parameter',
             *(f'keep_prob={keep_prob}' for keep_prob in KEEP_PROBS))  # fmt: skip
-    same = f'All with `{" ".join(SAME[:3])}`; nats at the end. The best of a row is bold.'
+    same = f'All with `{" ".join(SAME)}`; nats at the end. The best of a row is bold.'
     why = 'What a run says of dropout rests on this: `DROPOUT` in backstage/report.py.'
-    text = f'{same}\n{why}\n\n{as_table(head, measured())}'
+    text = f'{same}\n{why}\n\n{as_table(head, [as_cells(*one) for one in found.items()])}'
     write_page('advice.md', 'Dropout', 'python benchmarks/advice.py', text)
 
 

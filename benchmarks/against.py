@@ -1,10 +1,12 @@
-"""Compare this checkout with another one, in turns on the same cores: some twenty minutes.
+"""Compare this checkout with another one, or two TensorFlows, in turns: some twenty minutes.
 
-    python benchmarks/against.py OTHER_CHECKOUT [--quick] [.venv ...]
+    python benchmarks/against.py OTHER_CHECKOUT [--quick]
+    python benchmarks/against.py OTHER_CHECKOUT --bits               or `make witness`: five minutes
+    python benchmarks/against.py --tensorflows .venv .venv-tf2       writes docs/tensorflows.md
 
-Shown are medians of turns, with quartiles; where the ratio is more than 1, this checkout is faster.
-The folders that may follow have the TensorFlows to compare with, else it is that of this Python.
-The quick form has the default shape alone.
+Shown are medians of turns, with quartiles; where the ratio is more than 1, this checkout is faster,
+or the second TensorFlow. The quick form has the default shape alone. The second form checks that
+both checkouts learn the same, bit for bit: all losses, the held-out losses, and the samples.
 """
 
 import pathlib
@@ -14,10 +16,12 @@ import tempfile
 import time
 
 import shared
-from shared import DATA_DIR, PRODUCT, ROOT, SHAPES, characters, run
+from shared import DATA_DIR, PRODUCT, ROOT, SHAPES, as_table, characters, run, script
+from steps import DRAWN
 from turns import Stepper, take_turns, with_quartiles
 
 TURNS = 7
+TRIED = *SHAPES, ('--keep_prob=0.8',)
 # What `python -m tools.NAME` is started with
 TOOLS = {
     'tools.sample, one stream': ['sample', '--prime_text=my', '--sample_length=30000'],
@@ -66,7 +70,7 @@ def step_row(contestants, what, name, *arguments, amount=None):
 def turn_row(contestants, what, measure):
     """Return a row on the seconds that `measure` of a Python and a checkout returns."""
     seconds = [[measure(*one) for one in contestants] for _ in range(TURNS)]
-    return as_row(what, *map(list, zip(*seconds)))
+    return as_row(what, *zip(*seconds))
 
 
 def tool_rows(contestants):
@@ -87,8 +91,8 @@ def tool_rows(contestants):
             yield turn_row(contestants, what, measure)
 
 
-def compare(contestants, shapes=(*SHAPES, ('--keep_prob=0.8',))):
-    """Yield the rows of a table that compares two contestants, and print each."""
+def compare(contestants, shapes=TRIED):
+    """Yield the rows of a table that compares two contestants."""
     for shape in shapes:
         amount = characters(*shape)
         what = 'training, characters per second'
@@ -96,23 +100,70 @@ def compare(contestants, shapes=(*SHAPES, ('--keep_prob=0.8',))):
         yield step_row(contestants, 'building the graph, s', 'build_steps', *shape)
     yield step_row(contestants, 'the held-out loss, s', 'held_out_steps')
     yield from tool_rows(contestants)
-    yield turn_row(
-        contestants,
-        'launch to first iteration, s',
-        lambda python, checkout: shared.seconds_to_start(python, checkout)[0],
-    )
+    start = 'launch to first iteration, s'
+    yield turn_row(contestants, start, lambda *one: shared.seconds_to_start(*one)[0])
+
+
+def compare_tensorflows(one, two):
+    contestants = [(python_of(folder), ROOT) for folder in (two, one)]
+    ask = '-c', 'from backstage import tf; print(tf.__version__)'
+    names = [run(*ask, program=(), python=p, cwd=str(c)).strip() for p, c in contestants]
+    rows = [
+        step_row(contestants, 'generating one stream', 'draw_one', amount=DRAWN),
+        step_row(contestants, 'generating 100 streams', 'draw_hundred', amount=DRAWN),
+        *compare(contestants),
+    ]
+    head = ('what', *names, f'times as fast on {names[0]}', 'a product, GFLOP/s')
+    text = f'Medians of turns, with quartiles.\n\n{as_table(head, rows)}'
+    command = 'python benchmarks/against.py --tensorflows .venv .venv-tf2'
+    shared.write_page('tensorflows.md', f'TensorFlow {names[1]} and {names[0]}', command, text)
+
+
+RUNS = {  # what is run one after the other in the same folder
+    'the default settings': ['--max_iterations=400'],
+    'dropout, continued': [f'--keep_prob=0.7 --max_iterations={number}' for number in (150, 300)],
+    'one layer': ['--num_layers=1 --max_iterations=400'],
+}
+
+
+def learned(checkout, runs, *arguments):
+    """Train with the script of a checkout; return its losses, held-out losses and samples, dict."""
+    output, program = '', [f'{checkout}/{shared.SCRIPT.name}']
+    with tempfile.TemporaryDirectory() as folder:
+        same = [DATA_DIR, '--save_every=100', '--eval_every=100', f'--temp_dir={folder}']
+        for one in runs:
+            output += run(*same, *one.split(), *arguments, program=program)
+        losses, held_out_losses = shared.read_history(folder)
+    samples = [line for line in output.split('\n') if line.startswith(tuple(script.prime_texts))]
+    return {'losses': losses, 'held-out losses': held_out_losses, 'samples': samples}
+
+
+def compare_bits(ours, theirs):
+    """Return in words what of two results of `learned` is the same."""
+    words = []
+    for name, values in ours.items():
+        alike = [a == b for a, b in zip(values, theirs[name])]
+        first = [*alike, False].index(False) + 1
+        where = 'the same' if values == theirs[name] else f'DIFFERENT from number {first} on'
+        words.append(f'{len(values)} {name} {where}')
+    return ', '.join(words)
 
 
 def main(other, *arguments):
-    is_quick = '--quick' in arguments
-    folders = [folder for folder in arguments if folder != '--quick']
+    if other == '--tensorflows':
+        return compare_tensorflows(*arguments)
+    folders, differ = (ROOT, pathlib.Path(other).resolve()), False
+    if '--bits' in arguments:
+        for name, runs in RUNS.items():
+            ours, theirs = (learned(folder, runs) for folder in folders)
+            print(f'{name}: {compare_bits(ours, theirs)}', flush=True)
+            differ |= ours != theirs
+        return int(differ)
     print(shared.about_machine())
     print('what | here | there | times as fast here | a product, GFLOP/s')
-    for python in map(python_of, folders) if folders else [sys.executable]:
-        contestants = (python, ROOT), (python, pathlib.Path(other).resolve())
-        print(python)
-        for row in compare(contestants, *[[()]] * is_quick):
-            print(' | '.join(row), flush=True)
+    contestants = [(sys.executable, folder) for folder in folders]
+    for row in compare(contestants, [()] if '--quick' in arguments else TRIED):
+        print(' | '.join(row), flush=True)
 
 
 if __name__ == '__main__':

@@ -8,7 +8,6 @@ All compared figures are medians of repetitions that take turns on the same core
 
 import itertools
 import math
-import os
 import pathlib
 import statistics
 import subprocess
@@ -18,7 +17,7 @@ import time
 
 import rows
 import shared
-from shared import DATA_DIR, DOCS, VOCAB_SIZE, as_table, parse, read_history, run, script, tf
+from shared import DOCS, VOCAB_SIZE, as_table, characters, parse, run, script, tf
 
 # isort: split
 import numpy as np
@@ -26,12 +25,12 @@ import recipe
 from steps import DRAWN, prepared_text
 from turns import Stepper, take_turns
 
+HEAD = 'what', 'the script', 'against', 'measured', 'target'
+
 
 def measure(turns, *commands, seconds=1.0):
-    """Return a Stepper for each command, list of str, and the GFLOP/s of a product between them."""
-    names = [*commands, ['product_steps']]
-    *steppers, product = take_turns(turns, *(Stepper(*one) for one in names), seconds=seconds)
-    return steppers, shared.PRODUCT / product.median
+    """Return a Stepper for each command, a tuple of str, after its turns."""
+    return take_turns(turns, *(Stepper(*command) for command in commands), seconds=seconds)
 
 
 # --- Learning curves ------------------------------------------------------------------------------
@@ -62,20 +61,16 @@ def learn_recipe(*arguments):
     settings, ids, split = prepared_text(*arguments)
     shape = settings.batch_size, settings.training_seq_len
     tf.set_random_seed(settings.seed)
-    model = recipe.Recipe(settings.rnn_size, settings.num_layers, *shape, VOCAB_SIZE)
-    config = tf.ConfigProto(inter_op_parallelism_threads=1, intra_op_parallelism_threads=1)
-    num_batches = split // (shape[0] * shape[1])
     lines = ['iteration,loss,held_out_loss']
-    with tf.Session(config=config) as session:
-        reader = RecipeReader(session, model)
-        session.run(tf.global_variables_initializer())
+    with recipe.started(settings, VOCAB_SIZE, *shape) as (session, model):
         batches = recipe.training_batches(ids[:split], *shape, settings.epochs, settings.seed)
-        for iteration, (_, x, y) in enumerate(batches, start=1):
-            if (iteration - 1) % num_batches == 0:
-                state = session.run(model.initial_state)
+        batches, reader, last_epoch = list(batches), RecipeReader(session, model), 0
+        for iteration, (epoch, x, y) in enumerate(batches, start=1):
+            if epoch > last_epoch:
+                state, last_epoch = session.run(model.initial_state), epoch
             loss, state = model.train_step(session, x, y, state)
             held_out = ''
-            if iteration % 500 == 0 or iteration == settings.epochs * num_batches:
+            if iteration % 500 == 0 or iteration == len(batches):
                 (held_out,) = script.measure(reader, reader, ['losses'], ids, split, *shape)
             lines.append(f'{iteration},{loss},{held_out}')
     folder = pathlib.Path(parse(*arguments).temp_dir)
@@ -83,17 +78,15 @@ def learn_recipe(*arguments):
     (folder / 'history.csv').write_text('\n'.join(lines))
 
 
-def learning_curves(folder):
+def learning_curves():
     """Return the held-out losses of the script and of the recipe, lists of (iteration, nats).
 
-    They do not depend on how fast the machine is, so those that a folder has are used again.
+    They do not depend on how fast the machine is, so those that were measured are used again.
     """
-    script_run, recipe_run = folder / 'script', folder / 'recipe'
-    rows.train_missing({
-        script_run: [shared.SCRIPT, DATA_DIR, '--save_every=100'],
-        recipe_run: [__file__, 'recipe', DATA_DIR],
-    })  # fmt: skip
-    return [read_history(path)[1] for path in (script_run, recipe_run)]
+    runs, program = shared.ROOT / 'temp' / 'benchmark', pathlib.Path(__file__).resolve()
+    table = {'script': {'': 'script --save_every=100'}, 'recipe': {'': 'recipe'}}
+    found = rows.train(runs, program, table, [shared.DATA_DIR])
+    return [list(zip(one['']['iterations'], one['']['held_out'])) for one in found.values()]
 
 
 def draw_learning(figure, ours, theirs, seconds_ours, seconds_theirs):
@@ -115,73 +108,28 @@ def learning_rows(ours, theirs, seconds_ours, seconds_theirs):
     end, loss = theirs[-1]
     reached = next((iteration for iteration, held_out in ours if held_out <= loss), math.inf)
     ratio = end * seconds_theirs / (reached * seconds_ours)
-    difference = loss - ours[-1][1]
     return [
         (f'time until a held-out loss of {loss:.3f} nats, s', f'{reached * seconds_ours:.0f}',
          f"{end * seconds_theirs:.0f}, the recipe's 10 epochs", f'1/{ratio:.0f}', 'at most 1/25'),
         ('held-out loss after 10 epochs, nats', f'{ours[-1][1]:.4f}', f'{loss:.4f}, the recipe',
-         f'{difference:.3f} lower', 'at least 0.15 lower'),
+         f'{loss - ours[-1][1]:.3f} lower', 'at least 0.15 lower'),
     ]  # fmt: skip
 
 
-# --- One row of the table after the other ---------------------------------------------------------
-
-HEAD = ('what', 'the script', 'against', 'measured', 'target', 'a product at the time, GFLOP/s')
-
-
-def measure_training(turns):
-    """Return rows on the training step, the seconds per step, and the recipe's memory, MB."""
-    (ours, theirs), rate = measure(turns, ['script_steps'], ['recipe_steps'])
-    each, done = shared.characters(), shared.multiplications(parse()) / 1e9 / ours.median
-    found = [
-        ('training, characters per second', f'{each / ours.median:,.0f}',
-         f'{each / theirs.median:,.0f}, the recipe', f'{theirs.median / ours.median:.2f} x',
-         'at least 1.8 x', f'{rate:.0f}'),
-        ('the same, as arithmetic, GFLOP/s', f'{done:.0f}', f'{rate:.0f}, a 2048 x 2048 product',
-         f'{done / rate:.0%}', 'at least 70 %', f'{rate:.0f}'),
-    ]  # fmt: skip
-    return found, ours.median, theirs.median, theirs.memory
-
-
-def measure_generating(turns):
-    """Return rows on drawing text."""
-    steppers, rate = measure(turns, ['draw_one'], ['recipe_draws'], ['draw_hundred'])
-    one, calls, hundred = (DRAWN / stepper.median for stepper in steppers)
-    return [
-        ('generating one stream, characters per second', f'{one:,.0f}',
-         f'{calls:,.0f}, one session call each', f'{one / calls:.1f} x', 'at least 8 x and 8,000',
-         f'{rate:.0f}'),
-        ('generating 100 streams', f'{hundred:,.0f}', f'{one:,.0f}, one stream',
-         f'{hundred / one:.1f} x', 'at least 6 x', f'{rate:.0f}'),
-    ]  # fmt: skip
-
-
-def measure_start(turns=3):
-    """Return a row on the time from launch to the first iteration, and the script's memory, MB."""
-    bare, ours = [], []
-    for _ in range(turns):
-        start = time.perf_counter()
-        run('-c', 'import tensorflow', program=(), stderr=subprocess.DEVNULL)
-        bare.append(time.perf_counter() - start)
-        ours.append(shared.seconds_to_start())
-    (seconds, memory), bare = map(statistics.median, zip(*ours)), statistics.median(bare)
-    row = ('from launch to the first iteration, s', f'{seconds:.1f}',
-           f'{bare:.1f}, import tensorflow', f'{seconds - bare:.1f} s more',
-           'at most 4 s more', '')  # fmt: skip
-    return [row], memory
+# --- The main table -------------------------------------------------------------------------------
 
 
 def write_large(folder, megabytes):
     """Write the works again and again, so many MB; return the path."""
-    path, text = os.path.join(folder, f'{megabytes}.txt'), shared.works()
-    left = int(megabytes * 1e6)
+    path, text = f'{folder}/{megabytes}.txt', shared.works()
     with open(path, 'wb') as file:
-        while left > 0:
-            left -= file.write(text[:left])
+        while file.tell() < megabytes * 1_000_000:
+            file.write(text)
+        file.truncate(megabytes * 1_000_000)
     return path
 
 
-def measure_preparing(megabytes):
+def preparing_rows(megabytes):
     """Return rows on making ids of a text of that size: the works again and again."""
     table = []
     with tempfile.TemporaryDirectory() as folder:
@@ -199,48 +147,72 @@ def measure_preparing(megabytes):
                 (f'preparing {megabytes:,} MB, clean_text={clean}', f'{rate:.0f}',
                  f'{reading:,.0f}, reading the file',
                  f'{stepper.memory - stepper.memory_at_start:.0f} MB of memory',
-                 'at least 50 MB/s in 300 MB', '')
+                 'at least 50 MB/s in 300 MB')
             )  # fmt: skip
     return table
 
 
-def measure_intervals(step_seconds, iterations=9070, late=3_000_000, *arguments):
+def interval_rows(step_seconds, iterations=9070, late=3_000_000):
     """Return rows on what a run shows and saves at the default intervals."""
     settings = parse()
-    # How often each is done in a run. A checkpoint is also written at its end.
-    logs, rounds = iterations // settings.log_every, iterations // settings.eval_every
-    saves = iterations // settings.save_every + 1
-    done = {
-        ('save_steps', '3000', *arguments): saves, ('held_out_steps', *arguments): saves,
-        ('sample_steps', *arguments): rounds, ('board_steps', 'scalars'): logs,
-        ('board_steps', 'texts'): rounds, ('board_steps', 'histograms'): saves,
-    }  # fmt: skip
-    late_save = 'save_steps', str(late), *arguments
-    steppers, _ = measure(5, *done, late_save, seconds=0.2)
-    few, *_, many = (stepper.median for stepper in steppers)
-    taken = [times * stepper.median for times, stepper in zip(done.values(), steppers)]
-    training, total, watching = iterations * step_seconds, sum(taken), sum(taken[3:])
+    saves = iterations // settings.save_every + 1  # the last at its end
+    early, held_out, sample, board, late_save = (
+        stepper.median
+        for stepper in measure(
+            5, ('save_steps', '3000'), ('held_out_steps',), ('sample_steps',), ('board_steps',),
+            ('save_steps', f'{late}'), seconds=0.2,
+        )
+    )  # fmt: skip
+    training, watching = iterations * step_seconds, saves * board
+    samples = iterations // settings.eval_every * sample
+    total = saves * (early + held_out) + samples + watching
     return [
         ('all that a run shows and saves at the default intervals, s', f'{total:.0f}',
-         f'{training:.0f}, the training', f'{total / training:.1%}', 'under 5 %', ''),
+         f'{training:.0f}, the training', f'{total / training:.1%}', 'under 5 %'),
         ('of that, for TensorBoard, s', f'{watching:.1f}', f'{training:.0f}, the training',
-         f'{watching / training:.1%}', 'under 2 %', ''),
-        (f'a save with its plot at iteration {late:,}, s', f'{many:.3f}',
-         f'{few:.3f}, one at 3,000', f'{many / few:.2f} x', 'at most 1.2 x', ''),
+         f'{watching / training:.1%}', 'under 2 %'),
+        (f'a save with its plot at iteration {late:,}, s', f'{late_save:.3f}',
+         f'{early:.3f}, one at 3,000', f'{late_save / early:.2f} x', 'at most 1.2 x'),
     ]  # fmt: skip
+
+
+def measure_start(turns=3):
+    """Return the seconds to import TensorFlow, and what shared.seconds_to_start does: medians."""
+    bare, ours = [], []
+    for _ in range(turns):
+        start = time.perf_counter()
+        run('-c', 'import tensorflow', program=(), stderr=subprocess.DEVNULL)
+        bare.append(time.perf_counter() - start)
+        ours.append(shared.seconds_to_start())
+    return map(statistics.median, (bare, *zip(*ours)))
 
 
 def measure_table(turns, megabytes):
     """Return the rows of the main table, and the seconds per step of the script and the recipe."""
-    table, ours, theirs, recipe_memory = measure_training(turns)
-    table += measure_generating(turns // 2)
-    start, memory = measure_start()
-    table += start + measure_preparing(megabytes) + measure_intervals(ours)
-    table.append(
-        ('memory of a run, MB', f'{memory:.0f}', f'{recipe_memory:.0f}, the recipe',
-         f'{memory / recipe_memory:.2f} x', 'no more', '')
-    )  # fmt: skip
-    return table, ours, theirs
+    ours, theirs, product = measure(turns, ('script_steps',), ('recipe_steps',), ('product_steps',))
+    amount, peak = characters(), shared.PRODUCT / product.median
+    done = shared.multiplications(parse()) / 1e9 / ours.median
+    drawing = measure(turns // 2, ('draw_one',), ('recipe_draws',), ('draw_hundred',))
+    one, calls, hundred = (DRAWN / stepper.median for stepper in drawing)
+    bare, start, memory = measure_start()
+    table = [
+        ('training, characters per second', f'{amount / ours.median:,.0f}',
+         f'{amount / theirs.median:,.0f}, the recipe', f'{theirs.median / ours.median:.2f} x',
+         'at least 1.8 x'),
+        ('the same, as arithmetic, GFLOP/s', f'{done:.0f}', f'{peak:.0f}, a 2048 x 2048 product',
+         f'{done / peak:.0%}', 'at least 70 %'),
+        ('generating one stream, characters per second', f'{one:,.0f}',
+         f'{calls:,.0f}, one session call each', f'{one / calls:.1f} x', 'at least 8 x and 8,000'),
+        ('generating 100 streams', f'{hundred:,.0f}', f'{one:,.0f}, one stream',
+         f'{hundred / one:.1f} x', 'at least 6 x'),
+        ('from launch to the first iteration, s', f'{start:.1f}', f'{bare:.1f}, import tensorflow',
+         f'{start - bare:.1f} s more', 'at most 4 s more'),
+        *preparing_rows(megabytes),
+        *interval_rows(ours.median),
+        ('memory of a run, MB', f'{memory:.0f}', f'{theirs.memory:.0f}, the recipe',
+         f'{memory / theirs.memory:.2f} x', 'no more'),
+    ]  # fmt: skip
+    return table, ours.median, theirs.median
 
 
 # --- How the cost grows ---------------------------------------------------------------------------
@@ -249,33 +221,27 @@ GROWTH = {
     'rnn_size': (64, 128, 256, 512, 1024),
     'num_layers': (1, 2, 3, 4, 6),
     'batch_size': (25, 50, 100, 200, 400),
+    'megabytes of text': (1, 10, 100, 1000),
 }
-SIZES = (1, 10, 100, 1000)  # MB of text
 
 
 def measure_growth():
-    """Yield a setting, its value, and what `rates` returns, one setting changed at a time."""
-
-    def rates(argument):
-        """Return characters per second with the script's session options, and with the default."""
-        commands = ['script_steps', argument], ['default_steps', argument]
-        steppers, rate = measure(5, *commands, seconds=0.7)
-        return [*(shared.characters(argument) / stepper.median for stepper in steppers), rate]
-
-    for name, values in GROWTH.items():
-        for value in values:
-            yield (name, value, *rates(f'--{name}={value}'))
+    """Yield a setting, its value, and characters per second with our session and the default."""
     with tempfile.TemporaryDirectory() as folder:
-        for megabytes in SIZES:
-            path = write_large(folder, megabytes)
-            yield ('megabytes of text', megabytes, *rates(f'--text_file={path}'))
+        for name, values in GROWTH.items():
+            for value in values:
+                what = f'--{name}={value}'
+                if name == 'megabytes of text':
+                    what = f'--text_file={write_large(folder, value)}'
+                steppers = measure(5, ('script_steps', what), ('default_steps', what), seconds=0.7)
+                yield (name, value, *(characters(what) / stepper.median for stepper in steppers))
 
 
 def draw_growth(figure, growth):
     blue, red, *_ = script.pictures.COLORS
     groups = itertools.groupby(growth, key=lambda row: row[0])
     for axes, (name, table) in zip(figure.subplots(2, 2).flat, groups):
-        _, values, ours, default, _ = zip(*table)
+        _, values, ours, default = zip(*table)
         axes.loglog(values, ours, 'o-', color=blue, label='the script')
         axes.loglog(values, default, 's--', color=red, label='default session options')
         axes.set(xlabel=name, ylabel='characters per second')
@@ -296,19 +262,17 @@ def write_quick():
 
 
 def write_long():
-    curves = learning_curves(shared.ROOT / 'temp' / 'benchmark')
+    curves = learning_curves()
     table, *seconds = measure_table(turns=15, megabytes=1000)
     table += learning_rows(*curves, *seconds)
     script.pictures.save(str(DOCS / 'learning.png'), draw_learning, *curves, *seconds)
     growth = list(measure_growth())
     script.pictures.save(str(DOCS / 'growth.png'), draw_growth, growth, size=(10, 6.5))
-    head = ('setting', 'value', 'characters per second', 'with default session options', 'ratio',
-            HEAD[-1])  # fmt: skip
+    head = 'setting', 'value', 'characters per second', 'with default session options', 'ratio'
     shown = [
-        (name, f'{value}', f'{ours:,.0f}', f'{default:,.0f}', f'{ours / default:.2f} x',
-         f'{rate:.0f}')
-        for name, value, ours, default, rate in growth
-    ]  # fmt: skip
+        (name, f'{value}', f'{ours:,.0f}', f'{default:,.0f}', f'{ours / default:.2f} x')
+        for name, value, ours, default in growth
+    ]
     text = (
         f'{as_table(HEAD, table)}\n![Held-out loss over time](learning.png)\n\n'
         '## How the cost grows\n\n![Characters per second over four settings](growth.png)\n\n'
@@ -320,4 +284,5 @@ def write_long():
 
 if __name__ == '__main__':
     mode, *rest = sys.argv[1:] or ['quick']
-    {'quick': write_quick, 'long': write_long, 'recipe': learn_recipe}[mode](*rest)
+    modes = {'quick': write_quick, 'long': write_long, 'recipe': learn_recipe}
+    sys.exit({**modes, 'script': lambda *rest: script.main(rest)}[mode](*rest))

@@ -20,79 +20,67 @@ from tools import trained
 
 import numpy as np
 
-PRIME = '--prime_texts', 'ROMEO:'
 RUNS = ROOT / 'temp' / 'megabyte'
-SAME = '--clean_text=False', '--min_word_freq=1', '--held_out=0.1', '--save_every=500', *PRIME
+SAME = '--clean_text=False', '--min_word_freq=1', '--held_out=0.1'
 TRIED = [
-    '--epochs=5',
     '--epochs=5 --batch_size=50',
-    '--epochs=5 --batch_size=50 --learning_rate=0.014',
-    '--epochs=5 --batch_size=50 --learning_rate=0.01',
-    '--epochs=5 --batch_size=32 --learning_rate=0.014',
+    '--epochs=18 --batch_size=50 --keep_prob=0.93',
+    '--epochs=15 --batch_size=50 --keep_prob=0.8 --rnn_size=256',
+    '--epochs=4 --batch_size=50',
     '--epochs=5 --batch_size=50 --seed=2',
-    '--epochs=5 --batch_size=50 --seed=3',
+    '--epochs=18 --batch_size=50',
     '--epochs=18 --batch_size=50 --keep_prob=0.85',
-    '--epochs=18 --batch_size=50 --keep_prob=0.75',
-    '--epochs=15 --batch_size=50 --keep_prob=0.8 --rnn_size=160',
     '--epochs=18 --batch_size=50 --keep_prob=0.93 --seed=2',
     '--epochs=18 --batch_size=50 --keep_prob=0.93 --seed=3',
-    '--epochs=15 --batch_size=50 --keep_prob=0.7 --rnn_size=256',
-    '--epochs=25 --batch_size=50 --keep_prob=0.75 --rnn_size=192',
-    '--epochs=4 --batch_size=50',
-    '--epochs=18 --batch_size=50',
-    '--epochs=15 --batch_size=50 --keep_prob=0.8 --rnn_size=256',
-    '--epochs=18 --batch_size=50 --keep_prob=0.93',
     '--epochs=15 --batch_size=50 --keep_prob=0.8 --rnn_size=256 --seed=2',
 ]
+TABLE = {settings: {'': settings} for settings in TRIED}
 WINDOWS = 64, 256  # characters that nanoGPT's smaller and larger model see at most
 
 
-def measure_windows(folder, size, streams=200):
+def measure_windows(folder, size):
     """Return the held-out loss of the best model if its memory is empty every `size` characters."""
     settings = argparse.Namespace(temp_dir=str(folder), checkpoint='', device='auto')
     with trained.opened(settings) as (session, sampler, ix2vocab, run, _):
         ids = np.fromfile(str(folder / 'text.ids'), script.reading.id_type(ix2vocab))
         ids = ids[script.held_out_begin(len(ids), run.held_out) :]
-        count = (len(ids) - 1) // size
-        x, y = (ids[begin : begin + count * size].reshape(count, size) for begin in (0, 1))
-        total = 0
-        for begin in range(0, count, streams):
-            rows = slice(begin, begin + streams)
-            state = sampler.zero_state(len(x[rows]))
+        losses = []
+        for begin in range(0, len(ids) - size, size):
             feed = {
-                sampler.x_data: x[rows], sampler.y_output: y[rows], sampler.initial_state: state
-            }  # fmt: skip
-            total += session.run(sampler.losses, feed).sum(dtype=np.float64)
-    return total / (count * size)
+                sampler.x_data: ids[None, begin : begin + size],
+                sampler.y_output: ids[None, begin + 1 : begin + 1 + size],
+                sampler.initial_state: sampler.zero_state(1),
+            }
+            losses.append(session.run(sampler.losses, feed))
+    return np.mean(losses, dtype=np.float64)
 
 
-def measured():
-    """Yield a row of the table for each run that was measured, of all texts, folders in RUNS."""
-    for runs in sorted(RUNS.iterdir()):
-        for arguments in TRIED:
-            found = rows.found_in(rows.folder_of(runs, arguments))
-            if found:
-                held_out = found['held_out']
-                losses = held_out[-1], min(held_out), found['training'], *found['windows']
-                time_taken = f'{found["seconds"]:,.0f} s, {found["cores"]} core(s)'
-                yield (runs.name, f'`{arguments}`', time_taken, *(f'{loss:.4f}' for loss in losses))
+def as_cells(text, settings, found):
+    """Return the cells of a row, from what the run of a text with some settings found."""
+    held_out, time_taken = found['held_out'], f'{found["seconds"]:,.0f} s, {found["cores"]} core(s)'
+    losses = held_out[-1], min(held_out), found['training'], *found['windows']
+    return (text, f'`{settings}`', time_taken, *(f'{loss:.4f}' for loss in losses))
 
 
 def main(text_file, *numbers):
-    def measure(folder):
-        return {'windows': [measure_windows(folder, size) for size in WINDOWS]}
-
-    for arguments in rows.chosen(TRIED, numbers):
-        folder = rows.folder_of(RUNS / pathlib.Path(text_file).stem, arguments)
-        if not rows.found_in(folder):
-            words = [SCRIPT, f'--text_file={text_file}', *SAME, *arguments.split()]
-            rows.train(folder, words, os.sched_getaffinity(0), measure)
+    path = pathlib.Path(text_file).resolve()
+    rows.train(
+        *(RUNS / path.stem, SCRIPT, TABLE),
+        same=[f'--text_file={path}', *SAME, '--save_every=500', '--prime_texts', 'ROMEO:'],
+        numbers=numbers,
+        cores_each=os.cpu_count(),
+        measure=lambda folder: {'windows': [measure_windows(folder, size) for size in WINDOWS]},
+    )
+    lines = [
+        as_cells(folder.name, settings, found[''])
+        for folder in sorted(RUNS.iterdir())
+        for settings, found in rows.found(folder, TABLE).items()
+    ]
     head = ('text', 'settings', 'time', 'held-out', 'best', 'training',
             *(f'best, {size} characters of memory' for size in WINDOWS))  # fmt: skip
-    text = f'All with `{" ".join(SAME[:3])}`; nats.\n\n{as_table(head, measured())}'
-    write_page(
-        'megabyte.md', 'A text of about a megabyte', 'python benchmarks/megabyte.py TEXT', text
-    )
+    text = f'All with `{" ".join(SAME)}`; nats.\n\n{as_table(head, lines)}'
+    command = 'python benchmarks/megabyte.py TEXT'
+    write_page('megabyte.md', 'A text of about a megabyte', command, text)
 
 
 if __name__ == '__main__':

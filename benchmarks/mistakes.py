@@ -8,10 +8,11 @@ chance alone moves a loss by as much as some of the mistakes do. Runs that have 
 """
 
 import functools
+import pathlib
 import sys
 
 import rows
-from shared import DATA_DIR, DOCS, ROOT, as_table, read_history, run, script, tf, write_page
+from shared import DATA_DIR, DOCS, ROOT, as_table, run, script, tf, write_page
 
 # isort: split
 import numpy as np
@@ -19,14 +20,7 @@ import numpy as np
 EPOCHS = 2
 SEEDS = 1, 2, 3
 RUNS = ROOT / 'temp' / 'mistakes'
-
-
-def folder_of(name, seed):
-    return RUNS / f'{name}-{seed}'
-
-
-def no_mistake():
-    """Leave the script as it is."""
+RIGHT = rows.folder_of(RUNS, 'no_mistake', 1)
 
 
 def share_one_cell():
@@ -43,7 +37,7 @@ def delete_line_ends():
     read_pieces, measure = script.reading.read_pieces, script.measure
 
     def measure_right_text(session, model, what, _, __, *shape):
-        ids = np.memmap(folder_of('no_mistake', SEEDS[0]) / 'text.ids', np.uint8, 'r')
+        ids = np.memmap(RIGHT / 'text.ids', np.uint8, 'r')
         start = script.held_out_begin(len(ids), script.held_out)
         return measure(session, model, what, ids, start, *shape)
 
@@ -80,8 +74,8 @@ def shuffle_batches():
 
 # The function that makes the mistake, what it is called in the picture, and what it needs.
 MISTAKES = {
-    'no_mistake': (no_mistake, 'as the script does it', ()),
-    'wide_embedding': (no_mistake, 'the same, embedding_size=128', ('--embedding_size=128',)),
+    'no_mistake': (None, 'as the script does it', ()),
+    'wide_embedding': (None, 'the same, embedding_size=128', ('--embedding_size=128',)),
     # A kernel can only be shared if all layers read as many numbers.
     'share_one_cell': (share_one_cell, 'one cell for all layers', ('--embedding_size=128',)),
     'delete_line_ends': (delete_line_ends, 'line ends deleted', ()),
@@ -93,7 +87,8 @@ MISTAKES = {
 def train(name, *arguments):
     """Train with a mistake, in this process, as the arguments of the script say."""
     make, _, more = MISTAKES[name]
-    make()
+    if make:
+        make()
     return script.main([*more, *arguments])
 
 
@@ -116,8 +111,8 @@ def fresh_share(text):
 def draw_text(temperature):
     """Return a text that the model without a mistake draws."""
     return run(
-        *('--prime_text=thou art more', f'--temp_dir={folder_of("no_mistake", SEEDS[0])}'),
-        *(f'--sample_length={LENGTH}', f'--temperature={temperature}'),
+        *(f'--temp_dir={RIGHT}', '--prime_text=thou art more', f'--sample_length={LENGTH}'),
+        f'--temperature={temperature}',
         program=('-m', 'tools.sample'),
         cwd=str(ROOT),
     )
@@ -126,19 +121,14 @@ def draw_text(temperature):
 # --- The picture and the table -------------------------------------------------------------------
 
 
-def held_out(name):
-    """Return the iterations, and the held-out losses at them, float64 [seeds, iterations]."""
-    runs = [read_history(folder_of(name, seed))[1] for seed in SEEDS]
-    iterations, losses = np.moveaxis(np.array(runs), 2, 0)
-    return iterations[0], losses
-
-
-def draw_on(figure, texts):
+def draw_on(figure, found, texts):
+    """Draw the losses that rows.train found with each mistake, and the fresh share of texts."""
     left, right = figure.subplots(1, 2)
-    for (name, (_, label, _)), color in zip(MISTAKES.items(), script.pictures.COLORS):
-        iterations, losses = held_out(name)
+    for (name, runs), color in zip(found.items(), script.pictures.COLORS):
+        losses = np.mean([runs[seed]['held_out'] for seed in SEEDS], axis=0)
         style = '--' if name == 'wide_embedding' else '-'
-        left.plot(iterations, losses.mean(axis=0), style, label=label, color=color)
+        iterations = runs[SEEDS[0]]['iterations']
+        left.plot(iterations, losses, style, label=MISTAKES[name][1], color=color)
     loss = f'Held-out loss, mean of {len(SEEDS)} seeds'
     left.set(title='Four mistakes of training', xlabel='Generation', ylabel=loss, ylim=(1.35, 1.75))
     for (label, text), color in zip(texts.items(), script.pictures.COLORS):
@@ -151,17 +141,17 @@ def draw_on(figure, texts):
         axes.legend()
 
 
-def write():
+def write(found):
     circle = draw_text(0)
     texts = {'drawn at temperature 0.7': draw_text(0.7), 'argmax: always the likeliest': circle}
-    script.pictures.save(str(DOCS / 'mistakes.png'), draw_on, texts, size=(13, 5))
-    right, table = held_out('no_mistake')[1][:, -1], []
-    for name, (_, label, _) in MISTAKES.items():
-        last = held_out(name)[1][:, -1]
-        losses = [f'{loss:.4f}' for loss in (*last, last.mean())]
-        more = last - right  # with the same seed
+    script.pictures.save(str(DOCS / 'mistakes.png'), draw_on, found, texts, size=(13, 5))
+    table = []
+    last = {name: [runs[s]['held_out'][-1] for s in SEEDS] for name, runs in found.items()}
+    for name, losses in last.items():
+        more = np.subtract(losses, last['no_mistake'])  # with the same seed
         range_ = f'{more.mean():+.4f} ({more.min():+.4f} to {more.max():+.4f})'
-        table.append([label, *losses, range_])
+        shown = (f'{loss:.4f}' for loss in (*losses, np.mean(losses)))
+        table.append([MISTAKES[name][1], *shown, range_])
     head = ['held-out loss, nats', *(f'seed {seed}' for seed in SEEDS), 'mean', 'against none']
     shares = [[label, f'{fresh_share(text)[-1]:.0%}'] for label, text in texts.items()]
     text = f"""The script as it is and with one mistake at a time, {EPOCHS} epochs each, with
@@ -185,13 +175,11 @@ if __name__ == '__main__':
     if sys.argv[1:]:
         name, *arguments = sys.argv[1:]
         sys.exit(train(name, *arguments))
-    same = DATA_DIR, f'--epochs={EPOCHS}', '--save_every=100'
-    jobs = {
-        folder_of(name, seed): [__file__, name, f'--seed={seed}', *same]
-        for seed in SEEDS
-        for name in MISTAKES
-    }
-    first = folder_of('no_mistake', SEEDS[0])  # its text is what the others are measured on
-    for some in {first: jobs[first]}, jobs:
-        rows.train_missing(some)
-    write()
+    table = {name: {seed: f'{name} --seed={seed}' for seed in SEEDS} for name in MISTAKES}
+    how = (
+        pathlib.Path(__file__).resolve(),
+        table,
+        [DATA_DIR, f'--epochs={EPOCHS}', '--save_every=100'],
+    )
+    rows.train(RUNS, *how, numbers=['0'])  # a text of these is what the others are measured on
+    write(rows.train(RUNS, *how))

@@ -9,20 +9,21 @@ import peer
 
 def forward(weights, num_layers, unroll, x, state):
     """Characters [time, batch] and the state, to logits and the state after the last of them."""
-    inputs, states = weights['embedding'][x], []
+    inputs, states = weights['embedding.weight'][x], []
     for layer in range(num_layers):
 
-        def step(state, of_input, kernel=weights[f'h{layer}'].T):
+        def step(state, of_input, kernel=weights[f'lstm.weight_hh_l{layer}'].T):
             h, c = state
             write, forget, new, output = jnp.split(of_input + h @ kernel, 4, axis=1)
             c = jax.nn.sigmoid(forget) * c + jax.nn.sigmoid(write) * jnp.tanh(new)
             h = jax.nn.sigmoid(output) * jnp.tanh(c)
             return (h, c), h
 
-        of_inputs = inputs @ weights[f'x{layer}'].T + weights[f'b{layer}']  # of all steps at once
+        kernel, bias = weights[f'lstm.weight_ih_l{layer}'], weights[f'lstm.bias_ih_l{layer}']
+        of_inputs = inputs @ kernel.T + bias  # of all steps at once
         last, inputs = jax.lax.scan(step, state[layer], of_inputs, unroll=unroll)
         states.append(last)
-    return inputs @ weights['W'].T + weights['b'], states
+    return inputs @ weights['linear.weight'].T + weights['linear.bias'], states
 
 
 def loss_of(weights, num_layers, unroll, x, y, state):

@@ -16,18 +16,6 @@ class Stack(nn.Module):
         self.lstm = nn.LSTM(settings.embedding_size, settings.rnn_size, settings.num_layers)
         self.linear = nn.Linear(settings.rnn_size, peer.VOCAB_SIZE)
 
-    def load(self, weights):
-        """Take the weights of peer.random_weights. (nn.LSTM has two biases, and adds them.)"""
-        own = {'embedding.weight': 'embedding', 'linear.weight': 'W', 'linear.bias': 'b'}
-        for layer in range(self.lstm.num_layers):
-            parts = {'weight_ih': 'x', 'weight_hh': 'h', 'bias_ih': 'b'}
-            own.update({f'lstm.{part}_l{layer}': f'{ours}{layer}' for part, ours in parts.items()})
-        with torch.no_grad():
-            for name, parameter in self.named_parameters():
-                parameter.copy_(
-                    torch.tensor(weights[own[name]]) if name in own else torch.tensor(0)
-                )
-
     def forward(self, x, state):
         outputs, state = self.lstm(self.embedding(x), state)
         return self.linear(outputs), state
@@ -40,8 +28,8 @@ class Unrolled(Stack):
         hs, cs = list(state[0]), list(state[1])
         steps = self.embedding(x)
         for layer in range(self.lstm.num_layers):
-            kernel_x, kernel_h, bias, other = self.lstm.all_weights[layer]
-            of_inputs = nn.functional.linear(steps, kernel_x, bias + other)
+            kernel_x, kernel_h, bias, _ = self.lstm.all_weights[layer]
+            of_inputs = nn.functional.linear(steps, kernel_x, bias)
             outputs, h, c = [], hs[layer], cs[layer]
             for of_input in of_inputs:
                 z = of_input + h @ kernel_h.T
@@ -56,9 +44,11 @@ class Unrolled(Stack):
 def train(kind, is_compiled, settings, weights, batches):
     """Yield once ready, and then the loss of each training step."""
     model = kind(settings)
-    model.load(weights)
-    # Adam would move both biases of a gate, and so their sum at twice the pace of JAX's and ours.
-    parameters = [p for name, p in model.named_parameters() if 'bias_hh' not in name]
+    # nn.LSTM has two biases, and adds them. Adam would move both, and so their sum at twice the
+    # pace of JAX's and ours; one stays at 0.
+    zeros = {n: torch.zeros_like(p) for n, p in model.named_parameters() if 'bias_hh' in n}
+    model.load_state_dict({**{n: torch.from_numpy(v) for n, v in weights.items()}, **zeros})
+    parameters = [p for name, p in model.named_parameters() if name not in zeros]
     optimizer = torch.optim.Adam(parameters, lr=peer.LEARNING_RATE, fused=True)
     forward = torch.compile(model) if is_compiled else model
     shape = settings.num_layers, settings.batch_size, settings.rnn_size

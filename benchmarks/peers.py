@@ -19,24 +19,23 @@ from turns import STEPS, Stepper, take_turns, with_quartiles
 
 TURNS = 7
 TORCH, JAX = (str(pathlib.Path(__file__).with_name(f'peer_{name}.py')) for name in ('torch', 'jax'))
-# What each kind is called in the table, which of the folders it is of, its program and its name
-# there; and whether it is measured at the default shape alone.
+# Which of the folders each kind is of, its program, its name there, and whether it is measured at
+# the default shape alone.
 KINDS = {
-    'ours': ('the script, TensorFlow 1.15', 0, STEPS, 'script_steps', False),
-    'ours_tf2': ('the script, TensorFlow 2', 1, STEPS, 'script_steps', False),
-    'recipe': ('the recipe', 0, STEPS, 'recipe_steps', True),
-    'lstm': ('PyTorch, `nn.LSTM`', 2, TORCH, 'lstm', False),
-    'compiled_lstm': ('PyTorch, `nn.LSTM`, `torch.compile`', 2, TORCH, 'compiled_lstm', False),
-    'compiled_unrolled': (
-        *('PyTorch, cells unrolled, `torch.compile`', 2, TORCH, 'compiled_unrolled', True),
-    ),
-    'scan_1': ('JAX, `scan`', 3, JAX, 'scan_1', False),
-    'scan_2': ('JAX, `scan`, two steps in one', 3, JAX, 'scan_2', True),
-    'scan_5': ('JAX, `scan`, five steps in one', 3, JAX, 'scan_5', True),
-    'product_ours': ('a product, TensorFlow 1.15', 0, STEPS, 'product_steps', False),
-    'product_ours_tf2': ('a product, TensorFlow 2', 1, STEPS, 'product_steps', False),
-    'product': ('a product, PyTorch', 2, TORCH, 'product', False),
+    'the script, TensorFlow 1.15': (0, STEPS, 'script_steps', False),
+    'the script, TensorFlow 2': (1, STEPS, 'script_steps', False),
+    'the recipe': (0, STEPS, 'recipe_steps', True),
+    'PyTorch, `nn.LSTM`': (2, TORCH, 'lstm', False),
+    'PyTorch, `nn.LSTM`, `torch.compile`': (2, TORCH, 'compiled_lstm', False),
+    'PyTorch, cells unrolled, `torch.compile`': (2, TORCH, 'compiled_unrolled', True),
+    'JAX, `scan`': (3, JAX, 'scan_1', False),
+    'JAX, `scan`, two steps in one': (3, JAX, 'scan_2', True),
+    'JAX, `scan`, five steps in one': (3, JAX, 'scan_5', True),
+    'a product, TensorFlow 1.15': (0, STEPS, 'product_steps', False),
+    'a product, TensorFlow 2': (1, STEPS, 'product_steps', False),
+    'a product, PyTorch': (2, TORCH, 'product', False),
 }
+OURS, OURS_TF2, *_ = KINDS
 METHOD = f"""
 Each kind trains in a process of its own, with as many threads as it takes by itself. The processes
 take {TURNS} turns of about a second on the same cores; a figure is the median of the turns, with
@@ -48,12 +47,11 @@ The models are the same but for what the script has besides, which is work that 
 have: residual connections, a decay of the weights, and their averages. PyTorch has its `nn.LSTM`,
 which calls oneDNN, and its fused Adam; JAX one jitted step with donated arguments, whose `scan`
 takes the products with the inputs from before it. The script reads its text, the recipe too; the
-others random characters. Before anything is measured, PyTorch and JAX have to find the loss that
-NumPy finds, to 1e-5, and after 20 steps each other's, to 5e-4.
+others random characters. Before anything is measured, all forms of PyTorch and JAX have to find the
+same loss of the same weights, to 5e-5 nats, and after 20 steps, to 5e-4.
 
-PyTorch is the build for CUDA, since pip installs that one, and its memory has to be read with that
-in mind: in turns with it, at the default shape, the build 2.13.0+cpu took 420 MB instead of 808,
-and was 1.03 times as fast. (Another PyTorch: give its folder in the place of `.venv-torch`.)
+PyTorch is the build for CUDA, since pip installs that one; its memory has to be read with that in
+mind. (Another PyTorch: give its folder in the place of `.venv-torch`.)
 """
 
 
@@ -61,16 +59,16 @@ def measure(pythons, shape):
     """Return a Stepper for each kind that is measured at a shape, after its turns: a dict."""
     steppers = {
         kind: Stepper(name, *shape, python=pythons[number], program=program)
-        for kind, (_, number, program, name, at_default) in KINDS.items()
+        for kind, (number, program, name, at_default) in KINDS.items()
         if not (at_default and shape)
     }
     take_turns(TURNS, *steppers.values())
     return steppers
 
 
-def fastest(measured, *words):
-    """Return the fastest of the kinds whose name in the table has all these words."""
-    found = [one for kind, one in measured.items() if all(w in KINDS[kind][0] for w in words)]
+def fastest(measured, beginning):
+    """Return the fastest of the kinds that begin so."""
+    found = [one for kind, one in measured.items() if kind.startswith(beginning)]
     return min(found, key=lambda one: one.median)
 
 
@@ -85,7 +83,7 @@ def summary(found):
     rows = [
         (' '.join(shape) or 'default', *(
             ratio(measured[ours], fastest(measured, other))
-            for ours in ('ours', 'ours_tf2') for other in ('PyTorch, ', 'JAX')
+            for ours in (OURS, OURS_TF2) for other in ('PyTorch', 'JAX')
         ))
         for shape, measured in found.items()
     ]  # fmt: skip
@@ -97,39 +95,35 @@ def details(shape, measured):
     product = PRODUCT / fastest(measured, 'a product').median
     amount, work, rows = characters(*shape), shared.multiplications(parse(*shape)) / 1e9, []
     for kind, one in measured.items():
-        is_product = 'a product' in KINDS[kind][0]
-        done = (PRODUCT if is_product else work) / one.median
-        rate, behind = ('', '') if is_product else (
-            with_quartiles([amount / s for s in one.seconds]), ratio(measured['ours'], one)
-        )  # fmt: skip
-        arithmetic = f'{done:,.0f}, {done / product:.0%}'
-        rows.append((KINDS[kind][0], rate, behind, arithmetic, f'{one.memory:,.0f}'))
+        done, speeds = PRODUCT / one.median, ('', '')
+        if not kind.startswith('a product'):
+            rate = with_quartiles([amount / seconds for seconds in one.seconds])
+            done, speeds = work / one.median, (rate, ratio(measured[OURS], one))
+        rows.append((kind, *speeds, f'{done:,.0f}, {done / product:.0%}', f'{one.memory:,.0f}'))
     head = (' '.join(shape) or 'default', 'characters per second', '1.15 is faster', 'GFLOP/s',
             'memory, MB')  # fmt: skip
     return as_table(head, rows)
 
 
 def check(programs):
-    """Raise if a model's first loss is not NumPy's, or if the last ones are not each other's.
-
-    Args:
-      programs: list of (python, path).
-    """
-    losses = []
+    """Raise if the models of some programs, (python, path), find or learn different losses."""
+    found = []
     for python, path in programs:
-        losses += map(float, run('check', program=[path], python=python).split())
-    if not losses or max(losses) - min(losses) > 5e-4:  # nats; float32 makes it 5e-5
-        raise RuntimeError(f'the models learn differently: {losses} nats after 20 steps')
+        output = run('check', '--rnn_size=16', '--batch_size=4', program=[path], python=python)
+        found += [tuple(map(float, line.split())) for line in output.splitlines()]
+    for losses, allowed in zip(zip(*found), (5e-5, 5e-4)):  # nats
+        if max(losses) - min(losses) > allowed:
+            raise RuntimeError(f'the models learn differently: {found}')
 
 
 def main(*arguments):
-    pythons = [python_of(folder) for folder in arguments[:4]]
+    pythons, is_quick = list(map(python_of, arguments[:4])), arguments[4:]
     check([(pythons[2], TORCH), (pythons[3], JAX)])
     found = {}
-    for shape in SHAPES[:1] if arguments[4:] else SHAPES:
+    for shape in SHAPES[:1] if is_quick else SHAPES:
         found[shape] = measure(pythons, shape)
         print(details(shape, found[shape]), flush=True)
-    if arguments[4:]:
+    if is_quick:
         return
     versions = [
         run('-c', f'import {name}; print("{title}", {name}.__version__)', program=(), python=python)

@@ -6,8 +6,6 @@ What is compared takes turns. The rows are [batch, units], the kernel [units, 4 
 """
 
 import os
-import statistics
-import sys
 import time
 
 from shared import as_table, tf, write_page
@@ -16,58 +14,46 @@ from shared import as_table, tf, write_page
 import numpy as np
 
 SHAPES = (128, 100), (256, 100), (300, 100), (512, 50), (1024, 25)  # units, batch
-PIECE = 256  # columns
+WAYS = 'all gates', '16 columns more', 'pieces of 256'
 AT_ONCE = 10  # products in a session call
+TURNS = 15
 
 
-def ways(units):
-    """Return the sizes of the kernels by which rows are multiplied, for each way to do it."""
+def measure(units, batch):
+    """Return GFLOP/s for each of WAYS, medians of TURNS."""
     columns = 4 * units
-    pieces = [PIECE] * (columns // PIECE) + [columns % PIECE] * (columns % PIECE > 0)
-    return {'all gates': [columns], '16 columns more': [columns + 16], 'pieces of 256': pieces}
-
-
-def measure(units, batch, turns):
-    """Return GFLOP/s for each of `ways`, the median of some turns."""
-    with tf.Graph().as_default() as graph:
-        rows = tf.Variable(np.random.RandomState(0).normal(size=[batch, units]), dtype=tf.float32)
-        operations = {}
-        for way, sizes in ways(units).items():
-            kernels = [tf.Variable(tf.random_normal([units, size])) for size in sizes]
-            products, x = [], rows.value()
-            for _ in range(AT_ONCE):
-                found = [tf.matmul(x, kernel) for kernel in kernels]
-                products += found
-                with tf.control_dependencies(found):
-                    x = tf.identity(rows)
-            operations[way] = tf.group(*products)
-        start = tf.global_variables_initializer()
+    pieces = [min(256, columns - first) for first in range(0, columns, 256)]
+    rows = tf.Variable(np.random.RandomState(0).normal(size=[batch, units]), dtype=tf.float32)
+    operations = []
+    for sizes in [columns], [columns + 16], pieces:
+        kernels = [tf.Variable(tf.random_normal([units, size])) for size in sizes]
+        products, x = [], rows.value()
+        for _ in range(AT_ONCE):
+            found = [tf.matmul(x, kernel) for kernel in kernels]
+            products += found
+            with tf.control_dependencies(found):
+                x = tf.identity(rows)
+        operations.append(tf.group(*products))
     config = tf.ConfigProto(intra_op_parallelism_threads=1, inter_op_parallelism_threads=1)
     # Otherwise TensorFlow makes one product of those that are the same.
     config.graph_options.optimizer_options.opt_level = -1
     config.graph_options.rewrite_options.disable_meta_optimizer = True
-    taken = {way: [] for way in operations}
-    with tf.Session(graph=graph, config=config) as session:
-        session.run(start)
-        for turn in range(turns + 1):
-            for way, operation in operations.items():
-                begin = time.perf_counter()
-                session.run(operation)
-                if turn:  # the first warms up
-                    taken[way].append((time.perf_counter() - begin) / AT_ONCE)
-    work = 2 * batch * units * 4 * units / 1e9
-    return {way: work / statistics.median(seconds) for way, seconds in taken.items()}
-
-
-def main(turns=15):
-    os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
-    rows = []
-    for units, batch in SHAPES:
-        rates = measure(units, batch, turns)
-        rows.append((f'{units:,} units, {batch} rows', *(f'{rate:.0f}' for rate in rates.values())))
-    text = f'On one of the cores.\n\n{as_table(("GFLOP/s", *ways(1)), rows)}'
-    write_page('products.md', 'Products of matrices', 'python benchmarks/products.py', text)
+    times = np.empty([TURNS + 1, len(operations)])
+    with tf.Session(config=config) as session:
+        session.run(tf.global_variables_initializer())
+        for turn, way in np.ndindex(*times.shape):
+            start = time.perf_counter()
+            session.run(operations[way])
+            times[turn, way] = (time.perf_counter() - start) / AT_ONCE
+    return 2 * batch * units * columns / 1e9 / np.median(times[1:], axis=0)  # the first warms up
 
 
 if __name__ == '__main__':
-    sys.exit(main())
+    os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+    lines = []
+    for units, batch in SHAPES:
+        with tf.Graph().as_default():
+            rates = measure(units, batch)
+        lines.append((f'{units:,} units, {batch} rows', *(f'{rate:.0f}' for rate in rates)))
+    text = f'On one of the cores.\n\n{as_table(("GFLOP/s", *WAYS), lines)}'
+    write_page('products.md', 'Products of matrices', 'python benchmarks/products.py', text)

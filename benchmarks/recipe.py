@@ -7,8 +7,11 @@ random order in each epoch, with the state carried over all the same; Adam at 0.
 the options left alone.
 """
 
-from backstage import tf
+import contextlib
 
+from shared import tf
+
+# isort: split
 import numpy as np
 
 LEARNING_RATE = 0.0005
@@ -37,20 +40,16 @@ class Recipe:
             b = tf.get_variable('b', [vocab_size], initializer=tf.zeros_initializer())
             embedding = tf.get_variable('embedding', [vocab_size, rnn_size], initializer=normal)
         columns = tf.split(tf.nn.embedding_lookup(embedding, self.x_data), training_seq_len, 1)
-        inputs = [tf.squeeze(column, [1]) for column in columns]
-        outputs, state = [], self.initial_state
+        outputs, self.final_state = [], self.initial_state
         with tf.variable_scope('rnn_decoder', reuse=tf.AUTO_REUSE):
-            for column in inputs:
-                output, state = stack(column, state)
+            for column in columns:
+                output, self.final_state = stack(tf.squeeze(column, [1]), self.final_state)
                 outputs.append(output)
-        self.final_state = state
-        self.vocab_size = vocab_size
         logits = tf.matmul(tf.reshape(tf.concat(outputs, axis=1), [-1, rnn_size]), W) + b
         self.probabilities = tf.nn.softmax(logits)
-        targets = tf.reshape(self.y_output, [-1])
         cross_entropy = tf.nn.sparse_softmax_cross_entropy_with_logits
-        self.losses = cross_entropy(labels=targets, logits=logits)
-        self.cost = tf.reduce_sum(self.losses) / (batch_size * training_seq_len)
+        self.losses = cross_entropy(labels=tf.reshape(self.y_output, [-1]), logits=logits)
+        self.cost = tf.reduce_mean(self.losses)
         variables = tf.trainable_variables()
         gradients, _ = tf.clip_by_global_norm(tf.gradients(self.cost, variables), MAX_GRADIENT_NORM)
         optimizer = tf.train.AdamOptimizer(LEARNING_RATE)
@@ -74,13 +73,21 @@ class Recipe:
 
         The graph must be one for batches of 1 x 1.
         """
-        state = session.run(self.initial_state)
-        drawn = [1]
+        drawn, state = [1], session.run(self.initial_state)
         for _ in range(num):
             feed = self.feed([[drawn[-1]]], [[0]], state)
-            probabilities, state = session.run([self.probabilities, self.final_state], feed)
-            drawn.append(random.choice(self.vocab_size, p=probabilities[0]))
+            (each,), state = session.run([self.probabilities, self.final_state], feed)
+            drawn.append(random.choice(len(each), p=each))
         return drawn[1:]
+
+
+@contextlib.contextmanager
+def started(settings, vocab_size, *shape):
+    """Yield a session with the recipe's graph for batches of a shape, and the Recipe."""
+    model = Recipe(settings.rnn_size, settings.num_layers, *shape, vocab_size)
+    with tf.Session() as session:
+        session.run(tf.global_variables_initializer())
+        yield session, model
 
 
 def training_batches(ids, batch_size, training_seq_len, epochs, seed):

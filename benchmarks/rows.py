@@ -1,4 +1,7 @@
-"""Runs of the script that make the rows of a table. What was measured before is not run again."""
+"""Runs of a program that make the rows of a table. What was measured before is not run again.
+
+A table is a dict {row: {column: settings}}; the settings of a run are words in one str.
+"""
 
 import concurrent.futures
 import json
@@ -9,7 +12,7 @@ import subprocess
 import sys
 import time
 
-from shared import read_history
+from shared import ENVIRONMENT, read_history
 
 # isort: split
 import numpy as np
@@ -17,65 +20,62 @@ import numpy as np
 COMMON = '--restart', '--eval_every=100000', '--show_plot=False'
 
 
-def chosen(tried, numbers):
-    """Return the rows of a list with these numbers, str, as they are given to a program; or all."""
-    wrong = [n for n in numbers if not n.isdecimal() or int(n) >= len(tried)]
-    if wrong:
-        sys.exit(f'There is no row {wrong[0]}: they are numbered from 0 to {len(tried) - 1}.')
-    return [tried[int(n)] for n in numbers] or tried
+def folder_of(runs, row, column=''):
+    """Return the folder, in the folder `runs`, of one run of a table."""
+    return runs / re.sub(r'[^\w.]+', '_', f'{row} {column}').strip('_')
 
 
-def folder_of(runs, arguments):
-    """Return the folder, in the folder `runs`, of a run with these arguments, a str."""
-    return runs / (re.sub(r'[^\w.]+', '_', arguments).strip('_') or 'default')
+def found(runs, table):
+    """Return what runs that have ended found, {row: {column: dict}}, of the rows that have some."""
+    rows = {}
+    for row, columns in table.items():
+        for column in columns:
+            path = folder_of(runs, row, column) / 'found.json'
+            if path.exists():
+                rows.setdefault(row, {})[column] = json.loads(path.read_text())
+    return rows
 
 
-def found_in(folder):
-    """Return what `train` has found, a dict; an empty one if the run did not end."""
-    path = folder / 'found.json'
-    return json.loads(path.read_text()) if path.exists() else {}
-
-
-def train(folder, command, cores, measure=lambda folder: {}):
-    """Train on some cores, a set, and note what was found; `measure` adds to it.
+def train(runs, program, table, same=(), numbers=(), cores_each=1, measure=lambda folder: {}):
+    """Train what is missing of a table, as many runs at a time as there are cores; return `found`.
 
     Args:
-      command: list, the program, such as SCRIPT, and its arguments.
+      program: the path of the script, or of what takes the same arguments.
+      same: the arguments of all runs besides.
+      numbers: str, which rows to train, counted from 0; if there are none, all.
+      measure: what returns a dict of what else a run found.
     """
-    print(folder.name, flush=True)
-    start = time.perf_counter()
-    words = ['taskset', '--cpu-list', ','.join(map(str, cores)), sys.executable, *map(str, command)]
-    status = subprocess.call(
-        [*words, f'--temp_dir={folder}', *COMMON],
-        env={**os.environ, 'MPLBACKEND': 'Agg'},
-        stdout=subprocess.DEVNULL,
-    )
-    if status:  # the script has said why
-        sys.exit(status)
-    losses, held_out_losses = read_history(folder)
-    found = {
-        'seconds': time.perf_counter() - start,
-        'cores': len(cores),
-        'training': float(np.mean(losses[-100:])),
-        'held_out': [loss for _, loss in held_out_losses],
-        **measure(folder),
-    }
-    (folder / 'found.json').write_text(json.dumps(found))
+    runs.mkdir(parents=True, exist_ok=True)
+    free, cores = queue.Queue(), sorted(os.sched_getaffinity(0))
+    for first in range(0, len(cores), cores_each):
+        free.put(cores[first : first + cores_each])
 
+    def run(cell):
+        folder, some = folder_of(runs, *cell), free.get()
+        print(folder.name, flush=True)
+        start = time.perf_counter()
+        command = ['taskset', '--cpu-list', ','.join(map(str, some)), sys.executable, program]
+        command += [*table[cell[0]][cell[1]].split(), *same, *COMMON, f'--temp_dir={folder}']
+        how = {'cwd': str(runs), 'env': ENVIRONMENT, 'stdout': subprocess.DEVNULL}
+        status = subprocess.call(list(map(str, command)), **how)
+        free.put(some)
+        if status:  # the script has said why
+            sys.exit(status)
+        losses, held_out_losses = read_history(folder)
+        iterations, held_out = zip(*held_out_losses)
+        noted = {
+            'seconds': time.perf_counter() - start,
+            'cores': len(some),
+            'training': float(np.mean(losses[-100:])),
+            'iterations': iterations,
+            'held_out': held_out,
+            **measure(folder),
+        }
+        (folder / 'found.json').write_text(json.dumps(noted))
 
-def train_missing(jobs):
-    """Train what is missing of {folder: command}, on each core one run at a time."""
-    cores = queue.Queue()
-    for core in os.sched_getaffinity(0):
-        cores.put(core)
-
-    def run(folder):
-        core = cores.get()
-        try:
-            train(folder, jobs[folder], {core})
-        finally:
-            cores.put(core)
-
-    missing = [folder for folder in jobs if not found_in(folder)]
-    with concurrent.futures.ThreadPoolExecutor(cores.qsize()) as pool:
+    ended = found(runs, table)
+    rows = [list(table)[int(number)] for number in numbers] or table
+    missing = [(r, c) for r in rows for c in table[r] if c not in ended.get(r, {})]
+    with concurrent.futures.ThreadPoolExecutor(free.qsize()) as pool:
         list(pool.map(run, missing))
+    return found(runs, table)

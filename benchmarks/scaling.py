@@ -6,7 +6,6 @@ Each run is one of the script, started as a user starts it. All take turns on th
 """
 
 import glob
-import os
 import pathlib
 import statistics
 import subprocess
@@ -19,15 +18,16 @@ from shared import DATA_DIR, SCRIPT, as_table, multiplications, parse, script, w
 HOROVODRUN = str(pathlib.Path(sys.executable).with_name('horovodrun'))
 PYTHON = [sys.executable, str(SCRIPT)]
 ON_CORE = [['taskset', '--cpu-list', cores, *PYTHON] for cores in ('0', '1', '0,1')]
-# What begins the commands that run at the same time, and what part of the batch each has.
+# What begins the commands that run at the same time, which share the batch.
 STARTS = {
-    'one worker, one core': (ON_CORE[:1], 1),
-    'one worker, two cores': (ON_CORE[2:], 1),
-    'two workers, one core each': ([[HOROVODRUN, '-np', '2', *PYTHON]], 1),
-    'two runs that share nothing, one core each': (ON_CORE[:2], 2),
+    'one worker, one core': ON_CORE[:1],
+    'one worker, two cores': ON_CORE[2:],
+    'two workers, one core each': [[HOROVODRUN, '-np', '2', *PYTHON]],
+    'two runs that share nothing, one core each': ON_CORE[:2],
 }
 BATCH_SIZES = 100, 200
 TURNS = 3
+QUIET = {'env': shared.ENVIRONMENT, 'stdout': subprocess.DEVNULL}
 
 BATCH = 100  # streams of each worker
 NETWORKS = {'1 Gbit/s': 1e9, '10 Gbit/s': 1e10, '100 Gbit/s': 1e11}
@@ -67,32 +67,23 @@ the speed asks for ten times the streams, or for ten times the bandwidth at a te
 def characters_per_second(starts, batch_size):
     """Return the median rate of the runs that begin so, together, as written for TensorBoard."""
     arguments = [
-        *(DATA_DIR, f'--batch_size={batch_size}', '--save_every=1000000'),
-        *('--eval_every=1000000', f'--max_iterations={20_000 // (batch_size * len(starts))}'),
+        *(DATA_DIR, f'--batch_size={batch_size // len(starts)}', '--save_every=1000000'),
+        *('--eval_every=1000000', f'--max_iterations={20_000 // batch_size}'),
     ]
+    total, tag = 0, 'training/characters_per_second'
     with tempfile.TemporaryDirectory() as folder:
         runs = [
-            subprocess.Popen(
-                [*start, *arguments, f'--temp_dir={folder}/{number}'],
-                stdout=subprocess.DEVNULL,
-                env={**os.environ, 'MPLBACKEND': 'Agg'},
-            )
+            subprocess.Popen([*start, *arguments, f'--temp_dir={folder}/{number}'], **QUIET)
             for number, start in enumerate(starts)
         ]
         if sum([run.wait() for run in runs]):
             raise RuntimeError(f'{starts} failed')
-        return sum(median_rate(f'{folder}/{number}') for number in range(len(runs)))
-
-
-def median_rate(temp_dir):
-    (path,) = glob.glob(f'{temp_dir}/board/events*')
-    rates = [
-        value.simple_value
-        for event in script.tf.train.summary_iterator(path)
-        for value in event.summary.value
-        if value.tag == 'training/characters_per_second'
-    ]
-    return statistics.median(rates[2:])  # the first steps are slow
+        for path in glob.glob(f'{folder}/*/board/events*'):
+            events = script.tf.train.summary_iterator(path)
+            values = [value for event in events for value in event.summary.value]
+            rates = [value.simple_value for value in values if value.tag == tag]
+            total += statistics.median(rates[2:])  # the first steps are slow
+    return total
 
 
 def measured_rows():
@@ -100,8 +91,7 @@ def measured_rows():
     found = {(name, batch_size): [] for name in STARTS for batch_size in BATCH_SIZES}
     for _ in range(TURNS):
         for (name, batch_size), rates in found.items():
-            starts, parts = STARTS[name]
-            rates.append(characters_per_second(starts, batch_size // parts))
+            rates.append(characters_per_second(STARTS[name], batch_size))
             print(f'{name}, batch_size {batch_size}: {rates[-1]:,.0f}', flush=True)
     found = {key: statistics.median(rates) for key, rates in found.items()}
     one, two, *_ = STARTS
@@ -113,38 +103,31 @@ def measured_rows():
     return rows, found[two, BATCH]
 
 
-def estimate(rnn_size, count, flops, bits_per_second):
-    """Return the bytes of an all-reduce, and the seconds of it and of a worker's own arithmetic."""
-    settings = parse(f'--rnn_size={rnn_size}', f'--batch_size={BATCH}')
-    gradients = 4 * shared.machine.count_parameters(settings, shared.VOCAB_SIZE)
-    seconds = 2 * (count - 1) * (gradients / count * 8 / bits_per_second + LATENCY)
-    return gradients, seconds, multiplications(settings) / flops
-
-
 def estimated_rows(flops):
     for rnn_size in 128, 512, 2048:
+        settings = parse(f'--rnn_size={rnn_size}', f'--batch_size={BATCH}')
+        gradients = 4 * shared.machine.count_parameters(settings, shared.VOCAB_SIZE)  # bytes
+        own = multiplications(settings) / flops
         for count in 8, 64, 512:
-            found = [estimate(rnn_size, count, flops, bits) for bits in NETWORKS.values()]
-            gradients, network, own = found[1]
-            shares = [f'{seconds / (seconds + own):.0%}' for _, seconds, _ in found]
+            network = [  # seconds of the all-reduce
+                2 * (count - 1) * (gradients / count * 8 / bits_per_second + LATENCY)
+                for bits_per_second in NETWORKS.values()
+            ]
+            shares = [f'{seconds / (seconds + own):.0%}' for seconds in network]
             # The arithmetic grows with the streams of a worker, and the gradients do not.
-            streams = f'{max(1, BATCH * 9 * network / own):,.0f}'
+            streams = f'{max(1, BATCH * 9 * network[1] / own):,.0f}'
             about = f'{rnn_size}', f'{count}', f'{gradients / 1e6:,.1f}', f'{own:,.2f}'
             yield (*about, *shares, streams)
 
 
-def main():
+if __name__ == '__main__':
     rows, rate = measured_rows()
     settings = parse(f'--batch_size={BATCH}')
     speed = rate * multiplications(settings) / (BATCH * settings.training_seq_len)
     head = ('rnn_size', 'workers', 'MB of gradients', 'arithmetic of a step, s',
             *(f'share at {name}' for name in NETWORKS),
             'streams for 10 % at 10 Gbit/s')  # fmt: skip
-    names = ('', 'batch_size', 'characters per second', 'of one core', 'of two cores')
+    names = '', 'batch_size', 'characters per second', 'of one core', 'of two cores'
     tables = {'measured': as_table(names, rows), 'estimated': as_table(head, estimated_rows(speed))}
     text = PAGE.format(**tables, batch=BATCH, speed=speed / 1e9)
     write_page('scaling.md', 'Several workers', 'python benchmarks/scaling.py', text)
-
-
-if __name__ == '__main__':
-    main()

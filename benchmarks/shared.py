@@ -15,6 +15,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[1]
 CHECKOUT = os.environ.get('CHECKOUT', str(ROOT))  # of the script that is measured
 DOCS, SCRIPT = ROOT / 'docs', ROOT / 'stacked_lstm_shakespeare.py'
 DATA_DIR = f'--data_dir={ROOT / "data"}'
+ENVIRONMENT = {**os.environ, 'MPLBACKEND': 'Agg'}  # no window is opened
 sys.path.insert(0, CHECKOUT)
 
 import stacked_lstm_shakespeare as script  # noqa: E402
@@ -72,28 +73,23 @@ def run(*arguments, program=(SCRIPT,), python=sys.executable, **how):
     Raises:
       subprocess.CalledProcessError: it failed.
     """
-    how = {'env': {**os.environ, 'MPLBACKEND': 'Agg'}, 'stdout': subprocess.PIPE, **how}
-    command = [python, '-u', *program, *arguments]
-    result = subprocess.run(list(map(str, command)), check=True, **how)
-    return (result.stdout or b'').decode()
+    how = {'env': ENVIRONMENT, 'stdout': subprocess.PIPE, **how}
+    command = list(map(str, [python, *program, *arguments]))
+    return subprocess.run(command, check=True, **how).stdout.decode()
 
 
 def seconds_to_start(python=sys.executable, checkout=ROOT):
     """Return the seconds from launch to the first iteration, and the MB of a short run."""
     with tempfile.TemporaryDirectory() as folder:
         start = time.perf_counter()
-        process = subprocess.Popen(
-            [
-                *(python, '-u', f'{checkout}/{SCRIPT.name}', DATA_DIR, f'--temp_dir={folder}'),
-                *('--log_every=1', '--max_iterations=20'),
-            ],
-            env={**os.environ, 'MPLBACKEND': 'Agg'},
-            stdout=subprocess.PIPE,
+        command = [python, '-u', f'{checkout}/{SCRIPT.name}', DATA_DIR, f'--temp_dir={folder}']
+        command += ['--log_every=1', '--max_iterations=20']
+        process = subprocess.Popen(command, env=ENVIRONMENT, stdout=subprocess.PIPE)
+        (seconds,) = (
+            time.perf_counter() - start
+            for line in process.stdout
+            if line.startswith(b'Iteration: 1,')
         )
-        if not any(line.startswith(b'Iteration: 1,') for line in process.stdout):
-            raise RuntimeError('the script ended before its first iteration')
-        seconds = time.perf_counter() - start
-        process.stdout.read()
         _, _, usage = os.wait4(process.pid, 0)
     return seconds, usage.ru_maxrss * 1024 / 1e6
 
@@ -108,8 +104,7 @@ def about_machine():
     """Return what has to be known of the machine, as Markdown."""
     about = pathlib.Path('/proc/cpuinfo').read_text()
     model = re.search(r'model name\s*: (.*)', about).group(1)
-    names = {'avx512f': ' with AVX-512', 'avx2': ' with AVX2'}
-    avx = next((words for flag, words in names.items() if flag in about.split()), '')
+    avx = ' with AVX-512' if 'avx512f' in about else ''
     return (
         f'{model}, {machine.available_cores()} cores{avx}, Python {platform.python_version()}, '
         f'TensorFlow {tf.__version__}, {datetime.date.today():%Y-%m-%d}.\n'

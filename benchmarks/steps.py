@@ -10,7 +10,6 @@ once when it is ready, and then after each step.
 import contextlib
 import functools
 import glob
-import importlib
 import itertools
 import sys
 import tempfile
@@ -25,18 +24,10 @@ from turns import serve
 DRAWN = 1000  # characters in each step of those that draw
 
 
-def new_graph():
-    """A tf.Graph to build in, as the script has it. (Its room differs among checkouts.)"""
-    for room in 'fast', 'lstm', 'machine':
-        with contextlib.suppress(ImportError, AttributeError):
-            return importlib.import_module(f'backstage.{room}').new_graph()
-    return tf.Graph().as_default()
-
-
 @contextlib.contextmanager
 def started(settings, config=None):
     """Yield a session with the models of the script, and both: the one that learns comes first."""
-    with new_graph() as graph:
+    with machine.new_graph() as graph:
         model, sampler = script.build_models(settings, VOCAB_SIZE)
         initialize = tf.global_variables_initializer()
     config = config or machine.session_config(settings.threads_per_operation)
@@ -61,8 +52,8 @@ def repeat(step):
         yield
 
 
-def script_steps(*arguments, config=None):
-    """Training steps of the script, as in `script.train`."""
+def script_steps(*arguments, config=None, **how):
+    """Training steps of the script, as in `script.train`, with what else session.run is to get."""
     settings, ids, split = prepared_text(*arguments)
     shape = settings.batch_size, settings.training_seq_len
     num_batches = script.batches_per_epoch(split, *shape)
@@ -74,7 +65,7 @@ def script_steps(*arguments, config=None):
             x, y = script.read_batch(ids[:split], *shape, 0, number)
             feed = {model.x_data: x, model.y_output: y, model.initial_state: state}
             feed[model.learning_rate] = script.highest_rate(settings)
-            _, _, state, _ = session.run(wanted, feed)
+            _, _, state, _ = session.run(wanted, feed, **how)
             yield
 
 
@@ -87,9 +78,7 @@ def recipe_steps(*arguments):
     """Training steps of the recipe."""
     settings, ids, split = prepared_text(*arguments)
     shape = settings.batch_size, settings.training_seq_len
-    model = recipe.Recipe(settings.rnn_size, settings.num_layers, *shape, VOCAB_SIZE)
-    with tf.Session() as session:
-        session.run(tf.global_variables_initializer())
+    with recipe.started(settings, VOCAB_SIZE, *shape) as (session, model):
         state = session.run(model.initial_state)
         yield
         for _, x, y in recipe.training_batches(ids[:split], *shape, settings.epochs, seed=1):
@@ -112,7 +101,7 @@ def build_steps(*arguments):
     """Graphs with both models."""
 
     def build():
-        with new_graph():
+        with machine.new_graph():
             script.build_models(parse(*arguments), VOCAB_SIZE)
 
     return repeat(build)
@@ -136,10 +125,8 @@ draw_hundred = functools.partial(draw_one, streams=100)  # at once
 
 def recipe_draws(*_):
     """Each step draws 1,000 characters with the recipe."""
-    settings, random = parse(), np.random.RandomState(0)
-    model = recipe.Recipe(settings.rnn_size, settings.num_layers, 1, 1, VOCAB_SIZE)
-    with tf.Session() as session:
-        session.run(tf.global_variables_initializer())
+    random = np.random.RandomState(0)
+    with recipe.started(parse(), VOCAB_SIZE, 1, 1) as (session, model):
         yield from repeat(lambda: model.draw(session, DRAWN, random))
 
 
@@ -169,28 +156,32 @@ def save_steps(iterations, *arguments):
 
     with tempfile.TemporaryDirectory() as folder:
         settings = parse(*arguments, f'--temp_dir={folder}')
-        with script.only_run_in(settings, script.__file__) as run_folder, new_graph() as graph:
+        with script.only_run_in(settings, script.__file__) as run_folder:
             ix2vocab, _, text = script.prepare_text(settings)
             run_folder.decide(text['text_crc'], 1)
             model, _ = script.build_models(settings, VOCAB_SIZE)
             run = script.saving.Run(settings, model, run_folder)
-            with tf.Session(graph=graph, config=machine.session_config()) as session:
+            with tf.Session(config=machine.session_config()) as session:
                 state = run.begin_or_continue(session, sys.maxsize, ix2vocab, text)
                 run.losses.extend(1.2 + 3 / np.sqrt(np.arange(1, int(iterations) + 1)))
                 yield from repeat(save)
 
 
-def board_steps(kind):
-    """Each step writes scalars, texts or histograms for TensorBoard."""
+def board_steps(*arguments):
+    """Each step writes what TensorBoard gets from one save to the next."""
+
+    def write():
+        for _ in range(settings.save_every // settings.log_every):
+            board.add_step(1, 2.0, 1.0, 0.01)
+        for _ in range(settings.save_every // settings.eval_every):
+            board.add_texts(1, 'samples', ['x' * 100] * 3)
+        board.add_held_out(1, 2.0, session)
+
     with tempfile.TemporaryDirectory() as folder:
-        settings = parse(f'--temp_dir={folder}')
+        settings = parse(*arguments, f'--temp_dir={folder}')
         with started(settings) as (session, _, _):
-            board, texts = script.report.Board(settings, session.graph, 0, True), ['x' * 100] * 3
-            yield from repeat({
-                'scalars': lambda: board.add_step(1, 2.0, 1.0, 0.01),
-                'texts': lambda: board.add_texts(1, 'samples', texts),
-                'histograms': lambda: board.add_held_out(1, 2.0, session),
-            }[kind])  # fmt: skip
+            board = script.report.Board(settings, session.graph, 0, True)
+            yield from repeat(write)
 
 
 if __name__ == '__main__':

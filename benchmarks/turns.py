@@ -1,6 +1,6 @@
 """Processes that take turns on the same cores, so that their speeds can be compared.
 
-Only the standard library: PyTorch and JAX run in environments of their own.
+NumPy alone: PyTorch and JAX run in environments of their own.
 """
 
 import os
@@ -10,6 +10,8 @@ import statistics
 import subprocess
 import sys
 import time
+
+import numpy as np
 
 STEPS = str(pathlib.Path(__file__).with_name('steps.py'))
 
@@ -54,7 +56,7 @@ class Stepper:
             stderr=subprocess.DEVNULL,
             universal_newlines=True,
         )
-        self.seconds, self.memory = [], None
+        self.seconds, self.memory_at_start = [], None
 
     def _read(self):
         line = self.process.stdout.readline()
@@ -65,7 +67,7 @@ class Stepper:
 
     def run(self, steps):
         """Take so many steps; return the seconds for each."""
-        if self.memory is None:
+        if self.memory_at_start is None:
             self._read()
             self.memory_at_start = self.memory
         self.process.stdin.write(f'{steps}\n')
@@ -91,19 +93,7 @@ def take_turns(turns, *steppers, seconds=1.0):
     return steppers
 
 
-def quartiles(values):
-    """Return the first quartile, the median and the third quartile of some numbers."""
-    values = sorted(values)
-
-    def at(share):
-        low, rest = divmod(share * (len(values) - 1), 1)
-        low = int(low)
-        return values[low] + rest * (values[min(low + 1, len(values) - 1)] - values[low])
-
-    return at(0.25), at(0.5), at(0.75)
-
-
-def with_quartiles(values, form=',.0f', unit=''):
+def with_quartiles(values, form=',.0f'):
     """Return the median of some numbers and, in brackets, their quartiles, as text."""
-    first, median, third = (format(value, form) for value in quartiles(values))
-    return f'{median}{unit} ({first} to {third})'
+    first, median, third = (format(v, form) for v in np.percentile(values, [25, 50, 75]))
+    return f'{median} ({first} to {third})'

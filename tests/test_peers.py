@@ -1,14 +1,13 @@
 """benchmarks/: the script beside PyTorch and JAX (`make peers` itself compares their models with
-NumPy before it measures), and beside another checkout."""
+each other before it measures), and beside another checkout."""
 
-import argparse
 import os
 import sys
 import types
 
 import numpy as np
 import pytest
-from conftest import LSTM, ROOT, lstm_losses, parse, script
+from conftest import ROOT, parse, script
 
 sys.path.insert(0, str(ROOT / 'benchmarks'))
 
@@ -19,137 +18,80 @@ import shared
 import turns
 
 
+def measured(memory, *seconds):
+    """Stands for a turns.Stepper after its turns."""
+    return types.SimpleNamespace(seconds=seconds, median=np.median(seconds), memory=memory)
+
+
+MEASURED = {  # what peers.measure returns: MB, and seconds per step of each turn
+    'the script, TensorFlow 1.15': measured(300, 2.0, 2.0),
+    'the script, TensorFlow 2': measured(900, 1.6, 1.6),
+    'PyTorch, `nn.LSTM`': measured(1000, 5.0, 5.0),
+    'PyTorch, `nn.LSTM`, `torch.compile`': measured(1100, 3.0, 5.0),
+    'JAX, `scan`': measured(500, 8.0, 8.0),
+    'a product, TensorFlow 1.15': measured(1, 0.2),
+    'a product, TensorFlow 2': measured(1, 0.1),
+    'a product, PyTorch': measured(1, 0.4),
+}
+
+
 def cells(line):
     return line.strip('| ').split(' | ')
 
 
-def test_quartiles_are_those_of_numpy_and_stand_behind_the_median():
-    for values in [3], [1, 2], [4, 1, 3, 2, 9, 7, 5]:
-        assert turns.quartiles(values) == pytest.approx(np.percentile(values, [25, 50, 75]))
-    assert turns.with_quartiles([1000, 2000, 4000]) == '2,000 (1,500 to 3,000)'
-
-
-def test_the_loss_that_all_are_compared_with_is_that_of_the_scripts_cells():
-    settings = argparse.Namespace(**{**peer.SHAPE, 'rnn_size': 8, 'batch_size': 3})
-    random = np.random.RandomState(0)
-    weights = peer.random_weights(settings, random)
-    x, y = random.randint(peer.VOCAB_SIZE, size=(2, 20, 3))
-    ours = peer.loss_of(weights, settings.num_layers, x, y)
-    # BasicLSTMCell has the gates in another order, and adds 1 to that of forgetting.
-    kernels, biases = [], []
-    for layer in range(3):
-        parts = [weights[f'{part}{layer}'].reshape(4, 8, -1) for part in 'xhb']
-        kernel = np.concatenate([part[[0, 2, 1, 3]].reshape(32, -1).T for part in parts[:2]])
-        bias = parts[2].reshape(4, 8)[[0, 2, 1, 3]] - [[0], [0], [1], [0]]
-        kernels.append(kernel)
-        biases.append(bias.flatten())
-    lstm = LSTM(weights['embedding'], kernels, biases, weights['W'].T, weights['b'], False)
-    losses, _ = lstm_losses(lstm, x.T, y.T, np.zeros((3, 2, 3, 8)))
-    np.testing.assert_allclose(ours, losses.mean(), rtol=1e-5)
-
-
-# Seconds per step of two turns, and memory in MB
-MEASURED = {
-    'ours': ([2.0, 2.0], 300), 'ours_tf2': ([1.6, 1.6], 900), 'lstm': ([5.0, 5.0], 1000),
-    'compiled_lstm': ([3.0, 5.0], 1100), 'scan_1': ([8.0, 8.0], 500), 'product_ours': ([0.2], 1),
-    'product_ours_tf2': ([0.1], 1), 'product': ([0.4], 1),
-}  # fmt: skip
-
-
-@pytest.fixture
-def measured():
-    """What peers.measure returns, but for the processes."""
-    return {
-        kind: types.SimpleNamespace(seconds=seconds, median=np.median(seconds), memory=memory)
-        for kind, (seconds, memory) in MEASURED.items()
-    }
-
-
-def test_the_models_that_are_compared_have_the_scripts_default_shape():
-    assert {name: getattr(script, name) for name in peer.SHAPE} == peer.SHAPE
-    assert peer.VOCAB_SIZE == shared.VOCAB_SIZE == 40
-    assert script.max_gradient_norm == peer.MAX_GRADIENT_NORM
-
-
-def test_each_model_takes_the_shapes_that_the_script_takes(monkeypatch, capsys):
+@pytest.mark.parametrize('shape', shared.SHAPES, ids=' '.join)
+def test_each_model_has_the_shapes_of_the_script(shape, monkeypatch, capsys):
     def begin(settings, weights, batches):
         x, y = next(batches)
-        given.append((vars(settings), x.shape, y.shape, weights['h0'].shape))
+        np.testing.assert_array_equal(x[1:], y[:-1])
+        found.update(vars(settings), x=x.shape, kernel=weights['lstm.weight_hh_l0'].shape)
         while True:
             print('no answer')
             yield 1.0
 
-    assert len(shared.SHAPES) == 12
-    for shape in shared.SHAPES:
-        given = []
-        monkeypatch.setattr(sys, 'argv', ['peer.py', 'kind', *shape])
-        monkeypatch.setattr(sys, 'stdin', ['2\n', '1\n'])
-        with monkeypatch.context() as patched:
-            patched.setattr(sys, 'stdout', sys.stdout)  # which serve replaces
-            peer.main({'kind': begin})
-        settings = parse(*shape)
-        batch = settings.training_seq_len, settings.batch_size
-        own = {name: getattr(settings, name) for name in peer.SHAPE}
-        assert given == [(own, batch, batch, (4 * settings.rnn_size, settings.rnn_size))]
-        lines = capsys.readouterr().out.splitlines()
-        assert len(lines) == 3  # one when it is ready
-        for line in lines:
-            seconds, megabytes = map(float, line.split())
-            assert 0 <= seconds < 1 and megabytes > 10
+    found = {}
+    monkeypatch.setattr(sys, 'argv', ['peer.py', 'kind', *shape])
+    monkeypatch.setattr(sys, 'stdin', ['2\n', '1\n'])
+    monkeypatch.setattr(sys, 'stdout', sys.stdout)  # which serve replaces
+    peer.main({'kind': begin})
+    assert peer.VOCAB_SIZE == 40 and script.max_gradient_norm == peer.MAX_GRADIENT_NORM
+    settings = parse(*shape)
+    own = {name: getattr(settings, name) for name in peer.SHAPE}
+    batch, n = (settings.training_seq_len, settings.batch_size), settings.rnn_size
+    assert found == {**own, 'x': batch, 'kernel': (4 * n, n)}
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 3  # one when it is ready
+    for seconds, megabytes in map(str.split, lines):
+        assert 0 <= float(seconds) < 1 and float(megabytes) > 10
 
 
-def test_each_is_compared_with_the_fastest_of_each_other_turn_by_turn(measured):
-    shape = '--rnn_size=64', '--batch_size=10'
-    head, _, row = peers.summary({shape: measured}).splitlines()
+def test_each_is_compared_with_the_fastest_turn_by_turn():
+    shape = '--rnn_size=512', '--batch_size=10'
+    head, _, row = peers.summary({shape: MEASURED}).splitlines()
     assert cells(row) == [
-        '--rnn_size=64 --batch_size=10', '2.00 (1.75 to 2.25)', '4.00 (4.00 to 4.00)',
+        '--rnn_size=512 --batch_size=10', '2.00 (1.75 to 2.25)', '4.00 (4.00 to 4.00)',
         '2.50 (2.19 to 2.81)', '5.00 (5.00 to 5.00)',
     ]  # fmt: skip
     assert len(cells(head)) == len(cells(row))
-
-
-def test_the_arithmetic_of_a_step_is_set_against_the_fastest_product_of_all(measured):
-    shape = '--rnn_size=512', '--batch_size=10'
-    head, _, *rows = peers.details(shape, measured).splitlines()
-    assert {len(cells(row)) for row in rows} == {len(cells(head))}
-    ours, _, lstm, *_ = map(cells, rows)
+    head, _, *rows = map(cells, peers.details(shape, MEASURED).splitlines())
+    assert {len(row) for row in rows} == {len(head)}
     step = shared.multiplications(parse(*shape)) / 2.0 / 1e9
     share = f'{step:,.0f}, {step / 171.8:.0%}'  # 2 * 2048**3 / 0.1 is 171.8e9
-    same = '1.00 (1.00 to 1.00)'
-    assert ours[1:] == ['250 (250 to 250)', same, share, '300']
-    assert lstm[1:3] == ['100 (100 to 100)', '2.50 (2.50 to 2.50)']
-    assert [cells(row)[3] for row in rows[-3:]] == ['86, 50%', '172, 100%', '43, 25%']
+    assert rows[0][1:] == ['250 (250 to 250)', '1.00 (1.00 to 1.00)', share, '300']
+    assert rows[2][1:3] == ['100 (100 to 100)', '2.50 (2.50 to 2.50)']
+    assert [row[3] for row in rows[-3:]] == ['86, 50%', '172, 100%', '43, 25%']
 
 
 def test_models_that_learn_differently_are_not_measured(tmp_path):
-    def program(name, *losses):
-        (tmp_path / name).write_text(f'for loss in {losses}: print(loss)\n')
+    def program(name, first, last):
+        (tmp_path / name).write_text(f'print({first}, {last})\n')
         return sys.executable, str(tmp_path / name)
 
-    one, same, other = (program(f'{x}.py', 3.6, x) for x in (3.6, 3.60005, 3.605))
-    peers.check([one, same])
-    with pytest.raises(RuntimeError, match='learn differently'):
-        peers.check([one, other])
-
-
-def test_every_kind_is_started_with_its_own_python_and_all_take_seven_turns(monkeypatch):
-    started = []
-    monkeypatch.setattr(peers, 'take_turns', lambda number, *steppers: started.append(number))
-    monkeypatch.setattr(
-        peers, 'Stepper', lambda name, *shape, python, program: (name, shape, python, program)
-    )
-    pythons, shape = ['one', 'two', 'torch', 'jax'], ('--rnn_size=64',)
-    assert set(peers.measure(pythons, ())) == set(peers.KINDS)
-    found = peers.measure(pythons, shape)
-    assert started == [7, 7]
-    assert found == {
-        'ours': ('script_steps', shape, 'one', turns.STEPS),
-        'ours_tf2': ('script_steps', shape, 'two', turns.STEPS),
-        'product_ours': ('product_steps', shape, 'one', turns.STEPS),
-        'product_ours_tf2': ('product_steps', shape, 'two', turns.STEPS),
-        **{k: (k, shape, 'torch', peers.TORCH) for k in ('lstm', 'compiled_lstm', 'product')},
-        'scan_1': ('scan_1', shape, 'jax', peers.JAX),
-    }
+    one = program('one.py', 3.6, 3.5)
+    peers.check([one, program('same.py', 3.60004, 3.5004)])
+    for losses in (3.6, 3.5006), (3.60006, 3.5):
+        with pytest.raises(RuntimeError, match='learn differently'):
+            peers.check([one, program('other.py', *losses)])
 
 
 def test_processes_take_turns_each_as_many_steps_as_fill_the_time(tmp_path):
@@ -161,16 +103,12 @@ def test_processes_take_turns_each_as_many_steps_as_fill_the_time(tmp_path):
         '        time.sleep(float(os.environ["PACE"]))\n'
         'if sys.argv[1] != "broken": serve(steps())\n'
     )
-    slow, fast = (
-        turns.Stepper('sleep', program=str(program), PACE=pace) for pace in ('0.05', '0.01')
-    )
-    turns.take_turns(3, slow, fast, seconds=0.1)
-    for stepper, pace in (slow, 0.05), (fast, 0.01):
+    paces = 0.05, 0.01
+    steppers = [turns.Stepper('sleep', program=str(program), PACE=str(pace)) for pace in paces]
+    for stepper, pace in zip(turns.take_turns(3, *steppers, seconds=0.1), paces):
         assert stepper.process.returncode == 0 and len(stepper.seconds) == 3
         assert pace <= stepper.median < 10 * pace
-        assert (
-            1 < stepper.memory_at_start <= stepper.memory < 10_000
-        )  # it counts what its parent had, too
+        assert 1 < stepper.memory_at_start <= stepper.memory < 10_000  # with its parent's
     with pytest.raises(RuntimeError, match='ended early'):
         turns.take_turns(3, turns.Stepper('broken', program=str(program)))
 
@@ -179,17 +117,16 @@ def test_processes_take_turns_each_as_many_steps_as_fill_the_time(tmp_path):
 def test_the_script_of_another_checkout_is_measured(tmp_path):
     for name in 'backstage', 'tools', 'stacked_lstm_shakespeare.py':
         (tmp_path / name).symlink_to(ROOT / name)
-    code = f'import sys; sys.path.insert(0, {str(ROOT / "benchmarks")!r})\n'
-    code += 'import steps; print(steps.script.__file__)'
-    for environment, folder in ({}, ROOT), ({'CHECKOUT': str(tmp_path)}, tmp_path):
-        output = shared.run('-c', code, program=(), env={**os.environ, **environment})
-        assert output.strip() == str(folder / 'stacked_lstm_shakespeare.py')
+    code = 'import steps; print(steps.script.__file__)'
+    for checkout in ROOT, tmp_path:
+        how = {'env': {**os.environ, 'CHECKOUT': str(checkout)}, 'cwd': str(ROOT / 'benchmarks')}
+        output = shared.run('-c', code, program=(), **how)
+        assert output.strip() == str(checkout / 'stacked_lstm_shakespeare.py')
 
 
 def test_a_row_of_two_checkouts_has_rates_or_seconds_and_the_ratio_of_each_turn():
     row = against.as_row('what', [1.0, 2.0, 4.0], [2.0, 2.0, 4.0], 1000, '100')
     ratio = '1.000 (1.000 to 1.500)'
     assert row == ('what', '500 (375 to 750)', '500 (375 to 500)', ratio, '100')
-    assert against.as_row('what', [1.0], [2.0])[1:4] == (
-        '1.000 (1.000 to 1.000)', '2.000 (2.000 to 2.000)', '2.000 (2.000 to 2.000)'
-    )  # fmt: skip
+    two = '2.000 (2.000 to 2.000)'
+    assert against.as_row('what', [1.0], [2.0])[1:4] == ('1.000 (1.000 to 1.000)', two, two)
