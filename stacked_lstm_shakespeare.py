@@ -118,7 +118,7 @@ def read_text(path, clean_text, seen=None):
     last = ' '  # with it, no clean text begins with a space, and none meet between pieces
     for piece in reading.read_pieces(path, seen):
         text = clean(last + piece)[1:] if clean_text else piece
-        reading.count_losses(piece, text, seen)
+        reading.count_left_out(piece, text, seen)
         last = text[-1:] or last
         yield text
 
@@ -549,7 +549,7 @@ def train(settings, stop, run_folder):
     config = machine.session_config(settings.threads_per_operation, settings.device)
     with tf.Session(graph=graph, config=config) as session:
         record = {**text, 'num_batches': num_batches}
-        state = run.begin_or_continue(session, num_iterations, ix2vocab, record)
+        state = run.start_or_resume(session, num_iterations, ix2vocab, record)
         iteration = done = len(run.losses)
         # Read from the disk as training goes, so a text may be larger than memory.
         ids = np.memmap(f'{settings.temp_dir}/text.ids', reading.id_type(ix2vocab), 'r')

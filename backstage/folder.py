@@ -53,7 +53,7 @@ OF_THE_TRAINING = [
 ]  # fmt: skip
 LENGTH = ['epochs', 'max_iterations', 'patience']
 HEAD = 'iteration,loss,held_out_loss\n'  # nats; the last is empty where it was not measured
-TRAIN_ANEW = 'Train anew, with --restart'
+TRAIN_AGAIN = 'Train anew, with --restart'
 
 
 # --- What a run has left -------------------------------------------------------------------------
@@ -92,7 +92,7 @@ def is_run(folder):
     return False
 
 
-def read_record(folder, advice=TRAIN_ANEW):
+def read_record(folder, advice=TRAIN_AGAIN):
     """Return what is known of a run in a folder, dict: its settings, text_crc, unseen, workers.
 
     What it has besides, a setting of a later version perhaps, is left out.
@@ -111,7 +111,7 @@ def read_record(folder, advice=TRAIN_ANEW):
     return {name: value for name, value in record.items() if name in known or name == 'unseen'}
 
 
-def read_vocabulary(folder, unknown, advice=TRAIN_ANEW):
+def read_vocabulary(folder, unknown, advice=TRAIN_AGAIN):
     """Return the vocabulary of the run in a folder, a list of str.
 
     All are different; the first is `unknown`, str, and each other one a character.
@@ -428,7 +428,7 @@ class RunFolder:
             for name in now
             if has_changed(name, then, now[name])
         }
-        self.more = self._find_what_trains_on(num_batches)
+        self.more = self._find_limits_reached(num_batches)
         is_other_text = text_crc != then.get('text_crc')
         deciding = [*FIXED]
         if is_other_text:
@@ -449,7 +449,7 @@ class RunFolder:
                 f'Give that, or another temp_dir, or --restart to begin anew'
             )
 
-    def _find_what_trains_on(self, num_batches):
+    def _find_limits_reached(self, num_batches):
         """Return what would train a finished run further, list of str; empty if it is not."""
         now, more = self.settings, []
         if now.epochs * num_batches <= self.done:

@@ -330,7 +330,7 @@ def visible(text):
     return np.count_nonzero(data > ord(' ')) - np.count_nonzero(data & 0xC0 == 0x80)  # not first
 
 
-def count_losses(piece, cleaned, seen):
+def count_left_out(piece, cleaned, seen):
     """Add to `seen` how many visible characters a piece has, and how many when it is cleaned."""
     # Where nothing was cleaned, that there are any is enough to know.
     if seen is not None and (cleaned is not piece or not seen['visible']):
@@ -338,8 +338,8 @@ def count_losses(piece, cleaned, seen):
         seen['kept'] += visible(cleaned)
 
 
-def tell_losses(seen, advice=''):
-    """Say how much of a text was not read, as `read_pieces` and `count_losses` have counted it."""
+def print_left_out(seen, advice=''):
+    """Say how much of a text was not read, as `read_pieces` and `count_left_out` count it."""
     # Prose loses some 5 % to cleaning, single scenes of plays up to 7.6 %, source code 9 to 20 %.
     left_out = (seen['visible'] - seen['kept']) / max(1, seen['visible'])
     if seen['cut']:
@@ -361,7 +361,7 @@ def check_text(path, counts, split, settings, seen):
     Raises:
       UserError: nothing can be learned from the text, or there is too little of it.
     """
-    tell_losses(seen, '. To learn all of them: --clean_text=False')
+    print_left_out(seen, '. To learn all of them: --clean_text=False')
     why = 'and nothing can be learned from it. Take another text'
     if not counts.any() or not seen['visible']:
         raise UserError(f'{path} has no text, {why}')

@@ -40,7 +40,7 @@ def read_checkpoint(path, shapes):
     return {name: reader.get_tensor(name) for name in shapes}
 
 
-def read_newest(temp_dir, shapes, best_first=False, advice=folder.TRAIN_ANEW, log=None):
+def read_newest(temp_dir, shapes, best_first=False, advice=folder.TRAIN_AGAIN, log=None):
     """Return the path and the variables of the newest checkpoint of a run that can be read.
 
     Args:
@@ -146,7 +146,7 @@ class Run:
         self.initialize = tf.global_variables_initializer()
         self.copy_of_first = workers.copy_of_first(self.variables)
 
-    def begin_or_continue(self, session, num_iterations, ix2vocab, record):
+    def start_or_resume(self, session, num_iterations, ix2vocab, record):
         """Initialize all variables, or restore the newest checkpoint that can be read.
 
         Args:

@@ -162,7 +162,7 @@ def save_steps(iterations, *arguments):
             model, _ = script.build_models(settings, VOCAB_SIZE)
             run = script.saving.Run(settings, model, run_folder)
             with tf.Session(config=machine.session_config()) as session:
-                state = run.begin_or_continue(session, sys.maxsize, ix2vocab, text)
+                state = run.start_or_resume(session, sys.maxsize, ix2vocab, text)
                 run.losses.extend(1.2 + 3 / np.sqrt(np.arange(1, int(iterations) + 1)))
                 yield from repeat(save)
 

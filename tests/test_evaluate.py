@@ -105,7 +105,7 @@ def test_the_share_of_a_text_that_was_learned_is_known(learned, works):
     for edited, least, most in [
         (text + 'and more', 0.9, 1),  # not all, because of the held-out part
         (text[: len(text) // 2] + 'and other words than those that follow here ' * 220, 0.4, 0.6),
-        (text.replace('the', 'teh'), 0.3, 1),
+        (text.replace('the', 'teh'), 0.1, 0.9),
         (text[-900:], 0, 0),  # held out
         (works[3_000_000:3_020_000].decode(), 0, 0),
         *[(some, 0, 0) for some in ('-' * 500, '\u2603' * 500, 'to be or not to be', '')],

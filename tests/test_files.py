@@ -32,30 +32,25 @@ def left_in(folder):
     return {one.name: one.read_bytes() for one in folder.iterdir()}
 
 
-def test_a_file_takes_the_place_of_the_old_one_when_it_is_complete(path):
-    with files.whole_file(str(path)) as file:
-        file.write(b'new')
-        file.flush()
-        assert path.read_bytes() == b'old'
-    assert left_in(path.parent) == {'file': b'new'}
-
-
-@pytest.mark.parametrize('error', [ValueError, KeyboardInterrupt])
-def test_a_writer_that_fails_leaves_the_old_file_and_nothing_else(path, error):
-    with pytest.raises(error), files.whole_file(str(path)) as file:
-        file.write(b'new')
+@pytest.mark.parametrize('moment', ['fsync', 'replace'])
+@pytest.mark.parametrize('error', [OSError, KeyboardInterrupt])
+def test_a_writer_that_fails_leaves_the_old_file_and_nothing_else(path, monkeypatch, moment, error):
+    def fail(*_):
         raise error
+
+    monkeypatch.setattr(os, moment, fail)
+    with pytest.raises(error):
+        files.write(str(path), b'new')
     assert left_in(path.parent) == {'file': b'old'}
 
 
-def test_a_writer_that_is_killed_leaves_the_old_file_and_a_part_that_is_in_nobodys_way(path):
-    def write_half():
-        with files.whole_file(str(path)) as file:
-            file.write(b'half')
-            file.flush()
-            os.kill(os.getpid(), signal.SIGKILL)
-
-    assert in_another_process(write_half) == signal.SIGKILL
+@pytest.mark.parametrize('moment', ['fsync', 'replace'])
+def test_a_writer_that_is_killed_leaves_the_old_file_and_a_part_that_is_in_nobodys_way(
+    path, monkeypatch, moment
+):
+    with monkeypatch.context() as killing:
+        killing.setattr(os, moment, lambda *_: os.kill(os.getpid(), signal.SIGKILL))
+        assert in_another_process(lambda: files.write(str(path), b'half')) == signal.SIGKILL
     left = left_in(path.parent)
     assert left.pop('file') == b'old'
     ((name, data),) = left.items()
@@ -75,13 +70,18 @@ def test_a_disk_that_is_full_leaves_the_old_file_and_nothing_else(path):
     assert left_in(path.parent) == {'file': b'old'}
 
 
-def test_two_processes_that_write_the_same_file_do_not_meet(path):
-    with files.whole_file(str(path)) as file:
-        file.write(b'of ')
-        assert in_another_process(lambda: files.write(str(path), b'of the other')) == 0
+def test_two_processes_that_write_the_same_file_do_not_meet(path, monkeypatch):
+    replace = os.replace
+
+    def meanwhile(source, target):
+        monkeypatch.setattr(os, 'replace', replace)
+        assert in_another_process(lambda: files.write(target, b'of the other')) == 0
         assert path.read_bytes() == b'of the other'
-        file.write(b'the last')
-    assert left_in(path.parent) == {'file': b'of the last'}
+        replace(source, target)
+
+    monkeypatch.setattr(os, 'replace', meanwhile)
+    files.write(str(path), b'of this one')
+    assert left_in(path.parent) == {'file': b'of this one'}
 
 
 @pytest.mark.parametrize('data', [b'', b'{"losses": [1.5, 2', b'\0' * 99, b'{"a": "\xff"}', b'[1]'])

@@ -101,9 +101,6 @@ def test_which_versions_are_supported(monkeypatch):
     assert has_one == [6, 7, 9, 10, 11, 12, 13]
 
 
-MEMORY = 'It needs more memory than is free, or than "ulimit -v" allows.'
-
-
 @pytest.mark.parametrize(
     'error, why, advice',
     [
@@ -113,8 +110,6 @@ MEMORY = 'It needs more memory than is free, or than "ulimit -v" allows.'
             TypeError('Descriptors cannot not be created directly.\nSee'),
             *('Descriptors cannot not be created directly. To install', FOR_THIS_PYTHON),
         ),
-        (MemoryError(), f'MemoryError. {MEMORY}', MEMORY),
-        (ImportError('x.so: failed to map segment'), 'x.so: failed to map segment.', MEMORY),
     ],
 )
 def test_why_tensorflow_could_not_be_imported_is_told(error, why, advice, capsys):
@@ -134,7 +129,6 @@ def test_why_tensorflow_could_not_be_imported_is_told(error, why, advice, capsys
             '',
             'imported: its version must be 1.15 or 2.15 to 2.21, got 2.',
         ),
-        ('', 'tensorflow_cpu-2.14.1.dist-info', 'TensorFlow 2.14.1, and needs 1.15 or 2.15 to'),
     ],
 )
 def test_another_tensorflow_ends_the_script_before_it_writes_anything(
@@ -179,7 +173,7 @@ def test_cells_that_an_earlier_cell_has_taken_from_keras_3_need_a_restart(tmp_pa
     python = (sys.executable, '-c', f'{cell}; {RUN}')
     status, _, errors = run_script(cwd=tmp_path, python=python, TF_USE_LEGACY_KERAS='0')
     assert status == 2
-    assert errors.splitlines()[-1].endswith('It was imported here before. Restart the kernel.')
+    assert 'TensorFlow was imported here before (' in errors.splitlines()[-1]
 
 
 def test_in_a_notebook_the_line_can_be_pasted_and_names_the_restart(tmp_path):

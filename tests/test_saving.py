@@ -288,7 +288,7 @@ HELD_OUT = [(2, 2.5), (4, 1.0 / 3)]
 
 @pytest.fixture
 def four(tmp_path):
-    saving.History(str(tmp_path), LOSSES, HELD_OUT)
+    folders.write_history(str(tmp_path), LOSSES, HELD_OUT)
     return tmp_path
 
 
@@ -301,58 +301,6 @@ def test_the_history_is_a_table_that_a_spreadsheet_reads_and_keeps_every_bit(fou
     assert (list(losses), held_out_losses) == (LOSSES, HELD_OUT)
     losses, held_out_losses = saving.read_history(str(four), 3)
     assert (list(losses), held_out_losses) == (LOSSES[:3], HELD_OUT[:1])
-
-
-def test_a_run_that_goes_on_has_its_losses_at_every_moment(four, monkeypatch):
-    """Whatever is killed while it begins: the file is replaced whole, or not at all."""
-    path, replace, seen = four / 'history.csv', os.replace, []
-
-    def note(source, target):
-        seen.append(path.read_bytes())
-        replace(source, target)
-        seen.append(path.read_bytes())
-
-    before = path.read_bytes()
-    monkeypatch.setattr(os, 'replace', note)
-    saving.History(str(four), LOSSES, HELD_OUT)
-    assert seen == [before, before]
-
-
-def test_only_what_is_new_is_written_and_at_the_end(tmp_path):
-    losses, held_out_losses = [1.0] * 5000, []
-    history = saving.History(str(tmp_path), losses, held_out_losses)
-    path = tmp_path / 'history.csv'
-    marked = path.read_bytes().replace(b'\n100,1.0', b'\n100,9.9')  # it is not written again
-    path.write_bytes(marked + b'5001,2.0,\n' * 9)  # what a full disk left
-    losses += [2.0, 3.0]
-    history.append()
-    assert path.read_bytes() == marked + b'5001,2.0,\n5002,3.0,\n'
-    held_out_losses.append((5002, 2.5))  # measured late: replaced whole
-    history.append()
-    assert path.read_bytes().endswith(b'\n5001,2.0,\n5002,3.0,2.5\n')
-
-
-def test_what_was_removed_from_it_or_could_not_be_written_is_written_again(tmp_path, monkeypatch):
-    def fail(_):
-        raise OSError(28, 'No space left on device')
-
-    losses, path = [1.0, 2.0, 3.0], tmp_path / 'history.csv'
-    history = saving.History(str(tmp_path), losses, [(2, 2.5)])
-    for left in None, 0, 40:
-        if left is None:
-            path.unlink()
-        else:
-            os.truncate(str(path), left)
-        losses.append(4.0)
-        history.append()
-        assert kept(tmp_path) == {'losses': losses, 'held_out_losses': [[2, 2.5]]}
-    losses += [5.0, 6.0]
-    with monkeypatch.context() as full, pytest.raises(OSError):
-        full.setattr(os, 'fsync', fail)
-        history.append()
-    losses.append(7.0)
-    history.append()
-    assert kept(tmp_path)['losses'] == losses
 
 
 DAMAGED = {  # what is done to the file, and which losses of four are known then

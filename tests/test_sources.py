@@ -301,15 +301,11 @@ def test_a_pipe_is_copied_and_a_file_is_not(tmp_path, capsys):
     assert capsys.readouterr().out.count('can be read only once') == 2
 
 
-def test_what_comes_through_a_pipe_and_is_no_text_gets_a_sentence(tmp_path, monkeypatch):
-    monkeypatch.setattr(sources, 'PIPE_LIMIT', 3e6)
-    for data, words in {
-        gzip.compress(b'so it is'): r'is compressed.*: gunzip \(in the pipe\)',
-        b'to be or not to be ' * 200_000: 'has not ended after 0.003 GB, and there is no room',
-    }.items():
-        with fifo(tmp_path / 'pipe', data) as pipe, pytest.raises(UserError) as caught:
-            read(pipe, tmp_path)
-        assert re.match(f'{pipe} {words}', str(caught.value))
+def test_what_comes_through_a_pipe_and_is_no_text_gets_a_sentence(tmp_path):
+    data = gzip.compress(b'so it is')
+    with fifo(tmp_path / 'pipe', data) as pipe, pytest.raises(UserError) as caught:
+        read(pipe, tmp_path)
+    assert re.match(rf'{pipe} is compressed.*: gunzip \(in the pipe\)', str(caught.value))
     assert read('/dev/null', tmp_path)[0] == ''
     with pytest.raises(UserError, match=r'^/dev/zero is no text, as byte 0x00 in line 1 '):
         read('/dev/zero', tmp_path)

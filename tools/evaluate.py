@@ -73,7 +73,7 @@ def measure_text(model, hits, settings):
         with text_path(run, folder) as found:
             counts, crc = encode_text(found, run.clean_text, ix2vocab, file, seen)
             path = run.text_file or found
-        reading.tell_losses(seen)
+        reading.print_left_out(seen)
         if counts.sum() < 2:  # the first one only predicts
             raise UserError(
                 f'{path} has no text to be measured: it takes two characters. Take another'
