@@ -390,6 +390,26 @@ def test_restart_keeps_the_earlier_run_whole_and_the_same_comes_of_it_again(begu
     assert output.splitlines()[-1].startswith(told.format('is in'))
 
 
+@pytest.mark.long
+def test_an_earlier_run_goes_on_there_with_the_command_that_is_named(begun):
+    """It holds whatever the constants are by then, and wherever it is pasted."""
+    output = run_here(*ARGUMENTS, '--learning_rate=0.01', '--max_iterations=3', cwd=begun)[1]
+    (aside,) = (begun / 'temp').glob('earlier-*')
+    command = output.splitlines()[-1].split('To go on with it: ')[1]
+    edited = SCRIPT.read_text(encoding='utf-8').replace('keep_prob = 1.0', 'keep_prob = 0.5')
+    edited = edited.replace('restart = False', 'restart = True').replace('seed = 1 ', 'seed = 2 ')
+    for name in 'backstage', 'tools':
+        shutil.copytree(str(SCRIPT.parent / name), str(begun / 'project' / name))
+    (begun / 'project' / SCRIPT.name).write_text(edited, encoding='utf-8')
+    command = command.replace(str(SCRIPT), str(begun / 'project' / SCRIPT.name))
+    shown = f'{command} --max_iterations=61 --show_plot=False'
+    result = subprocess.run(shown, shell=True, check=True, cwd='/', stdout=subprocess.PIPE)
+    (changed,) = re.findall('Changed since then: (.*)', result.stdout.decode())
+    assert 'max_iterations is 61 (60 before)' in changed
+    assert not re.search('keep_prob|seed', changed)
+    assert (aside / 'model-61.index').exists()
+
+
 class Killed(BaseException):
     """Ends a process as a kill does: nothing is cleaned up after it."""
 

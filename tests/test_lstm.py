@@ -79,6 +79,76 @@ def test_outputs_state_and_gradients_are_those_of_numpy(settings, ways, monkeypa
             np.testing.assert_allclose(found, expected, rtol=0, atol=atol)
 
 
+@pytest.fixture(params=[USUAL, LARGE_PADDED], ids=['usual', 'large'])
+def size(request, monkeypatch):
+    build_as(monkeypatch, *request.param)
+
+
+def assert_close(found, expected, tolerance=2e-5):
+    assert len(found) == len(expected)
+    for one, other in zip(found, expected):
+        np.testing.assert_allclose(one, other, rtol=0, atol=tolerance * np.abs(other).max())
+
+
+def test_asked_twice_it_gives_the_same_and_with_a_second_loss_their_sum(size):
+    stack = Stack()
+    with stack.graph.as_default():
+        cost, state = stack.model.cost, tf.reduce_sum(tf.square(stack.model.final_state))
+        once, twice = (tf.gradients(cost, stack.variables) for _ in range(2))
+        both = tf.gradients([cost, state], stack.variables)
+        second = tf.gradients(state, stack.variables[:1] + stack.variables[3:])
+        once, twice, both, second = (
+            list(map(tf.convert_to_tensor, some)) for some in (once, twice, both, second)
+        )
+    once, twice, both, second = stack.run([once, twice, both, second])
+    for one, other in zip(once, twice):
+        np.testing.assert_array_equal(one, other)
+    second[1:1] = [0, 0]  # W and b do not come into it
+    assert_close(both, [one + other for one, other in zip(once, second)], 1e-4)
+
+
+@pytest.mark.parametrize(
+    'optimizer',
+    [
+        lambda: tf.train.GradientDescentOptimizer(0.1),
+        lambda: tf.train.RMSPropOptimizer(0.01),
+    ],
+    ids=['descent', 'rmsprop'],
+)
+def test_any_optimizer_moves_every_variable(optimizer):
+    stack = Stack()
+    before = stack.values()
+    with stack.graph.as_default():
+        step = optimizer().minimize(stack.model.cost, var_list=stack.variables)
+        known = set(stack.variables)
+        fresh = [v for v in tf.global_variables() if v not in known]
+        stack.session.run(tf.variables_initializer(fresh))
+    stack.run(step)
+    for name, value in stack.values().items():
+        assert np.abs(value - before[name]).max() > 1e-6, name
+
+
+def test_one_kernel_that_all_layers_share_gets_the_sum_of_their_gradients(size):
+    """The first of the five classic mistakes: [cell] * 3."""
+    random = np.random.RandomState(0)
+    with tf.Graph().as_default(), tf.Session() as session:
+        kernel = tf.Variable(random.normal(size=[2 * UNITS, 4 * UNITS]).astype(np.float32))
+        bias = tf.Variable(random.normal(size=4 * UNITS).astype(np.float32))
+        copies = [(tf.identity(kernel), tf.identity(bias)) for _ in range(3)]
+        inputs = tf.constant(random.normal(size=[TIME, BATCH, UNITS]), tf.float32)
+
+        def gradients(weights, wanted):
+            stack = lstm.Stack(weights, residual=True)
+            outputs, _ = stack.unroll(inputs, stack.zero_state(BATCH, tf.float32))
+            return tf.gradients(tf.reduce_sum(tf.concat(outputs, axis=0)), wanted)
+
+        shared = gradients([(kernel, bias)] * 3, [kernel, bias])
+        apart = gradients(copies, [*copies[0], *copies[1], *copies[2]])
+        session.run(tf.global_variables_initializer())
+        shared, apart = session.run([shared, apart])
+    assert_close(shared, [sum(apart[::2]), sum(apart[1::2])])
+
+
 def test_no_more_blocks_are_on_their_way_through_the_layers_than_there_are_cores(monkeypatch):
     for cores in 1, 2, 3, TIME + 1:
         monkeypatch.setattr(machine, 'available_cores', lambda cores=cores: cores)
