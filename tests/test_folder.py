@@ -9,6 +9,7 @@ import re
 import shlex
 import shutil
 import signal
+import subprocess
 
 from backstage import folder as folders
 from backstage.settings import UserError
