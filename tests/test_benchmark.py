@@ -28,8 +28,8 @@ def test_each_program_finds_what_it_imports_with_its_own_folder_alone():
     environment = {name: value for name, value in os.environ.items() if name != 'PYTHONPATH'}
     code = 'import sys, runpy\nfor name in sys.argv[1:]: runpy.run_path(name, run_name="imported")'
     programs = {path.name for path in (ROOT / 'benchmarks').glob('*.py')}
-    programs -= {'peer_jax.py', 'peer_torch.py'}
-    for some in {'torture.py'}, programs - {'torture.py'}:  # it is the only one beside the tests
+    programs -= {'peer_jax.py', 'peer_torch.py', 'torture.py'}
+    for some in ['torture.py'], sorted(programs):  # the first finds the tests instead
         command = [sys.executable, '-c', code, *some]
         subprocess.run(command, check=True, cwd=str(ROOT / 'benchmarks'), env=environment)
 
@@ -42,8 +42,7 @@ def test_the_recipe_shares_one_kernel_learns_and_draws():
         state = session.run(model.initial_state)
         losses = [model.train_step(session, ids, ids, state)[0] for _ in range(200)]
         drawn = model.draw(session, 50, np.random.RandomState(0))
-    kernels = [shape for name, shape in shapes.items() if name.endswith('kernel')]
-    assert kernels == [[16, 32]]
+    assert [shape for name, shape in shapes.items() if name.endswith('kernel')] == [[16, 32]]
     assert shapes['lstm_vars/embedding'] == [3, 8]  # as wide as the cells
     assert losses[-1] < losses[0]
     assert len(drawn) == 50 and set(drawn) <= {0, 1, 2}
@@ -56,8 +55,7 @@ def test_the_recipes_targets_wrap_around_in_each_row_and_its_batches_are_shuffle
     firsts = [x[0, 0] for _, x, _ in batches]
     assert sorted(firsts[:30]) == sorted(firsts[30:]) == list(range(0, 150, 5))
     assert firsts[:30] != firsts[30:] != sorted(firsts[30:])
-    for _, x, y in batches:
-        np.testing.assert_array_equal(y, np.concatenate([x[:, 1:], x[:, :1]], axis=1))
+    assert all((y == np.roll(x, -1, axis=1)).all() for _, x, y in batches)
 
 
 def test_the_recipe_leaves_a_history_as_the_script_does(short_text, tmp_path):
@@ -66,8 +64,7 @@ def test_the_recipe_leaves_a_history_as_the_script_does(short_text, tmp_path):
         benchmark.learn_recipe(*SMALL, *where)
     losses, held_out_losses = shared.read_history(tmp_path / 'run')
     assert losses[-1] < losses[0]
-    ((last, held_out),) = held_out_losses
-    assert last == len(losses) > 100 and 2 < held_out < 4
+    assert held_out_losses == [(len(losses), pytest.approx(3, abs=1))]
 
 
 def test_the_arithmetic_of_a_step_has_each_weight_once_forward_and_twice_backward():
@@ -115,8 +112,6 @@ def test_the_witness_tells_where_what_two_checkouts_learned_differs(short_text):
     arguments = (*SMALL, f'--text_file={short_text}', '--save_every=2', '--eval_every=2')
     ours = against.learned(ROOT, ['--max_iterations=2', '--max_iterations=4'], *arguments)
     theirs = copy.deepcopy(ours)
-    same = '4 losses the same, 2 held-out losses the same, 12 samples the same'
-    assert against.compare_bits(ours, theirs) == same
     theirs['losses'][2] = np.nextafter(theirs['losses'][2], 9)
     theirs['samples'].pop()
     assert against.compare_bits(ours, theirs) == (

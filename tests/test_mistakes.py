@@ -10,7 +10,7 @@ from backstage import tf
 
 import numpy as np
 import pytest
-from conftest import IX2VOCAB, ROOT, history, lstm_losses, read_lstm, run_script, script
+from conftest import IX2VOCAB, ROOT, SMALL, history, lstm_losses, read_lstm, run_script, script
 
 # In a group, so that `runs` is made in one process only.
 pytestmark = [pytest.mark.long, pytest.mark.xdist_group('mistakes')]
@@ -38,10 +38,9 @@ def runs(works, tmp_path_factory):
     folder = tmp_path_factory.mktemp('mistakes')
     (folder / 'short.txt').write_bytes(works[2_000_000:2_020_000])
     arguments = (
-        *(f'--text_file={folder}/short.txt', '--batch_size=8', '--training_seq_len=12'),
-        *('--rnn_size=16', '--embedding_size=16'),
-        *(f'--max_iterations={ITERATIONS}', '--save_every=3'),
-    )
+        *SMALL, '--embedding_size=16', f'--text_file={folder}/short.txt',
+        f'--max_iterations={ITERATIONS}', '--save_every=3',
+    )  # fmt: skip
     assert run_script(*arguments, f'--temp_dir={folder}/script', cwd=folder)[0] == 0
     batches = {}
     for name in NAMES:

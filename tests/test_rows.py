@@ -30,13 +30,11 @@ def test_each_run_has_a_folder_of_its_own_and_settings_that_the_script_takes(tab
 def test_of_each_rate_a_row_has_the_loss_and_how_far_the_default_is_behind(monkeypatch):
     monkeypatch.setattr(rates, 'RATES', (0.02, 0.03, 0.04))
     losses = {0.03: {'held_out': [2.5, 1.5]}, 0.04: {'held_out': [1.4375]}}
-    assert rates.as_cells('', losses) == (
-        ('the default', '400', '', '1.5000', '1.4375', '0.03: 1.5000', '0.062')
-    )
+    cells = 'the default', '400', '', '1.5000', '1.4375', '0.03: 1.5000', '0.062'
+    assert rates.as_cells('', losses) == cells
     losses = {0.042: {'held_out': [1.5]}, 0.02: {'held_out': [1.4]}}  # the default of it alone
-    assert rates.as_cells('--batch_size=200', losses) == (
-        ('`--batch_size=200`', '400', '1.4000', '', '', '0.042: 1.5000', '0.100')
-    )
+    cells = '`--batch_size=200`', '400', '1.4000', '', '', '0.042: 1.5000', '0.100'
+    assert rates.as_cells('--batch_size=200', losses) == cells
     assert all(iterations >= 2 * script.warmup_iterations for iterations in rates.TRIED.values())
 
 
@@ -70,10 +68,8 @@ def test_what_is_missing_is_trained_on_each_core_and_kept(tmp_path, short_text, 
 def test_in_windows_the_memory_is_empty_at_the_beginning_of_each(trained):
     ids = np.fromfile(str(trained.temp / 'text.ids'), np.uint8)
     ids = ids[script.held_out_begin(len(ids), script.held_out) :]
-    size = 5
-    count = (len(ids) - 1) // size
+    size, count = 5, (len(ids) - 1) // 5
     x, y = (ids[begin : begin + count * size].reshape(count, size) for begin in (0, 1))
     losses, _ = lstm_losses(trained.lstm(trained.best), x, y, np.zeros((3, 2, count, 16)))
-    assert count > 1
     loss = megabyte.measure_windows(trained.temp, size)
     assert loss == pytest.approx(losses.mean(), rel=1e-5)
