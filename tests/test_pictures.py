@@ -130,6 +130,7 @@ def draw_elsewhere(*arguments, cwd, **environment):
 
 
 BACKENDS = {
+    'junk': '',  # matplotlib would not be imported
     'module://ipympl.backend_nbagg': '',  # as a notebook sets it for all that it starts; not here
     'module://matplotlib_inline.backend_inline': '',  # of a notebook too
     'TkAgg': '',  # there is no display
