@@ -130,7 +130,6 @@ def draw_elsewhere(*arguments, cwd, **environment):
 
 
 BACKENDS = {
-    'junk': '',  # matplotlib would not be imported
     'module://ipympl.backend_nbagg': '',  # as a notebook sets it for all that it starts; not here
     'module://matplotlib_inline.backend_inline': '',  # of a notebook too
     'TkAgg': '',  # there is no display
@@ -148,7 +147,6 @@ def test_neither_a_backend_nor_a_matplotlibrc_nor_a_cache_stops_or_changes_a_pic
     assert draw_elsewhere('before.png', cwd=tmp_path) == ''
     (tmp_path / 'matplotlibrc').write_text(
         'text.usetex: True\nfont.size: 30\naxes.titlesize: junk\nno line: 1\ninteractive: True\n'
-        'backend: junk\n'
     )
     if BACKENDS[backend]:
         (tmp_path / f'{backend[len("module://") :]}.py').write_text(BACKENDS[backend])

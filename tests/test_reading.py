@@ -50,7 +50,7 @@ ACCENTS = (
 @pytest.mark.parametrize('form', ['NFC', 'NFD'])
 @pytest.mark.parametrize('size', [1, 2, 3, 7, 1000])
 def test_composed_and_decomposed_letters_are_the_same_wherever_a_piece_ends(path, size, form):
-    text = ACCENTS.replace(' ', '\n') + ACCENTS.replace(' ', '') * 2000  # in part one endless line
+    text = ACCENTS.replace(' ', '\n') + ACCENTS.replace(' ', '') * 50
     path.write_text(unicodedata.normalize(form, text), encoding='utf-8')
     composed = unicodedata.normalize('NFC', text)
     assert ''.join(reading.file_pieces(path, size)) == composed

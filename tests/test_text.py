@@ -1,4 +1,4 @@
-"""Text: from characters to ids. Three editions of one sonnet, and texts of other kinds."""
+"""Text: from characters to ids. Two editions of one sonnet, and texts of other kinds."""
 
 import functools
 import os
@@ -11,12 +11,38 @@ from backstage.settings import UserError
 import numpy as np
 import pytest
 from conftest import IX2VOCAB, SMALL, encode, parse, script
-from test_reading import EDITION_1994, EDITION_TODAY, PLAIN
 
+PLAIN = """THE SONNETS
+
+18
+
+Shall I compare thee to a summer's day?
+Feed'st thy light's flame with self-substantial fuel--ay,
+The Aegean and its Phoebus, "Francais"
+THE END
+"""
+# Typographic quotes, dashes, ligatures and accents, underscores for italics
+TODAY = """The Project Gutenberg eBook of The Complete Works of William Shakespeare
+
+*** START OF THE PROJECT GUTENBERG EBOOK THE COMPLETE WORKS OF
+WILLIAM SHAKESPEARE ***
+
+THE SONNETS
+
+                    18
+
+Shall I compare thee to a summer’s day?
+Feed’st thy light’s ﬂame with self‐substantial fuel—ay,
+The Ægean and its Phœbus, “_Français_”
+THE END
+
+*** END OF THE PROJECT GUTENBERG EBOOK THE COMPLETE WORKS OF WILLIAM SHAKESPEARE ***
+
+Updated editions will replace the previous one. Section 1. Café
+"""
 CLEANED = (
-    "the sonnets 18 shall i compare thee to a summer's day thou art more lovely and more "
-    "temperate rough winds do shake the darling buds of may and summer's lease hath all too "
-    "short a date feed'st thy light's flame with self-substantial fuel--ay the aegean and its "
+    "the sonnets 18 shall i compare thee to a summer's day feed'st thy light's flame with "
+    'self-substantial fuel--ay the aegean and its '
     'phoebus francais the end '
 )
 
@@ -32,8 +58,8 @@ def read(tmp_path):
     return write_and_read
 
 
-@pytest.mark.parametrize('edition', [EDITION_1994, EDITION_TODAY, PLAIN])
-def test_the_three_editions_come_out_the_same_in_the_same_40_symbols(read, tmp_path, edition):
+@pytest.mark.parametrize('edition', [TODAY, PLAIN])
+def test_the_editions_come_out_the_same_in_the_same_40_symbols(read, tmp_path, edition):
     assert read(edition) == CLEANED
     ix2vocab = script.build_vocab(tmp_path / 'text.txt', clean_text=True, min_word_freq=5)
     assert ix2vocab == ['unknown', *" '-0123456789abcdefghijklmnopqrstuvwxyz"]
@@ -84,9 +110,8 @@ def test_no_two_spaces_meet_where_one_piece_ends_and_the_next_begins(read, size,
 def test_without_cleaning_a_text_stays_as_it_is_but_for_gutenbergs_own_words(read):
     text = 'KING.\n  Nun, Käthchen — wohlan!\n\nЧто делать? 你好\n'
     assert read(text, clean_text=False) == text
-    text = read(EDITION_1994, clean_text=False)
-    assert 'Thou art more lovely and more temperate:\n' in text
-    assert not any(word in text for word in ('GUTENBERG', 'Small Print', 'ELECTRONIC VERSION'))
+    text = read(TODAY, clean_text=False)
+    assert 'Feed’st thy light’s ﬂame' in text and 'utenberg' not in text.lower()
 
 
 def test_without_cleaning_rare_characters_become_unknown_and_many_have_wider_ids(tmp_path):

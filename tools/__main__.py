@@ -17,9 +17,16 @@ def first_lines():
     return {name: ast.get_docstring(source).split('\n')[0] for name, source in sources.items()}
 
 
-if __name__ == '__main__':
+def main(arguments):
+    """Print the list; return the exit status."""
+    if arguments not in ([], ['-h'], ['--help']):
+        print(f'tools: each tool is a program of its own: {COMMAND}.', file=sys.stderr)
+        return 2
     print(f'What can be done with a trained model, by {COMMAND}; --help says more:\n')
     for name, line in first_lines().items():
         print(f'    {name:8}  {line}')
-    if sys.argv[1:] not in ([], ['-h'], ['--help']):
-        sys.exit(2)
+    return 0
+
+
+if __name__ == '__main__':
+    sys.exit(main(sys.argv[1:]))
