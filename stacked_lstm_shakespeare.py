@@ -297,7 +297,7 @@ class LSTM_Model:
         outputs, final_state = self.stack.unroll(inputs, state, self._dropout(settings))
         self.final_state = pack_state(final_state)  # as initial_state, after the last character
         self.logits = [tf.tensordot(block, self.W, 1) + self.b for block in outputs]
-        targets = lstm.split(tf.transpose(self.y_output))
+        targets = tf.split(tf.transpose(self.y_output), [block.shape[0].value for block in outputs])
         cross_entropy = tf.nn.sparse_softmax_cross_entropy_with_logits
         losses = [cross_entropy(labels=t, logits=x) for t, x in zip(targets, self.logits)]
         self.loss = tf.reduce_mean(tf.concat(losses, axis=0))  # nats

@@ -8,12 +8,15 @@ steps in one operation, and its gradient is written out: so a graph is built and
 
 import collections
 import functools
+import math
 import zlib
 
 from backstage import machine, tf
 
-BLOCKS = 10  # parts of a batch: with more, operations are small; with fewer, cores wait
-LARGE = 256  # units; from here on one product with the inputs of several steps is worth its copies
+# The parts of a batch: with more, operations are small; with fewer, cores wait. A part has at least
+# HALF as many rows as a layer has units, else its share in the gradient of a kernel is mostly zeros
+BLOCKS, HALF = 10, 0.5
+LARGE = 512  # units; from here on one product with the inputs of several steps is worth its copies
 FORGET_BIAS = 1.0  # as in BasicLSTMCell (Jozefowicz et al., 2015)
 FORWARD = {'forget_bias': FORGET_BIAS, 'cell_clip': -1.0}  # -1: c is not clipped
 # Rows of a matrix that are 2 kB apart, or a multiple of that, compete for the same few places of a
@@ -68,12 +71,15 @@ class Stack:
             every step (dropout); None for nothing.
 
         Returns:
-          The outputs, a list of float32 [steps, batch, units], which are as long as the parts that
-          `split` makes, and the state after the last step.
+          The outputs, a list of float32 [steps, batch, units], and the state after the last step.
         """
+        time, batch, _ = inputs.shape.as_list()
+        blocks = max(1, min(BLOCKS, round(time * batch / (HALF * self.output_size))))
+        length = math.ceil(time / blocks)
+        lengths = [min(length, time - begin) for begin in range(0, time, length)]
         cores, outputs, state = machine.available_cores(), [], list(state)
         layers = [layer_of(*weights) for weights in self.weights]
-        for earlier, block in enumerate(split(inputs), -cores):
+        for earlier, block in enumerate(tf.split(inputs, lengths), -cores):
             with tf.control_dependencies(outputs[earlier : earlier + 1] if earlier >= 0 else []):
                 below = tf.identity(block, 'begin')
             for number, read in enumerate(layers):
@@ -84,13 +90,6 @@ class Stack:
                 below = above + below if self.residual and number else above
             outputs.append(below)
         return outputs, tuple(state)
-
-
-def split(steps):
-    """Return a tensor [time, batch, ...] as the list of its BLOCKS, with some steps in each."""
-    time = steps.shape[0].value
-    length = max(1, round(time / BLOCKS))
-    return tf.split(steps, [min(length, time - begin) for begin in range(0, time, length)])
 
 
 def rows_of(steps):
