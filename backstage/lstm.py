@@ -14,7 +14,8 @@ import zlib
 from backstage import machine, tf
 
 # The parts of a batch: with more, operations are small; with fewer, cores wait. A part has at least
-# HALF as many rows as a layer has units, else its share in the gradient of a kernel is mostly zeros
+# HALF as many rows as a layer has units: with fewer, the gradient of its kernel takes most of its
+# time to read and write memory.
 BLOCKS, HALF = 10, 0.5
 LARGE = 512  # units; from here on one product with the inputs of several steps is worth its copies
 FORGET_BIAS = 1.0  # as in BasicLSTMCell (Jozefowicz et al., 2015)
