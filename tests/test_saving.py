@@ -202,7 +202,7 @@ def test_an_older_checkpoint_goes_only_when_the_newer_one_is_on_the_disk(folder,
         newest = tf.train.latest_checkpoint(where)
         assert newest != path
         assert {f'{newest}.index', f'{newest}.data-00000-of-00001', where} <= on_disk
-        assert 'temp/history.csv' in on_disk
+        assert any(name.startswith('temp/history.csv') for name in on_disk)  # its part
         if removed.count(path) == 1:  # a removal that fails is no failed save, and tried again
             raise PermissionError(path)
         remove(path)
