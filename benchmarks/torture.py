@@ -93,7 +93,7 @@ STOPS = terminate_twice, hang_up, close_pipe
 
 
 def disturb(folder, moments, iterations):
-    """Start or continue a run of so many iterations, disturb it; return what happened, a Counter."""
+    """Disturb a run of so many iterations, or one that goes on; return what happened, a Counter."""
     temp = folder / 'temp'
     process = start_script(*ARGUMENTS, '--log_every=1', cwd=folder)
     target, seen = moments.randint(1, iterations), 0
