@@ -6,6 +6,7 @@ Whatever goes wrong in matplotlib, its settings or its windows, a run does not e
 import contextlib
 import io
 import logging
+import os
 import sys
 import warnings
 
@@ -54,6 +55,27 @@ def finish_loss_axes(axes, losses):
     axes.legend()
 
 
+def import_matplotlib():
+    """Return matplotlib, with the backend that MPLBACKEND names, or Agg where that is not here.
+
+    A notebook sets MPLBACKEND for all that is started from it. A wrong one would end the import,
+    though a file needs none.
+    """
+    if 'matplotlib' in sys.modules:
+        return sys.modules['matplotlib']
+    backend = os.environ.pop('MPLBACKEND', '')
+    try:
+        import matplotlib  # here, as it takes a while, and training can begin without it
+    finally:
+        if backend:
+            os.environ['MPLBACKEND'] = backend
+    if backend:
+        matplotlib.rcParams['backend'] = 'agg'  # opens no window
+        with contextlib.suppress(ValueError):
+            matplotlib.rcParams['backend'] = backend
+    return matplotlib
+
+
 @contextlib.contextmanager
 def matplotlib_as_it_comes():
     """Let matplotlib draw quietly, the same whatever somebody's matplotlibrc says.
@@ -66,8 +88,7 @@ def matplotlib_as_it_comes():
     try:
         with warnings.catch_warnings():
             warnings.simplefilter('ignore')  # what the font lacks is drawn as a box
-            import matplotlib  # here, as it takes a while, and training can begin without it
-
+            matplotlib = import_matplotlib()
             defaults = {k: v for k, v in matplotlib.rcParamsDefault.items() if k != 'backend'}
             with matplotlib.rc_context(defaults):
                 yield
