@@ -187,3 +187,11 @@ def test_weights_begin_as_the_seed_and_their_names_say_whatever_else_is_in_the_g
     assert not np.array_equal(begin('W', 1, 0), begin('W', 2, 0))
     assert not np.array_equal(begin('W', 1, 0), begin('V', 1, 0))
     assert np.abs(begin('W', 1, 0)).max() < np.sqrt(6 / (3 + 4))  # Glorot and Bengio, 2010
+
+
+def test_each_prime_and_each_of_its_samples_has_noise_of_its_own():
+    primes = np.arange(300).reshape(-1, 1) % 150  # each of them twice
+    with tf.Graph().as_default(), tf.Session() as session:
+        noise = session.run(lstm.noise(tf.constant(primes, tf.int32), 4, tf.constant([1, 2])))
+    assert len(np.unique(noise, axis=0)) == 300
+    assert (noise >= 0).all() and (noise < 1).all()
