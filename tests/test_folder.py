@@ -218,6 +218,11 @@ def test_damaged_settings_of_a_run_are_told_and_restart_moves_them_aside(temp, c
     assert run_folder.earlier == ''  # no command would go on with it
 
 
+def test_every_file_that_a_run_writes_is_in_the_table(begun):
+    kinds = [kind for kind, _, _ in folders.FILES if kind != 'leftover']
+    assert sorted(files_in(begun / 'temp')) == sorted(folders.find(str(begun / 'temp'), *{*kinds}))
+
+
 def test_checkpoints_are_found_in_the_order_of_their_iterations(tmp_path):
     (tmp_path / 'best').mkdir()
     for name in '100.index', '20.index', '3.data', 'x.index', '².index', '.index':
