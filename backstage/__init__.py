@@ -6,7 +6,6 @@ which one it is. It is imported when it is first used: that takes seconds, and `
 
 import contextlib
 import importlib.util
-import itertools
 import os
 import re
 import shlex
@@ -69,10 +68,12 @@ def missing_packages():
     missing = [name for name in PACKAGES if not importlib.util.find_spec(name)]
     # TensorFlow from 2.16 on needs its Keras 2, of the same version, as a package of its own.
     if 'tensorflow' not in missing and not importlib.util.find_spec('tf_keras'):
-        for name in itertools.chain(*map(os.listdir, filter(os.path.isdir, sys.path))):
-            found = re.match(r'tensorflow(?:_cpu|_macos|_rocm)?-(2\.\d+).*\.dist-info$', name)
-            if found and numbers_of(found.group(1)) > (2, 15):
-                return [f'tf_keras=={found.group(1)}.*', *missing]
+        for folder in sys.path:
+            with contextlib.suppress(OSError):  # it is a zip file, or cannot be read
+                for name in os.listdir(folder):
+                    found = re.match(r'tensorflow(_cpu|_macos|_rocm)?-(2\.\d+).*\.dist-info$', name)
+                    if found and is_supported(found.group(2)) and found.group(2) != '2.15':
+                        return [f'tf_keras=={found.group(2)}.*', *missing]
     return missing
 
 
@@ -81,10 +82,11 @@ def end(problem, packages=()):
     line = f'{os.path.basename(sys.argv[0])}: {problem}.'
     if 'tensorflow' in packages:
         line += f' make -C {shlex.quote(ROOT)} train sets up .venv with all of it.'
-        packages = [*for_this_python(), *packages[1:]]
-        if not for_this_python():
+        wanted = {'tensorflow': for_this_python()}
+        if not wanted['tensorflow']:
             line += ' TensorFlow 1.15 is for Python 3.6 and 3.7, 2.15 to 2.21 for 3.9 to 3.13.'
             packages = ()
+        packages = [word for name in packages for word in wanted.get(name, [name])]
     if packages:
         words = map(shlex.quote, [sys.executable, '-m', 'pip', 'install', *packages])
         # A notebook keeps what it has imported, whatever is installed.
@@ -97,8 +99,14 @@ def end(problem, packages=()):
 
 def end_without(package, error):
     """End the program where a package is installed, and could not be imported."""
-    reason = (str(error).strip() or type(error).__name__).split('\n')[0].rstrip('.')
-    end(f'{package} could not be imported: {reason}', ['--force-reinstall', *for_this_python()])
+    problem = f'{package} could not be imported: {first_line(error)}'
+    if isinstance(error, MemoryError) or 'failed to map segment' in problem:
+        end(f'{problem}. It needs more memory than is free, or than "ulimit -v" allows')
+    end(problem, ['--force-reinstall', 'tensorflow'])
+
+
+def first_line(error):
+    return (str(error).strip() or type(error).__name__).split('\n')[0].rstrip('.')
 
 
 def check_packages():
@@ -159,7 +167,8 @@ def load_tensorflow():
                     LOADED.append(find_tensorflow())
             except Exception as error:  # not only ImportError
                 if was_imported:
-                    end(f'TensorFlow was imported here before ({error}). Restart the kernel')
+                    why = first_line(error)
+                    end(f'TensorFlow was imported here before ({why}). Restart the kernel')
                 end_without('TensorFlow', error)
             warnings.filterwarnings('ignore', '`tf.nn.rnn_cell', UserWarning)
             warnings.filterwarnings('ignore', category=DeprecationWarning, module='tensorflow')

@@ -104,12 +104,14 @@ def test_which_versions_are_supported(monkeypatch):
 @pytest.mark.parametrize(
     'error, why, advice',
     [
-        (ValueError('It is broken.'), 'It is broken. To install', '--force-reinstall '),
-        (KeyError(), 'KeyError. To install', '--force-reinstall '),
+        (ValueError('It is broken.'), 'It is broken. make -C ', '--force-reinstall '),
+        (KeyError(), 'KeyError. make -C ', '--force-reinstall '),
         (
             TypeError('Descriptors cannot not be created directly.\nSee'),
-            *('Descriptors cannot not be created directly. To install', FOR_THIS_PYTHON),
+            *('Descriptors cannot not be created directly. make -C ', FOR_THIS_PYTHON),
         ),
+        (MemoryError(), 'MemoryError. It needs more memory than is free', 'ulimit'),
+        (ImportError('x.so: failed to map segment'), 'segment. It needs more memory', 'ulimit'),
     ],
 )
 def test_why_tensorflow_could_not_be_imported_is_told(error, why, advice, capsys):
@@ -117,13 +119,38 @@ def test_why_tensorflow_could_not_be_imported_is_told(error, why, advice, capsys
         backstage.end_without('TensorFlow', error)
     line = capsys.readouterr().err
     assert (end.value.code, line.count('\n')) == (2, 1)
-    assert f': TensorFlow could not be imported: {why}' in line and advice in line
+    assert ': TensorFlow could not be imported: ' in line and why in line and advice in line
+
+
+def test_where_no_tensorflow_is_for_this_python_no_command_is_named(monkeypatch, capsys):
+    monkeypatch.setattr(backstage.sys, 'version_info', (3, 8, 0))
+    for error in ImportError('its version must be another'), ValueError():
+        with pytest.raises(SystemExit):
+            backstage.end_without('TensorFlow', error)
+        line = capsys.readouterr().err
+        assert 'TensorFlow 1.15 is for Python 3.6 and 3.7, 2.15 to 2.21 for 3.9 to 3.13.' in line
+        assert 'pip' not in line
+
+
+def test_which_keras_is_missing_is_found_whatever_else_is_on_the_path(tmp_path, monkeypatch):
+    find_spec = backstage.importlib.util.find_spec
+    monkeypatch.setattr(
+        backstage.importlib.util, 'find_spec', lambda n: n != 'tf_keras' and find_spec(n)
+    )
+    (tmp_path / 'a.zip').touch()
+    for number, version in enumerate(['1.15.0', '2.15.1', '2.21.0', '2.22.0']):
+        site = tmp_path / str(number)
+        (site / f'tensorflow_cpu-{version}.dist-info').mkdir(parents=True)
+        paths = ['', str(tmp_path / 'a.zip'), str(tmp_path / 'nowhere'), str(site)]
+        monkeypatch.setattr(backstage.sys, 'path', paths)
+        expected = ['tf_keras==2.21.*'] if version == '2.21.0' else []
+        assert [n for n in backstage.missing_packages() if 'keras' in n] == expected
 
 
 @pytest.mark.parametrize(
     'source, metadata, why',
     [
-        ("raise ValueError('It is broken.')", '', 'imported: It is broken. To install'),
+        ("raise ValueError('It is broken.')", '', 'imported: It is broken. make -C '),
         (
             "__version__ = '2.10.1'",
             '',

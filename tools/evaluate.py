@@ -52,7 +52,7 @@ STREAMS = 400  # lines that are read side by side; more are hardly faster
 PIECE = 100  # characters of each that are read at a time
 
 MATCH = 40  # characters: two texts share that many in a row by copying, not by chance
-SEARCHED = 1e8  # most bytes of a learned text that are searched for copies
+SEARCHED = 5e7  # most bytes of a learned text that are searched for copies
 COPIED = 0.05  # share of a text; above it, copies are told. Texts without any have 0
 
 
@@ -125,9 +125,12 @@ def learned_share(ids, run):
     another text, or is too large to be searched in seconds. `ids` has the type of its ids.
     """
     path = os.path.join(run.temp_dir, 'text.ids')
-    if not os.path.exists(path) or os.path.getsize(path) > SEARCHED:
+    try:
+        if os.path.getsize(path) > SEARCHED:
+            return 0
+        learned = np.fromfile(path, ids.dtype)
+    except OSError:  # it is not there, or cannot be read
         return 0
-    learned = np.fromfile(path, ids.dtype)
     if zlib.crc32(learned) != run.text_crc:
         return 0
     begins = np.linspace(0, max(0, len(ids) - MATCH), 200).astype(int)
