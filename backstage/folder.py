@@ -423,8 +423,9 @@ class RunFolder:
         if not self.done or self.aside:  # nothing is there, or it is decided
             return
         then, now = self.record, {**vars(self.settings), 'workers': workers.count()}
+        before = {name: repr(then[name]) if name in then else 'not there' for name in now}
         self.changes = {
-            name: f'{name} is {now[name]!r} ({then.get(name, "none")!r} before)'
+            name: f'{name} is {now[name]!r} ({before[name]} before)'
             for name in now
             if has_changed(name, then, now[name])
         }

@@ -295,6 +295,12 @@ def test_what_becomes_of_a_run_follows_from_what_has_changed(temp, capsys, argum
     )
 
 
+def test_a_setting_that_an_earlier_record_lacks_counts_as_changed(temp, capsys):
+    change(temp / 'settings.json', init_from=None)
+    assert decide('temp', UNFINISHED).is_new
+    assert "A new run begins: init_from is '' (not there before). " in capsys.readouterr().out
+
+
 @pytest.mark.parametrize('done', ['--max_iterations=60', '--max_iterations=0'])
 def test_another_text_is_refused_while_no_setting_names_another(temp, done):
     before = files_in(temp)

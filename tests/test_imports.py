@@ -133,10 +133,7 @@ def test_where_no_tensorflow_is_for_this_python_no_command_is_named(monkeypatch,
 
 
 def test_which_keras_is_missing_is_found_whatever_else_is_on_the_path(tmp_path, monkeypatch):
-    find_spec = backstage.importlib.util.find_spec
-    monkeypatch.setattr(
-        backstage.importlib.util, 'find_spec', lambda n: n != 'tf_keras' and find_spec(n)
-    )
+    monkeypatch.setattr(backstage.importlib.util, 'find_spec', lambda name: name != 'tf_keras')
     (tmp_path / 'a.zip').touch()
     for number, version in enumerate(['1.15.0', '2.15.1', '2.21.0', '2.22.0']):
         site = tmp_path / str(number)
@@ -144,7 +141,7 @@ def test_which_keras_is_missing_is_found_whatever_else_is_on_the_path(tmp_path, 
         paths = ['', str(tmp_path / 'a.zip'), str(tmp_path / 'nowhere'), str(site)]
         monkeypatch.setattr(backstage.sys, 'path', paths)
         expected = ['tf_keras==2.21.*'] if version == '2.21.0' else []
-        assert [n for n in backstage.missing_packages() if 'keras' in n] == expected
+        assert backstage.missing_packages() == expected
 
 
 @pytest.mark.parametrize(
