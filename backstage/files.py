@@ -10,6 +10,8 @@ import time
 
 from backstage.settings import UserError
 
+LIMIT = 50_000_000  # bytes of a JSON file: a vocabulary of all characters there are has 17 million
+
 
 def make_folder(path, setting):
     """Make a folder unless it is there.
@@ -86,6 +88,8 @@ def read_json(path, kind=dict):
       UserError: it cannot be read, or it holds something else.
     """
     try:
+        if os.path.getsize(path) > LIMIT:
+            raise ValueError
         with open(path, encoding='utf-8') as file:
             content = json.load(file)
     except (OSError, ValueError, RecursionError) as error:

@@ -3,11 +3,13 @@
 import array
 import contextlib
 import itertools
+import json
 import os
 import re
 import shutil
 import sys
 import time
+import zlib
 
 from backstage import files, report, workers
 from backstage.settings import PATHS, RANGES, UserError, find_fault
@@ -29,6 +31,7 @@ FILES = [
     ('checkpoint', '', CHECKPOINT),
     ('board', 'board', r'events\.out\.tfevents\..+'),
     ('derived', '', r'(runs|heatmap)\.png|cells\.html'),  # by a tool
+    ('derived', '', r'history\.json'),  # by an earlier version
 ]
 WRITTEN = ['record', 'text', 'history', 'picture', 'checkpoint']  # by every run
 OF_A_RUN = [*WRITTEN, 'board', 'derived']  # what moves when a run is put aside
@@ -52,6 +55,10 @@ OF_THE_TRAINING = [
     'average_decay',
 ]  # fmt: skip
 LENGTH = ['epochs', 'max_iterations', 'patience']
+# What a record has besides settings. The checksums are those of vocabulary.json and of history.csv:
+# one of the file that is there, one of that which takes its place.
+COUNTS = ['text_crc', 'workers', 'num_batches', 'run_id', 'vocabulary_crc']
+BESIDES = {**dict.fromkeys(COUNTS, (0, sys.maxsize)), 'unseen': 'counts', 'history_crcs': 'counts'}
 HEAD = 'iteration,loss,held_out_loss\n'  # nats; the last is empty where it was not measured
 TRAIN_AGAIN = 'Train anew, with --restart'
 
@@ -93,35 +100,47 @@ def is_run(folder):
 
 
 def read_record(folder, advice=TRAIN_AGAIN):
-    """Return what is known of a run in a folder, dict: its settings, text_crc, unseen, workers.
+    """Return what is known of a run in a folder, dict: its settings and, of BESIDES, what it has.
 
-    What it has besides, a setting of a later version perhaps, is left out.
+    A setting of a later version is left out. A run of an earlier one has no checksums and no name.
 
     Raises:
       UserError: it cannot be read, or something is missing or wrong; and `advice`.
     """
     record = _read(folder, 'settings.json', dict, advice)
-    besides = dict.fromkeys(['text_crc', 'workers', 'num_batches'], (0, sys.maxsize))  # no settings
-    known = {**RANGES, **besides}
-    faults = [find_fault(name, record[name], known[name]) for name in set(known) & set(record)]
-    unseen = record.get('unseen')
-    are_ids = isinstance(unseen, list) and all(type(ix) is int and ix >= 0 for ix in unseen)
-    if not {*NEEDED, *besides, 'text_file'} <= set(record) or any(faults) or not are_ids:
-        raise UserError(f'the settings in {folder} are damaged. {advice}')
-    return {name: value for name, value in record.items() if name in known or name == 'unseen'}
+    is_changed = record.pop('crc', None) not in (None, crc_of(record))
+    known = {**RANGES, **BESIDES}
+    names = [name for name in record if name in known]
+    faults = filter(None, (find_fault(name, record[name], known[name]) for name in names))
+    if is_changed or not {*NEEDED, 'text_file', 'text_crc'} <= set(names) or any(faults):
+        raise UserError(f'the settings in {folder} are damaged, or of another version. {advice}')
+    return {name: record[name] for name in names}
 
 
-def read_vocabulary(folder, unknown, advice=TRAIN_AGAIN):
+def write_record(folder, record):
+    """Write what `read_record` reads, with its checksum."""
+    files.write_json(os.path.join(folder, 'settings.json'), {**record, 'crc': crc_of(record)})
+
+
+def crc_of(content):
+    """Return the CRC-32 of a dict or a list, the same after it was written as JSON and read."""
+    return zlib.crc32(json.dumps(content).encode())
+
+
+def read_vocabulary(folder, unknown, record, advice=TRAIN_AGAIN):
     """Return the vocabulary of the run in a folder, a list of str.
 
-    All are different; the first is `unknown`, str, and each other one a character.
+    All are different; the first is `unknown`, str, and each other one a character. `record` is what
+    `read_record` returns, which has its checksum.
 
     Raises:
       UserError: it cannot be read, or is another list.
     """
     ix2vocab = _read(folder, 'vocabulary.json', list, advice)
+    is_changed = record.get('vocabulary_crc') not in (None, crc_of(ix2vocab))
     are_characters = all(isinstance(one, str) and len(one) == 1 for one in ix2vocab[1:])
-    if ix2vocab[:1] != [unknown] or not are_characters or len(set(ix2vocab)) < len(ix2vocab):
+    is_ours = ix2vocab[:1] == [unknown] and are_characters and len(set(ix2vocab)) == len(ix2vocab)
+    if is_changed or not is_ours:
         raise UserError(f'the vocabulary in {folder} is damaged. {advice}')
     return ix2vocab
 
@@ -170,11 +189,32 @@ def read_history(folder, num_iterations=None):
     return losses, sorted(held_out.items())
 
 
-def write_history(folder, losses, held_out_losses):
-    """Write what `read_history` reads."""
+def write_history(folder, record, losses, held_out_losses):
+    """Write what `read_history` reads, and before that its checksum, into the record of the run."""
     held_out = dict(held_out_losses)
     lines = (f'{i},{loss!r},{held_out.get(i, "")}\n' for i, loss in enumerate(losses, 1))
-    files.write(os.path.join(folder, 'history.csv'), (HEAD + ''.join(lines)).encode())
+    data = (HEAD + ''.join(lines)).encode()
+    crcs = [*crc_of_history(folder), zlib.crc32(data)]
+    write_record(folder, {**record, 'history_crcs': crcs})
+    files.write(os.path.join(folder, 'history.csv'), data)
+
+
+def crc_of_history(folder):
+    """Return the CRC-32 of the history in a folder: a list, empty if there is none to be read."""
+    with contextlib.suppress(OSError), open(os.path.join(folder, 'history.csv'), 'rb') as file:
+        return [zlib.crc32(file.read())]
+    return []
+
+
+def describe_change(folder):
+    """Return a sentence if the history in a folder is not as its run wrote it, else ''."""
+    found, crcs = crc_of_history(folder), None
+    with contextlib.suppress(UserError):
+        crcs = read_record(folder).get('history_crcs')
+    if crcs is None or set(found) <= set(crcs):
+        return ''
+    path = os.path.join(folder, 'history.csv')
+    return f'{path} is not as the run wrote it: edited, or damaged. It is taken as it is'
 
 
 def saves_since_best(held_out_losses, save_every):
@@ -360,8 +400,9 @@ def has_changed(name, then, now):
     """Return whether a setting, which is `now`, is another one in the record of a run."""
     if name in ('temp_dir', 'restart'):
         return False
-    if name in PATHS and now and then.get(name):
-        return not is_same(now, then[name])
+    before = then.get(name)
+    if name in PATHS and bool(now) == bool(before):  # an earlier version had no init_from
+        return bool(now) and not is_same(now, before)
     return name not in then or now != then[name]  # not there: no such setting then
 
 
@@ -399,7 +440,7 @@ class RunFolder:
             except UserError:
                 if not self.settings.restart:
                     raise
-        if self.record:
+        if 'num_batches' in self.record:  # that of an earlier version waits for the text
             self.decide(self.record['text_crc'], self.record['num_batches'])
 
     def decide(self, text_crc, num_batches):
@@ -498,7 +539,12 @@ class RunFolder:
     def begin(self, checkpoint, ix2vocab, record):
         """Say from which checkpoint a run goes on, or make way for a new one; write its record.
 
-        `checkpoint` is empty for a new run; `record` is a dict, what it notes besides its settings.
+        Args:
+          checkpoint: str; empty for a new run.
+          record: dict, what it notes besides its settings.
+
+        Returns:
+          The whole record, dict.
         """
         if checkpoint:
             print(f'Continuing after iteration {iteration_of(checkpoint)}, from {checkpoint}')
@@ -510,8 +556,14 @@ class RunFolder:
         if self.aside:
             put_aside(folder, self.aside, self._own_text())
         record = {**vars(self.settings), **record, 'workers': workers.count()}
-        files.write_json(os.path.join(folder, 'settings.json'), record)
+        record['vocabulary_crc'] = crc_of(ix2vocab)
+        # A run of an earlier version has no name, by which a checkpoint knows it, and no checksum.
+        then = self.record if checkpoint else {}
+        record['run_id'] = then.get('run_id', int.from_bytes(os.urandom(6), 'big'))
+        record['history_crcs'] = then.get('history_crcs', crc_of_history(folder))
+        write_record(folder, record)
         files.write_json(os.path.join(folder, 'vocabulary.json'), ix2vocab)
+        return record
 
     def print_end(self):
         """Print, last of all, where an earlier run is, or what would train a finished one on."""

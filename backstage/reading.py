@@ -386,6 +386,24 @@ def id_type(ix2vocab):
     return np.min_scalar_type(len(ix2vocab) - 1)
 
 
+class Ids:
+    """The ids of a text in a file, integers [characters], read from the disk as they are indexed.
+
+    A file that somebody cuts meanwhile is an error; a np.memmap alone would end the process.
+    """
+
+    def __init__(self, path, ix2vocab):
+        self.path, self.ids = path, np.memmap(path, id_type(ix2vocab), 'r')
+
+    def __len__(self):
+        return len(self.ids)
+
+    def __getitem__(self, places):
+        if self.ids.base.size() < self.ids.nbytes:  # the first is that of the file
+            raise UserError(f'{self.path} was cut while it was read. Run the same command again')
+        return self.ids[places]
+
+
 def find_unseen(file, split, counts):
     """Return which ids do not occur before position `split`, a list of int.
 

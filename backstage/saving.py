@@ -21,30 +21,47 @@ def unreadable():
     return tf.errors.OpError, ValueError, IndexError
 
 
-def read_checkpoint(path, shapes):
+def open_checkpoint(path, run_id):
+    """Return the reader of a checkpoint, and the shapes of its variables, a dict from their names.
+
+    `run_id` is that of the run to which it has to belong. One of an earlier version has none.
+
+    Raises:
+      one of `unreadable()`: the checkpoint is damaged, or of another run.
+    """
+    if set(path) & set('[]*?'):
+        raise ValueError('TensorFlow takes the []*? in its name for a pattern')
+    if not all(map(os.path.isfile, glob.glob(f'{path}.*'))):  # a pipe would never end
+        raise ValueError('it is no file')
+    reader = tf.train.load_checkpoint(path)
+    found = reader.get_variable_to_shape_map()
+    if 'run_id' in found and reader.get_tensor('run_id') != run_id:
+        raise ValueError('it is of another run')
+    return reader, found
+
+
+def read_checkpoint(path, shapes, run_id):
     """Return some variables of a checkpoint: a dict from names to arrays.
 
     Args:
       shapes: dict, from the names of the variables to their shapes, lists of int.
+      run_id: as `open_checkpoint` takes it.
 
     Raises:
-      one of `unreadable()`: the checkpoint is damaged, or of another model.
+      one of `unreadable()`: the checkpoint is damaged, or of another run, or another model.
     """
-    if set(path) & set('[]*?'):
-        raise ValueError('TensorFlow takes the []*? in its name for a pattern')
-    reader = tf.train.load_checkpoint(path)
-    found = reader.get_variable_to_shape_map()
+    reader, found = open_checkpoint(path, run_id)
     layers = {name for name in found if name.endswith('/ExponentialMovingAverage')}
     if not layers <= set(shapes) or any(found.get(name) != shapes[name] for name in shapes):
         raise ValueError('it is of a model with other layers')
     return {name: reader.get_tensor(name) for name in shapes}
 
 
-def read_newest(temp_dir, shapes, best_first=False, advice=folder.TRAIN_AGAIN, log=None):
+def read_newest(temp_dir, shapes, run_id, best_first=False, advice=folder.TRAIN_AGAIN, log=None):
     """Return the path and the variables of the newest checkpoint of a run that can be read.
 
     Args:
-      shapes: as `read_checkpoint` takes it.
+      shapes, run_id: as `read_checkpoint` takes them.
       best_first: bool, whether the best model comes before the newest one.
       advice: str, what to do if none can be read.
       log: where it is told if one is passed over; None: standard output.
@@ -59,7 +76,7 @@ def read_newest(temp_dir, shapes, best_first=False, advice=folder.TRAIN_AGAIN, l
         paths += checkpoints(os.path.join(temp_dir, 'best')) * best_first
         for path in reversed(paths):
             try:
-                values = read_checkpoint(path, shapes)
+                values = read_checkpoint(path, shapes, run_id)
             except unreadable() as error:
                 problems.append(f'{path} cannot be used: {one_line(error)}')
             else:
@@ -86,14 +103,15 @@ def warm_start(session, model, settings, ix2vocab):
       UserError: no checkpoint there, or not the vocabulary, can be read.
     """
     advice = 'Give another init_from'
-    theirs = folder.read_vocabulary(settings.init_from, ix2vocab[0], advice)
+    record = folder.read_record(settings.init_from, advice)
+    theirs = folder.read_vocabulary(settings.init_from, ix2vocab[0], record, advice)
     symbol_axis = {model.embedding_mat.op.name: 0, model.W.op.name: 1, model.b.op.name: 0}
     averages = {v: model.averages.average(v) for v in tf.trainable_variables()}
     shapes = shapes_of(averages.values())
     for variable, average in averages.items():
         if variable.op.name in symbol_axis:
             shapes[average.op.name][symbol_axis[variable.op.name]] = len(theirs)
-    path, learned = read_newest(settings.init_from, shapes, True, advice)
+    path, learned = read_newest(settings.init_from, shapes, record.get('run_id'), True, advice)
     own = [ix for ix, symbol in enumerate(ix2vocab) if symbol in theirs]
     other = [theirs.index(ix2vocab[ix]) for ix in own]
     for variable, average in averages.items():
@@ -132,6 +150,7 @@ class Run:
         self.plot = os.path.join(settings.temp_dir, 'loss.png')
         self.losses, self.held_out_losses, self.best = array.array('d'), [], None
         self.newest = ''  # the newest checkpoint that can be read
+        self.record = {}  # what the folder says of the run
         self.model = model
         # The memory of all streams, of all workers, so that a checkpoint holds it.
         layers, two, _, rnn_size = model.initial_state.shape
@@ -141,7 +160,13 @@ class Run:
         self.held_out_loss = tf.get_variable(
             'held_out_loss', [], tf.float64, tf.zeros_initializer(), trainable=False
         )
-        self.variables = tf.global_variables()
+        restored = tf.global_variables()
+        self.shapes = shapes_of(restored)
+        # The name of the run, which a checkpoint of an earlier version lacks
+        self.run_id = tf.get_variable(
+            'run_id', [], tf.int64, tf.zeros_initializer(), trainable=False
+        )
+        self.variables = [*restored, self.run_id]
         self.saver = tf.train.Saver(max_to_keep=None)
         self.initialize = tf.global_variables_initializer()
         self.copy_of_first = workers.copy_of_first(self.variables)
@@ -169,7 +194,8 @@ class Run:
         self.losses, self.held_out_losses, is_finished = workers.broadcast(known)
         self.last = len(self.losses) if is_finished else num_iterations
         if self.has_more() and workers.is_first():
-            self.run_folder.begin(self.newest, ix2vocab, record)  # from here on nothing refuses it
+            # From here on nothing refuses it.
+            self.record = self.run_folder.begin(self.newest, ix2vocab, record)
         workers.broadcast(None)  # by now an earlier run is out of the way, on a shared disk too
         workers.once_per_host(folder.settle_text, self.settings.temp_dir, True)
         if workers.is_first():
@@ -179,15 +205,19 @@ class Run:
         return state[:, :, workers.rows(self.settings.batch_size)]
 
     def _restore(self, session):
-        temp_dir = self.settings.temp_dir
-        self.newest, values = read_newest(temp_dir, shapes_of(self.variables))
+        temp_dir, self.record = self.settings.temp_dir, self.run_folder.record
+        self.newest, values = read_newest(temp_dir, self.shapes, self.record.get('run_id'))
         for variable in self.variables:
-            variable.load(values[variable.op.name], session)
+            if variable.op.name in values:
+                variable.load(values[variable.op.name], session)
         iteration = iteration_of(self.newest)
         try:
             self.losses, self.held_out_losses = read_history(temp_dir, iteration)
         except UserError:
             self.losses = array.array('d', [math.nan] * iteration)
+        changed = folder.describe_change(temp_dir)
+        if changed:
+            print(changed)
         lost = np.count_nonzero(np.isnan(self.losses))
         if lost:
             print(f'{lost:,} of the losses so far cannot be read, and are unknown')
@@ -198,8 +228,8 @@ class Run:
         found = []
         for path in checkpoints(self.best_dir):
             with contextlib.suppress(*unreadable()):
-                loss = float(tf.train.load_variable(path, 'held_out_loss'))
-                found.append((loss, iteration_of(path)))
+                reader, _ = open_checkpoint(path, self.record.get('run_id'))
+                found.append((float(reader.get_tensor('held_out_loss')), iteration_of(path)))
         return min(found)[::-1] if found else None
 
     def all_losses(self):
@@ -243,7 +273,9 @@ class Run:
         iteration = len(self.losses)
         loss = dict(self.held_out_losses[-1:]).get(iteration, math.nan)
         try:
-            folder.write_history(self.settings.temp_dir, self.losses, self.held_out_losses)
+            where = self.settings.temp_dir
+            folder.write_history(where, self.record, self.losses, self.held_out_losses)
+            self.run_id.load(self.record['run_id'], session)
             self.carried_state.load(state, session)
             self.held_out_loss.load(loss, session)
             self.best = self._read_best()  # somebody may have removed it
@@ -251,7 +283,7 @@ class Run:
                 self._write_checkpoint(session, self.best_dir)
                 self.best = iteration, loss
             kept = self.newest, *checkpoints(self.best_dir)
-            self.newest = self._write_checkpoint(session, self.settings.temp_dir, *kept)
+            self.newest = self._write_checkpoint(session, where, *kept)
             return True
         except (OSError, ValueError, tf.errors.OpError) as error:  # ValueError: `best` is a file
             problem = f'not saved at iteration {iteration}: {one_line(error)}'

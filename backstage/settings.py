@@ -168,6 +168,9 @@ def find_fault(name, value, kind):
         wanted = 'a list of texts, none empty'
         if isinstance(value, list) and (value or kind == 'paths'):
             fits = all(isinstance(text, str) and text for text in value)
+    elif kind == 'counts':  # of a record, no setting
+        fits, wanted = isinstance(value, list), 'a list of counts'
+        fits = fits and all(type(one) is int and one >= 0 for one in value)
     elif kind == 'folder' and value == '':
         return f'{name} must not be empty'
     elif kind in (str, 'path', 'folder'):

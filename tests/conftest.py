@@ -180,12 +180,15 @@ def history(temp):
 
 
 def content(temp):
-    """Return the losses and, of each checkpoint that is left, the value of every variable."""
+    """Return the losses and, of each checkpoint that is left, the value of every variable.
+
+    The name of the run, a random number, is none of them.
+    """
     values = {}
     for kind in '', 'best':
         path = tf.train.latest_checkpoint(str(temp / kind))
         reader = tf.train.load_checkpoint(path)
-        for name in reader.get_variable_to_shape_map():
+        for name in set(reader.get_variable_to_shape_map()) - {'run_id'}:
             values[os.path.relpath(path, str(temp)), name] = reader.get_tensor(name).tobytes()
     return history(temp), values
 

@@ -202,7 +202,7 @@ def test_a_name_that_tensorflow_takes_for_another_is_refused(tmp_path, monkeypat
 
 @pytest.mark.parametrize(
     'changes',
-    [{name: None} for name in [*folders.NEEDED, 'text_file', 'text_crc', 'workers']]
+    [{name: None} for name in [*folders.NEEDED, 'text_file', 'text_crc']]
     + [{'seed': '1'}, {'held_out': 2.0}, {'residual': 1}, {'device': 'tpu'}, {'seed': []}]
     + [{'rnn_size': {'a': 1}}, {'held_out': float('nan')}, {'temperature': 10**400}]
     + [{'prime_texts': [['so']]}, {'text_file': 'a\0b'}, {'text_crc': [7]}, {'workers': 0.5}]
@@ -295,10 +295,16 @@ def test_what_becomes_of_a_run_follows_from_what_has_changed(temp, capsys, argum
     )
 
 
-def test_a_setting_that_an_earlier_record_lacks_counts_as_changed(temp, capsys):
-    change(temp / 'settings.json', init_from=None)
-    assert decide('temp', UNFINISHED).is_new
-    assert "A new run begins: init_from is '' (not there before). " in capsys.readouterr().out
+def test_a_run_of_an_earlier_version_goes_on_and_what_it_did_not_know_is_named(temp, capsys):
+    lacking = dict.fromkeys(['init_from', 'patience', 'num_batches', 'unseen', 'workers'])
+    change(temp / 'settings.json', **lacking)
+    run_folder = decide('temp', UNFINISHED)
+    assert not run_folder.is_new and not run_folder.is_finished
+    assert run_folder.changes['patience'] == 'patience is 0 (not there before)'
+    assert 'init_from' not in run_folder.changes
+    shutil.copytree('temp', 'other')
+    assert decide('temp', UNFINISHED, '--init_from=other').is_new
+    assert "init_from is 'other' (not there before). " in capsys.readouterr().out
 
 
 @pytest.mark.parametrize('done', ['--max_iterations=60', '--max_iterations=0'])

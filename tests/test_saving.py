@@ -94,9 +94,13 @@ def shapes_in(temp):
     return {name: shape for name, shape in every.items() if name.endswith((AVERAGE, '_step'))}
 
 
+def run_id_of(temp):
+    return folders.read_record(str(temp))['run_id']
+
+
 def read(temp, shapes, **how):
     """Read the iteration of the newest checkpoint; return the path and the iteration."""
-    path, values = saving.read_newest(str(temp), shapes, **how)
+    path, values = saving.read_newest(str(temp), shapes, run_id_of(temp), **how)
     return os.path.relpath(path, str(temp)), int(values['lstm_model/global_step'])
 
 
@@ -151,18 +155,18 @@ def test_a_model_of_another_shape_is_not_used_in_part(begun, change):
     else:
         every.update(change)
     with pytest.raises(UserError, match='cannot be used: it is of a model with other layers'):
-        saving.read_newest(str(begun / 'temp'), every)
+        saving.read_newest(str(begun / 'temp'), every, run_id_of(begun / 'temp'))
 
 
 def test_a_model_that_training_replaces_while_it_is_read_is_looked_for_again(begun, monkeypatch):
     real, temp = saving.read_checkpoint, begun / 'temp'
     shapes = shapes_in(temp)
 
-    def read_late(path, shapes):
+    def read_late(path, shapes, run_id):
         if path.endswith('model-60'):
             for old in temp.rglob('model-?0.*'):
                 old.rename(str(old).replace('0.', '1.'))
-        return real(path, shapes)
+        return real(path, shapes, run_id)
 
     monkeypatch.setattr(saving, 'read_checkpoint', read_late)
     assert read(temp, shapes) == ('model-61', 60)
@@ -288,7 +292,7 @@ HELD_OUT = [(2, 2.5), (4, 1.0 / 3)]
 
 @pytest.fixture
 def four(tmp_path):
-    folders.write_history(str(tmp_path), LOSSES, HELD_OUT)
+    folders.write_history(str(tmp_path), {}, LOSSES, HELD_OUT)
     return tmp_path
 
 

@@ -23,7 +23,7 @@ def read_run(temp_dir):
     if not os.path.lexists(os.path.join(temp_dir, 'settings.json')):
         raise UserError(f'there is no model in {temp_dir}. Train one, or give its temp_dir')
     record = folder.read_record(temp_dir)
-    ix2vocab = folder.read_vocabulary(temp_dir, script.UNKNOWN)
+    ix2vocab = folder.read_vocabulary(temp_dir, script.UNKNOWN, record)
     if not {0, *record['unseen']} < set(range(len(ix2vocab))):  # something is left to be drawn
         raise UserError(f'the settings in {temp_dir} do not go with its vocabulary. Train anew')
     defaults = vars(read_settings(vars(script), []))
@@ -59,7 +59,8 @@ def opened(settings, top_k=0):
         averages = tf.train.ExponentialMovingAverage(run_settings.average_decay)
         weights = {f'lstm_model/{n}': w for n, w in averages.variables_to_restore().items()}
     shapes = {name: weight.shape.as_list() for name, weight in weights.items()}
-    path, values = read_weights(settings.temp_dir, settings.checkpoint, shapes)
+    run_id = getattr(run_settings, 'run_id', None)
+    path, values = read_weights(settings.temp_dir, settings.checkpoint, shapes, run_id)
     config = machine.session_config(run_settings.threads_per_operation, settings.device)
     with tf.Session(graph=graph, config=config) as session:
         for name, weight in weights.items():
@@ -67,19 +68,19 @@ def opened(settings, top_k=0):
         yield session, sampler, ix2vocab, run_settings, path
 
 
-def read_weights(temp_dir, checkpoint, shapes):
+def read_weights(temp_dir, checkpoint, shapes, run_id):
     """Return the path and the variables of a checkpoint, or else of the best that can be read.
 
     Raises:
       UserError: it cannot be read.
     """
     if not checkpoint:
-        return saving.read_newest(temp_dir, shapes, best_first=True, log=sys.stderr)
+        return saving.read_newest(temp_dir, shapes, run_id, best_first=True, log=sys.stderr)
     path = re.sub(r'\.(index|data-\S*)$', '', checkpoint)
     if not os.path.exists(f'{path}.index'):
         raise UserError(f'there is no checkpoint {path}. Give another with --checkpoint')
     try:
-        return path, saving.read_checkpoint(path, shapes)
+        return path, saving.read_checkpoint(path, shapes, run_id)
     except saving.unreadable() as error:
         raise UserError(f'{path} cannot be used: {one_line(error)}. Give another with --checkpoint')
 
