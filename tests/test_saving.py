@@ -1,5 +1,6 @@
 """Saving and continuing: a run that was stopped ends as one that was not, and nothing is lost."""
 
+import contextlib
 import json
 import math
 import os
@@ -186,6 +187,80 @@ def test_a_run_goes_on_from_the_one_before_with_the_same_bits_and_what_is_left_o
     after['losses'][6] = history['losses'][6]
     assert after == history
     assert models(begun / 'temp') == ['best/model-60', 'model-50', 'model-60']
+
+
+# --- Damage, and what belongs to another run ------------------------------------------------------
+
+
+def with_a_bit_turned(data):
+    """Yield bytes in which one bit of one of them is another, for each of them."""
+    for place in range(len(data)):
+        changed = bytearray(data)
+        changed[place] ^= 1 << place % 8
+        yield bytes(changed)
+
+
+def test_no_turned_bit_changes_what_is_read_of_a_run(begun):
+    temp = begun / 'temp'
+
+    def read_again():
+        record = folders.read_record(str(temp))
+        return record, folders.read_vocabulary(str(temp), script.UNKNOWN, record)
+
+    expected = read_again()
+    for name in 'settings.json', 'vocabulary.json':
+        whole = (temp / name).read_bytes()
+        for damaged in with_a_bit_turned(whole):
+            (temp / name).write_bytes(damaged)
+            with contextlib.suppress(UserError):  # "is damaged"
+                assert read_again() == expected
+        (temp / name).write_bytes(whole)
+    assert folders.describe_change(str(temp)) == ''
+    for damaged in with_a_bit_turned((temp / 'history.csv').read_bytes()):
+        (temp / 'history.csv').write_bytes(damaged)
+        assert 'history.csv is not as the run wrote it' in folders.describe_change(str(temp))
+
+
+def test_a_history_that_somebody_has_edited_gets_a_sentence_and_is_taken_as_it_is(begun):
+    path = begun / 'temp' / 'history.csv'
+    path.write_bytes(path.read_bytes().replace(b'\n7,', b'\n7,1').replace(b'\n', b'\r\n'))
+    edited = kept(begun / 'temp')['losses']
+    told = 'temp/history.csv is not as the run wrote it: edited, or damaged. It is taken as it is\n'
+    assert told in go_on(begun, '--max_iterations=61')
+    assert kept(begun / 'temp')['losses'][:60] == edited
+    assert told not in go_on(begun, '--max_iterations=62')
+
+
+def test_a_checkpoint_of_another_run_of_the_same_shape_is_passed_over(begun, capsys):
+    shutil.copytree(str(begun), str(begun / 'other'))
+    go_on(begun / 'other', '--max_iterations=60', '--restart')
+    temp, other = begun / 'temp', begun / 'other' / 'temp'
+    assert run_id_of(temp) != run_id_of(other)
+    for path in [*other.glob('model-60.*'), *other.glob('best/model-60.*')]:
+        shutil.copy(str(path), str(temp / path.relative_to(other)))
+    assert read(temp, shapes_in(temp))[0] == 'model-50'
+    told = f'{temp}/model-60 cannot be used: it is of another run. Using {temp}/model-50\n'
+    assert capsys.readouterr().out == told
+    assert 'Best held-out loss, at iteration 61: ' in go_on(begun, '--max_iterations=61')
+
+
+def test_a_run_without_name_and_checksums_is_an_older_one_and_gets_them(begun):
+    temp = begun / 'temp'
+    record = folders.read_record(str(temp))
+    for name in 'run_id', 'vocabulary_crc', 'history_crcs', 'num_batches', 'unseen':
+        del record[name]
+    (temp / 'settings.json').write_text(json.dumps(record))
+    reader = tf.train.load_checkpoint(str(temp / 'model-60'))
+    values = {name: reader.get_tensor(name) for name in reader.get_variable_to_shape_map()}
+    with tf.Graph().as_default(), tf.Session() as session:
+        variables = [tf.Variable(value, name=n) for n, value in values.items() if n != 'run_id']
+        session.run(tf.global_variables_initializer())
+        for where in 'model', 'best/model':
+            saver = tf.train.Saver(variables)
+            saver.save(session, str(temp / where), 60, write_meta_graph=False)
+    output = go_on(begun, '--max_iterations=61')
+    assert 'Continuing after iteration 60' in output and 'not as the run' not in output
+    assert tf.train.load_variable(str(temp / 'model-61'), 'run_id') == run_id_of(temp)
 
 
 # --- Saves ---------------------------------------------------------------------------------------
