@@ -3,6 +3,7 @@
 import contextlib
 import hashlib
 import io
+import itertools
 import math
 import multiprocessing
 import os
@@ -45,7 +46,7 @@ def text_path(settings, folder):
     print(f'{path} can be read only once: reading it to its end, into {copy}')
     with open(files.part_of(copy), 'wb') as file:
         try:
-            copy_pipe(path, file)
+            copy_pipe(path, file, copy)
             yield file.name
         except UserError as error:
             said = str(error).replace(reading.to_new(file.name), ' (in the pipe)')
@@ -63,20 +64,21 @@ def is_pipe(path):
     return not stat.S_ISDIR(mode) and bool(is_passing or not stat.S_ISREG(mode))
 
 
-def copy_pipe(path, file):
+def copy_pipe(path, file, copy):
     """Copy what can be read at a path into a binary file, up to its end, or to a byte that is 0.
 
-    No text has such a byte: who reads the copy will say what it is.
+    No text has such a byte: who reads the copy will say what it is. An error names it `copy`.
     """
     try:
         with open(path, 'rb') as pipe:
             for block in iter(lambda: pipe.read(1 << 20), b''):
-                file.write(block)
+                with writing(copy, 'temp_dir'):
+                    file.write(block)
+                    file.flush()
                 if b'\0' in block:
                     break
     except OSError as error:
         raise UserError(f'{path} {reading.unreadable(path, error)}')
-    file.flush()
 
 
 def find_text(settings):
@@ -92,7 +94,7 @@ def find_text(settings):
     files.remove_leftovers(path)
     source = source_of_copy(path)
     if source:
-        print(f'Text: {path}, the copy kept from {source}')
+        print(f'Text: {path}, {source}')
         return path
     files.make_folder(settings.data_dir, 'data_dir')
     url, timeout = settings.gutenberg_url, settings.download_timeout
@@ -108,15 +110,32 @@ def find_text(settings):
         except (SourceError, OSError) as reason:  # OSError: there is no room for temporary files
             print(f'No text from {source}: {reason}')
             continue
-        files.write(path, data)
+        if os.path.exists(path):  # somebody has put one there in the meantime
+            return find_text(settings)
         note = {'source': source, 'sha256': hashlib.sha256(data).hexdigest()}
-        files.write_json(path + '.json', note)
+        with writing(path, 'data_dir'):
+            # The text first: without a note it is used. A note that came first would, after a
+            # kill, make another text that is put there count as damaged.
+            files.write(path, data)
+            files.write_json(path + '.json', note)
         print(f'Text: {path}, {len(data) / 1e6:.1f} MB from {source}')
         return path
     raise UserError(
         f'no text: both sources failed. Put the works of Shakespeare, as plain text, into {path}, '
         f'or give a text of your own with --text_file'
     )
+
+
+@contextlib.contextmanager
+def writing(path, setting):
+    """Raise UserError, which names a path and the setting it comes from, if it cannot be written.
+
+    Where a disk is full, Python's own error names no file.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise UserError(f'{path} cannot be written: {error.strerror}. Give another {setting}')
 
 
 def in_time(function, *arguments):
@@ -137,35 +156,69 @@ def in_time(function, *arguments):
 
 
 def source_of_copy(path):
-    """Return where the kept text came from; None if there is none, or, with a message, if damaged.
+    """Return in words where the kept text came from; None if there is none, or it is damaged.
+
+    One that is damaged is set aside, with a message. Its note first tells which one that is: after
+    a kill, another text that is put there does not count as damaged.
 
     Raises:
-      UserError: it is another text.
+      UserError: it is another text, or it cannot be set aside.
     """
-    if not os.path.exists(path):
+    note_path = path + '.json'
+    try:
+        with open(path, 'rb') as file:
+            data = file.read()
+    except FileNotFoundError:
+        with contextlib.suppress(OSError):  # there is none; or writing the text will say why not
+            os.remove(note_path)
         return None
-    with open(path, 'rb') as file:
-        data = file.read()
     sha256 = hashlib.sha256(data).hexdigest()
-    note = {'source': 'a file put there by hand', 'sha256': sha256}
-    if os.path.exists(path + '.json'):
+    source = 'without a note of where it came from'  # put there by hand, or by a start that ended
+    if os.path.exists(note_path):
         try:
-            note = files.read_json(path + '.json')
+            note = files.read_json(note_path)
         except UserError:
             note = {}
-    if note.get('sha256') != sha256 or 'source' not in note:
-        os.replace(path, path + '.damaged')
-        os.remove(path + '.json')
-        print(
-            f'{path} is not what was downloaded; it is set aside as {path}.damaged. (If you put it '
-            f'there, give it as text_file)'
-        )
-        return None
+        if note.get('sha256') == sha256 and 'source' in note:
+            source = f'the copy kept from {note["source"]}'
+        elif note.get('damaged', sha256) == sha256:  # else that one has gone, and this has come
+            with writing(path, 'data_dir'):
+                files.write_json(note_path, {'damaged': sha256})
+                aside = set_aside(path)
+                with contextlib.suppress(FileNotFoundError):  # another process saw no text
+                    os.remove(note_path)
+            if aside:
+                print(
+                    f'{path} is not what was downloaded; it is set aside as {aside}. (If you put '
+                    f'it there, give it as text_file)'
+                )
+            return None
     try:
         check_shakespeare(data)
     except SourceError as reason:
         raise UserError(f'{path} holds no works of Shakespeare: {reason}. Move it away')
-    return note['source']
+    return source
+
+
+def set_aside(path):
+    """Give a file the first name of `.damaged`, `.damaged-2`, … that is free; return that.
+
+    Return None if another process has done so.
+    """
+    for number in itertools.count(1):
+        aside = f'{path}.damaged-{number}' if number > 1 else f'{path}.damaged'
+        try:
+            open(aside, 'xb').close()  # so that no other process takes the name
+        except FileExistsError:
+            continue
+        try:
+            os.replace(path, aside)
+        except OSError as error:
+            os.remove(aside)
+            if not isinstance(error, FileNotFoundError):
+                raise
+            return None
+        return aside
 
 
 def check_shakespeare(data):
