@@ -249,11 +249,7 @@ def only_run_in(settings, program):
         can be written there, or TensorFlow cannot take the name, or the run there is damaged.
     """
     folder = settings.temp_dir
-    if set(folder) & set('[]*?') or '://' in folder:
-        raise UserError(
-            f'{folder} has one of []*? or :// in it, which TensorFlow takes for a pattern or a '
-            f'network. Give another temp_dir'
-        )
+    check_path(folder, 'temp_dir')
     files.make_folder(folder, 'temp_dir')
     with contextlib.ExitStack() as stack:
         stack.callback(settle_text, folder, is_taken=False)
@@ -267,6 +263,15 @@ def only_run_in(settings, program):
                 print(f'A start that was ended had begun to move the earlier run to {aside}')
             run_folder.look()
         yield run_folder
+
+
+def check_path(path, setting):
+    """Raise UserError if TensorFlow takes a path for a pattern, or for a place in a network."""
+    if set(path) & set('[]*?') or '://' in path:
+        raise UserError(
+            f'{setting} must have none of []*? and no ://, which TensorFlow takes for a pattern or '
+            f'a network, got {path!r}'
+        )
 
 
 def check_names(settings):
@@ -383,6 +388,7 @@ def check_init_from(settings):
     folder = settings.init_from
     if not folder:
         return
+    check_path(folder, 'init_from')
     if not is_run(folder):
         raise UserError(f'there is no model in {folder}. Give init_from the temp_dir of a run')
     if is_same(folder, settings.temp_dir):

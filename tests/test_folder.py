@@ -192,9 +192,11 @@ def test_what_is_no_file_gets_a_sentence(temp, make):
 @pytest.mark.parametrize('name', ['new[1]', 'a*', 's3://bucket/run'])
 def test_a_name_that_tensorflow_takes_for_another_is_refused(tmp_path, monkeypatch, name):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(UserError, match=r'TensorFlow takes .* Give another temp_dir'):
+    with pytest.raises(UserError, match=r'temp_dir must have none of .* TensorFlow takes'):
         decide(name)
     assert not list(tmp_path.iterdir())
+    with pytest.raises(UserError, match=r'init_from must have none of .* TensorFlow takes'):
+        decide('temp', f'--init_from={name}')
 
 
 # --- The record ----------------------------------------------------------------------------------
