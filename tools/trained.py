@@ -2,16 +2,26 @@
 
 import argparse
 import contextlib
+import math
 import os
 import re
 import sys
+import tempfile
+import zlib
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.realpath(__file__))))
 
 import stacked_lstm_shakespeare as script
-from backstage import folder, lstm, machine, saving, tf, workers
+from backstage import folder, lstm, machine, reading, saving, tf, workers
+from backstage.report import shown
 from backstage.running import one_line
 from backstage.settings import UserError, read_settings
+
+import numpy as np
+
+# --- The model -----------------------------------------------------------------------------------
+
+AVERAGE = 'lstm_model/{}/ExponentialMovingAverage'  # as a checkpoint names that of a weight
 
 
 def read_run(temp_dir):
@@ -52,19 +62,31 @@ def opened(settings, top_k=0):
         raise UserError('only training is shared among workers. Start this without horovodrun')
     run_settings, ix2vocab = read_run(settings.temp_dir)
     machine.check_device(settings.device)
+    # Before the graph: that of a model which does not fit could take minutes.
+    shapes = shapes_of(run_settings, len(ix2vocab))
+    path, values = read_weights(settings.temp_dir, settings.checkpoint, shapes)
     with machine.new_graph() as graph:
         with tf.variable_scope('lstm_model'):
             how = {'infer_sample': True, 'unseen': run_settings.unseen, 'top_k': top_k}
             sampler = script.LSTM_Model(run_settings, len(ix2vocab), **how)
-        averages = tf.train.ExponentialMovingAverage(run_settings.average_decay)
-        weights = {f'lstm_model/{n}': w for n, w in averages.variables_to_restore().items()}
-    shapes = {name: weight.shape.as_list() for name, weight in weights.items()}
-    path, values = read_weights(settings.temp_dir, settings.checkpoint, shapes)
+        weights = tf.trainable_variables()
     config = machine.session_config(run_settings.threads_per_operation, settings.device)
     with tf.Session(graph=graph, config=config) as session:
-        for name, weight in weights.items():
-            weight.load(values[name], session)
+        for weight in weights:
+            weight.load(values[AVERAGE.format(weight.op.name)], session)
         yield session, sampler, ix2vocab, run_settings, path
+
+
+def shapes_of(run, vocab_size):
+    """Return the shapes of the averages that a checkpoint of a run has, lists of int, by name."""
+    n = run.rnn_size
+    shapes = {'embedding_mat': [vocab_size, run.embedding_size], 'W': [n, vocab_size]}
+    shapes['b'] = [vocab_size]
+    for layer in range(run.num_layers):
+        cell = f'rnn/multi_rnn_cell/cell_{layer}/basic_lstm_cell'
+        shapes[f'{cell}/kernel'] = [(n if layer else run.embedding_size) + n, 4 * n]
+        shapes[f'{cell}/bias'] = [4 * n]
+    return {AVERAGE.format(f'lstm_model/{name}'): shape for name, shape in shapes.items()}
 
 
 def read_weights(temp_dir, checkpoint, shapes):
@@ -75,7 +97,7 @@ def read_weights(temp_dir, checkpoint, shapes):
     """
     if not checkpoint:
         return saving.read_newest(temp_dir, shapes, best_first=True, log=sys.stderr)
-    path = re.sub(r'\.(index|data-\S*)$', '', checkpoint)
+    path = re.sub(r'\.(index|data-[0-9]+-of-[0-9]+)$', '', checkpoint)
     if not os.path.exists(f'{path}.index'):
         raise UserError(f'there is no checkpoint {path}. Give another with --checkpoint')
     try:
@@ -100,6 +122,85 @@ def untrained(run_settings, vocab_size, device):
     with tf.Session(graph=graph, config=config) as session:
         session.run(begin)
         yield session, sampler
+
+
+# --- Its text ------------------------------------------------------------------------------------
+
+
+def own_ids(run, ix2vocab):
+    """Return the text that a run has learned, ids [characters], and what to call it.
+
+    Nothing is downloaded, and no pipe is opened: somebody else may have written the record.
+
+    Raises:
+      UserError: the text is not there any more.
+    """
+    ids = read_ids(run, reading.id_type(ix2vocab))
+    if ids is None:
+        _, ids = own_text(run, ix2vocab, ids_path(run))
+    return ids, shown(run.text_file or 'the works of Shakespeare', sys.stdout)
+
+
+def ids_path(run):
+    return os.path.join(run.temp_dir, 'text.ids')
+
+
+def read_ids(run, id_type, most=math.inf):
+    """Return what text.ids of a run holds, a memmap; None if that is not what the run has learned.
+
+    A file of more than `most` bytes is not read, nor one of a size that does not go with the run.
+    """
+    path = ids_path(run)
+    with contextlib.suppress(OSError, ValueError):  # it is not there, or ends within an id
+        size = os.path.getsize(path)
+        split = script.held_out_begin(size // id_type.itemsize, run.held_out)
+        num_batches = script.batches_per_epoch(split, run.batch_size, run.training_seq_len)
+        if os.path.isfile(path) and size <= most and num_batches == run.num_batches:
+            ids = np.memmap(path, id_type, 'r')
+            if zlib.crc32(ids) == run.text_crc:
+                return ids
+    return None
+
+
+def own_text(run, ix2vocab, *tried):
+    """Return the path of the text that a run has learned, and its ids, a memmap [characters].
+
+    It is the file that the record names; for the works of Shakespeare, that or our own copy.
+
+    Args:
+      tried: str, where the text was looked for before.
+
+    Raises:
+      UserError: the text is not there any more.
+    """
+    copies = [os.path.join(each, 'shakespeare.txt') for each in (run.data_dir, script.data_dir)]
+    paths = [run.text_file] if run.text_file else list(dict.fromkeys(copies))
+    for path in paths:
+        with contextlib.suppress(OSError, UserError):  # it is not there, or is no text
+            # Some files of a size of 0, in /proc, never end.
+            if os.path.isfile(path) and os.path.getsize(path):
+                ids, crc = encode_file(path, run, ix2vocab)
+                if crc == run.text_crc:
+                    return path, ids
+    places = shown(' or '.join([*tried, *paths]), sys.stderr)
+    raise UserError(
+        f'the text that this model has learned is not in {places}. Give it, or another one, with '
+        f'--text_file'
+    )
+
+
+def encode_file(path, run, ix2vocab, seen=None):
+    """Return a text as a run reads it, ids [characters], and their CRC-32.
+
+    Raises:
+      UserError: it cannot be read, or is no text.
+    """
+    id_type = reading.id_type(ix2vocab)
+    with tempfile.TemporaryFile() as file:
+        counts, crc = script.encode_text(path, run.clean_text, ix2vocab, file, seen)
+        file.flush()
+        ids = np.memmap(file, id_type, 'r') if counts.any() else np.zeros(0, id_type)
+    return ids, crc
 
 
 if __name__ == '__main__':
