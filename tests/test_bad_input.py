@@ -173,10 +173,11 @@ def make_folder(folder):
         for name in ('settings', 'vocabulary')
     )
     incomplete = {name: value for name, value in settings.items() if name != 'rnn_size'}
+    other = {**settings, 'text_file': 'another.txt', 'text_crc': 1}
     for name, file, content in [  # None: it is not there
         ('damaged_settings', 'settings.json', '{"rnn_size": 16'),
         ('incomplete_settings', 'settings.json', json.dumps(incomplete)),
-        ('another_text', 'settings.json', json.dumps({**settings, 'text_file': 'another.txt'})),
+        ('another_text', 'settings.json', json.dumps(other)),
         ('no_vocabulary', 'vocabulary.json', None),
         ('damaged_vocabulary', 'vocabulary.json', '[1, 2]'),
         ('doubled_vocabulary', 'vocabulary.json', json.dumps(2 * vocabulary)),
