@@ -4,9 +4,10 @@ import contextlib
 import glob
 import json
 import os
+import re
+import shutil
 import socket
 import tempfile
-import time
 
 from backstage.settings import UserError
 
@@ -40,12 +41,30 @@ def part_of(path):
     return f'{path}.{socket.gethostname()}.{os.getpid()}.part'
 
 
-def remove_leftovers(path):
-    """Remove what killed processes left half written of a file: no write takes an hour."""
-    for part in glob.glob(f'{glob.escape(path)}.*.part'):
-        with contextlib.suppress(OSError):  # a file of somebody else, or removed by now
-            if time.time() - os.path.getmtime(part) > 3600:
-                os.remove(part)
+def remove_leftovers(pattern):
+    """Remove what killed processes of this host left half written of files or folders.
+
+    Those of other hosts stay, and on Windows all: nobody knows whether they are still written.
+
+    Args:
+      pattern: str, the paths, as `glob` takes them.
+    """
+    own = re.compile(rf'\.{re.escape(socket.gethostname())}\.([0-9]+)\.part$')
+    for part in filter(own.search, glob.glob(f'{pattern}.*.part')):
+        with contextlib.suppress(OSError):  # another process has removed it
+            if os.name == 'posix' and not is_running(int(own.search(part).group(1))):
+                (shutil.rmtree if os.path.isdir(part) else os.remove)(part)
+
+
+def is_running(number):
+    """Return whether there is a process with this number. Not on Windows, where it would end it."""
+    try:
+        os.kill(number, 0)
+    except PermissionError:  # it is somebody else's
+        return True
+    except (ProcessLookupError, OverflowError):
+        return False
+    return True
 
 
 def write(path, data):

@@ -60,7 +60,7 @@ LENGTH = ['epochs', 'max_iterations', 'patience']
 COUNTS = ['text_crc', 'workers', 'num_batches', 'run_id', 'vocabulary_crc']
 BESIDES = {**dict.fromkeys(COUNTS, (0, sys.maxsize)), 'unseen': 'counts', 'history_crcs': 'counts'}
 HEAD = 'iteration,loss,held_out_loss\n'  # nats; the last is empty where it was not measured
-TRAIN_AGAIN = 'Train anew, with --restart'
+TRAIN_AGAIN = 'Train again, with --restart, or give another temp_dir'
 
 
 # --- What a run has left -------------------------------------------------------------------------

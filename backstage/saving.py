@@ -31,9 +31,9 @@ def open_checkpoint(path, run_id):
     """
     if set(path) & set('[]*?'):
         raise ValueError('TensorFlow takes the []*? in its name for a pattern')
-    if not all(map(os.path.isfile, glob.glob(f'{path}.*'))):  # a pipe would never end
+    if not all(map(os.path.isfile, glob.glob(f'{glob.escape(path)}.*'))):  # a pipe would never end
         raise ValueError('it is no file')
-    reader = tf.train.load_checkpoint(path)
+    reader = tf.train.load_checkpoint(os.path.normpath(path))  # it knows no a//b
     found = reader.get_variable_to_shape_map()
     if 'run_id' in found and reader.get_tensor('run_id') != run_id:
         raise ValueError('it is of another run')

@@ -1,6 +1,7 @@
 """Where the text comes from: a file, the kept copy, Project Gutenberg, or a PyPI package."""
 
 import contextlib
+import glob
 import hashlib
 import io
 import itertools
@@ -91,7 +92,7 @@ def find_text(settings):
         print(f'Text: {settings.text_file}, as text_file says')
         return settings.text_file
     path = os.path.join(settings.data_dir, 'shakespeare.txt')
-    files.remove_leftovers(path)
+    files.remove_leftovers(glob.escape(path))
     source = source_of_copy(path)
     if source:
         print(f'Text: {path}, {source}')
@@ -168,7 +169,7 @@ def source_of_copy(path):
     try:
         with open(path, 'rb') as file:
             data = file.read()
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         with contextlib.suppress(OSError):  # there is none; or writing the text will say why not
             os.remove(note_path)
         return None

@@ -5,6 +5,7 @@ import csv
 import http.server
 import importlib
 import io
+import json
 import os
 import pathlib
 import signal
@@ -22,6 +23,7 @@ SCRIPT = ROOT / 'stacked_lstm_shakespeare.py'
 sys.path.insert(0, str(ROOT))
 
 import stacked_lstm_shakespeare as script  # noqa: E402
+from backstage import folder as folders  # noqa: E402
 from backstage import machine, sources, tf  # noqa: E402
 from backstage.settings import read_settings  # noqa: E402
 
@@ -177,6 +179,14 @@ def history(temp):
         'losses': [float(row['loss']) for row in rows],
         'held_out_losses': [[i, float(loss)] for i, loss in held_out if loss],
     }
+
+
+def change(temp, **changes):
+    """Give the record of a run other values, and its checksum; None takes one out."""
+    record = {**json.loads((temp / 'settings.json').read_text()), **changes}
+    record = {name: value for name, value in record.items() if value is not None}
+    record.pop('crc', None)
+    folders.write_record(str(temp), record)
 
 
 def content(temp):

@@ -103,7 +103,11 @@ CASES = [
     ('tools.sample',),
     ('tools.sample', '--temp_dir='),
     *each('tools.sample', '--temp_dir=', 'nowhere folder a_file damaged_settings no_vocabulary'),
-    *each('tools.sample', '--temp_dir=', 'incomplete_settings damaged_vocabulary no_model'),
+    *each(
+        'tools.sample',
+        '--temp_dir=',
+        'incomplete_settings changed_settings damaged_vocabulary no_model',
+    ),
     *each('tools.sample', '--temp_dir=', 'doubled_vocabulary damaged_model'),
     *each('tools.sample', '--checkpoint=', 'trained/model-7 trained good.txt', TRAINED),
     *each('tools.sample', '--', 'prime_text=\u0301 stop_at=Exit. stop_at=\\n stop_at', TRAINED),
@@ -173,10 +177,14 @@ def make_folder(folder):
         for name in ('settings', 'vocabulary')
     )
     incomplete = {name: value for name, value in settings.items() if name != 'rnn_size'}
+    changed = {**settings, 'held_out': 0.15}
+    del settings['crc']
+    other = {**settings, 'text_file': 'another.txt', 'text_crc': 1}
     for name, file, content in [  # None: it is not there
         ('damaged_settings', 'settings.json', '{"rnn_size": 16'),
         ('incomplete_settings', 'settings.json', json.dumps(incomplete)),
-        ('another_text', 'settings.json', json.dumps({**settings, 'text_file': 'another.txt'})),
+        ('another_text', 'settings.json', json.dumps(other)),
+        ('changed_settings', 'settings.json', json.dumps(changed)),
         ('no_vocabulary', 'vocabulary.json', None),
         ('damaged_vocabulary', 'vocabulary.json', '[1, 2]'),
         ('doubled_vocabulary', 'vocabulary.json', json.dumps(2 * vocabulary)),

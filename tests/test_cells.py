@@ -159,7 +159,7 @@ def test_where_the_text_of_the_run_is_gone_it_asks_for_one(copy, use):
         path.write_bytes(left) if left is not None else path.unlink()
         status, _, errors = use(cells, copy, '--characters=50')
         assert (status, errors.count('\n')) == (2, 1)
-        assert 'temp/text.ids is not what the model has learned. Give a text_file' in errors
+        assert 'has learned is not in temp/text.ids or short.txt. Give it, or another' in errors
     assert use(cells, copy, '--text_file=moved.txt', '--characters=50')[0] == 0
     shown = content((copy.temp / 'cells.html').read_text(encoding='utf-8'))
     ids = encode(copy.folder / 'moved.txt', True, IX2VOCAB)[:50]

@@ -3,7 +3,6 @@
 import argparse
 import csv
 import io
-import json
 import re
 import sys
 import zlib
@@ -12,7 +11,7 @@ from tools import evaluate
 
 import numpy as np
 import pytest
-from conftest import IX2VOCAB, encode, history, lstm_logits, lstm_losses, parse, script
+from conftest import IX2VOCAB, change, encode, history, lstm_logits, lstm_losses, parse, script
 
 pytest_plugins = 'trained_model'
 pytestmark = pytest.mark.xdist_group('tools')
@@ -76,14 +75,22 @@ def test_without_a_text_the_held_out_part_is_evaluated_as_in_training(copy, use)
         assert f'Characters: {len(ids) - start}, the held-out part of' in output
 
 
-def test_a_text_that_has_changed_is_not_taken_for_the_one_that_was_learned(copy, use):
-    text = (copy.folder / 'moved.txt').read_text()
-    (copy.folder / 'short.txt').write_text(text + 'and more')
-    status, _, errors = use(evaluate, copy)
-    assert (status, errors.count('\n')) == (2, 1)
-    assert f'short.txt is not the text that the model in {copy.best}' in errors
-    output = use(evaluate, copy, '--text_file=short.txt')[1]  # as the sentence advises
-    assert 'all of short.txt' in output
+def test_the_text_of_the_run_is_measured_from_any_folder_and_its_folder_stays_as_it_was(
+    trained, tmp_path, use
+):
+    expected, before = use(evaluate, trained)[1].splitlines()[1:], trained.content()
+    status, output, errors = use(evaluate, tmp_path, f'--temp_dir={trained.temp}')
+    assert (status, output.splitlines()[1:], errors) == (0, expected, '')
+    assert trained.content() == before and not any(tmp_path.iterdir())
+
+
+def test_the_lines_of_the_run_need_its_characters(copy, use):
+    status, output, errors = use(evaluate, copy, '--lines')
+    assert (status, output) == (2, '')
+    assert 'has learned is not in short.txt. Give it, or another one, with --text_file' in errors
+    (copy.folder / 'moved.txt').rename(copy.folder / 'short.txt')
+    expected = use(evaluate, copy, '--lines', '--text_file=short.txt')[1]
+    assert use(evaluate, copy, '--lines')[1] == expected != ''
 
 
 @pytest.fixture(scope='module')
@@ -96,6 +103,8 @@ def learned(tmp_path_factory, works):
     ids = np.concatenate([rows, encode(folder / 'short.txt', True, IX2VOCAB)])
     ids.tofile(str(folder / 'text.ids'))
     run.text_crc = zlib.crc32(ids)
+    split, shape = script.held_out_begin(len(ids), run.held_out), (100, 50)
+    run.num_batches = script.batches_per_epoch(split, *shape)
     return run, ids
 
 
@@ -169,8 +178,7 @@ def test_by_lines_each_has_the_loss_that_it_has_alone(trained, tmp_path, use):
 
 
 def test_blank_lines_are_in_the_table_and_not_in_the_list_and_unknown_characters_count(copy, use):
-    record = json.loads((copy.temp / 'settings.json').read_text())
-    (copy.temp / 'settings.json').write_text(json.dumps({**record, 'clean_text': False}))
+    change(copy.temp, clean_text=False)
     text = '\n\n   \n\t\nto be \N{SNOWMAN}\n\nor not\n \n'
     (copy.folder / 'lines.txt').write_text(text, encoding='utf-8')
     printed = use(evaluate, copy, '--lines', '--text_file=lines.txt')[1]

@@ -15,7 +15,7 @@ from backstage import folder as folders
 from backstage.settings import UserError
 
 import pytest
-from conftest import IX2VOCAB, SCRIPT, content, parse
+from conftest import IX2VOCAB, SCRIPT, change, content, parse
 from runs import ARGUMENTS, run_here
 
 pytest_plugins = 'runs'
@@ -49,12 +49,6 @@ def temp(tmp_path, monkeypatch):
     (temp / 'vocabulary.json').write_text(json.dumps(IX2VOCAB))
     (temp / 'history.csv').write_text(HISTORY)
     return temp
-
-
-def change(path, **changes):
-    """Give the settings in `settings.json` other values; None takes one out."""
-    record = {**json.loads(path.read_text()), **changes}
-    path.write_text(json.dumps({k: value for k, value in record.items() if value is not None}))
 
 
 def files_in(folder):
@@ -212,7 +206,7 @@ def test_a_name_that_tensorflow_takes_for_another_is_refused(tmp_path, monkeypat
     ids=str,
 )
 def test_damaged_settings_of_a_run_are_told_and_restart_moves_them_aside(temp, changes):
-    change(temp / 'settings.json', **changes)
+    change(temp, **changes)
     with pytest.raises(UserError, match='the settings in temp are damaged'):
         decide('temp')
     run_folder = decide('temp', '--restart')
@@ -277,10 +271,10 @@ def test_every_setting_has_its_row():
     ids=str,
 )
 def test_what_becomes_of_a_run_follows_from_what_has_changed(temp, capsys, arguments, outcome):
-    change(temp / 'settings.json', max_iterations=60)
+    change(temp, max_iterations=60)
     shutil.copytree('temp', 'other')
     if arguments[0] == '--init_from=other':
-        change(temp / 'settings.json', init_from='from')
+        change(temp, init_from='from')
     run_folder = decide('temp', *arguments)
     run_folder.print_end()
     output = capsys.readouterr().out
@@ -299,7 +293,7 @@ def test_what_becomes_of_a_run_follows_from_what_has_changed(temp, capsys, argum
 
 def test_a_run_of_an_earlier_version_goes_on_and_what_it_did_not_know_is_named(temp, capsys):
     lacking = dict.fromkeys(['init_from', 'patience', 'num_batches', 'unseen', 'workers'])
-    change(temp / 'settings.json', **lacking)
+    change(temp, **lacking)
     run_folder = decide('temp', UNFINISHED)
     assert not run_folder.is_new and not run_folder.is_finished
     assert run_folder.changes['patience'] == 'patience is 0 (not there before)'
@@ -316,7 +310,7 @@ def test_another_text_is_refused_while_no_setting_names_another(temp, done):
         decide('temp', done, text_crc=8)
     assert files_in(temp) == before
     assert decide('temp', done, '--text_file=moved.txt', text_crc=8).is_new
-    change(temp / 'settings.json', text_file='')
+    change(temp, text_file='')
     with pytest.raises(UserError, match='learned another text, the works of Shakespeare as it was'):
         decide('temp', done, '--text_file=', text_crc=8)
     for more in '--data_dir=elsewhere', '--gutenberg_url=http://nowhere':
@@ -369,7 +363,7 @@ def test_two_earlier_runs_of_one_second_go_into_folders_of_their_own(temp):
 
 
 def test_a_text_of_ones_own_stays_and_a_copy_of_a_pipe_goes_with_its_run(temp):
-    change(temp / 'settings.json', text_file='temp/text.txt')
+    change(temp, text_file='temp/text.txt')
     (temp / 'text.txt').write_text('ours')
     for own in [True, False]:
         with opened('temp', '--seed=5', *['--text_file=temp/text.txt'] * own) as run_folder:

@@ -1,18 +1,19 @@
 """tools.sample: what a trained model writes."""
 
 import argparse
-import json
 import os
 import pty
 import signal
 import subprocess
 import sys
+import threading
+import time
 
 from backstage.settings import UserError
 from tools import sample
 
 import pytest
-from conftest import IX2VOCAB, ROOT, run_tool, script, start_tool
+from conftest import IX2VOCAB, ROOT, change, run_tool, script, start_tool
 
 pytest_plugins = 'trained_model'
 pytestmark = pytest.mark.xdist_group('tools')
@@ -94,9 +95,7 @@ def test_a_terminal_asks_for_prompts_and_gives_each_the_samples_that_it_has_else
 
 
 def test_without_a_prompt_a_sample_begins_as_those_of_its_own_run(copy, piped):
-    path = copy.temp / 'settings.json'
-    record = json.loads(path.read_text())
-    path.write_text(json.dumps({**record, 'prime_texts': ['my lord of']}))
+    change(copy.temp, prime_texts=['my lord of'])
     assert piped(copy, b'')[1].startswith('my lord of')  # from an empty pipe
 
 
@@ -123,6 +122,75 @@ def test_each_line_of_a_pipe_or_a_file_gets_its_samples_unless_a_prime_text_is_g
             patch.setattr(sys, 'stdin', file)
             output = use(sample, trained, *how[:2], *more)[1]
             assert output.splitlines() == lines
+
+
+@pytest.mark.parametrize('size', [1, 5, 1000])
+def test_it_does_not_matter_how_the_lines_arrive(trained, use, monkeypatch, size):
+    data = 'so\nthe king\r\n\nto be\nso'.encode()
+    reader, writer = os.pipe()
+
+    def write():
+        with open(writer, 'wb', 0) as pipe:
+            for begin in range(0, len(data), size):
+                pipe.write(data[begin : begin + size])
+                time.sleep(0.01)
+
+    threading.Thread(target=write).start()
+    with open(reader) as stdin, monkeypatch.context() as patch:
+        patch.setattr(sys, 'stdin', stdin)
+        output = use(sample, trained, *VARIED)[1].splitlines()
+    so = use(sample, trained, '--prime_text=so', '--num_samples=2', *VARIED)[1].splitlines()
+    king, to_be = (
+        use(sample, trained, f'--prime_text={text}', *VARIED)[1][:-1]
+        for text in ('the king', 'to be')
+    )
+    assert output == [so[0], king, to_be, so[1]]
+
+
+def test_a_pipe_that_stays_open_is_answered_line_by_line_up_to_one_that_is_no_text(trained):
+    process = subprocess.Popen(
+        [sys.executable, '-m', 'tools.sample', '--temperature=0', '--sample_length=30'],
+        cwd=str(trained.folder), env={**os.environ, 'PYTHONPATH': str(ROOT)},
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+    expected = [trained.likeliest(trained.best, text, 30) for text in ('the king', 'so', 'to be')]
+    said = process.stderr.readline().decode()
+    assert 'reading prime texts from the standard input, one in each line; --prime_text' in said
+    process.stdin.write(b'\xef\xbb\xbfThe king\r\nso')  # the second has no end yet
+    process.stdin.flush()
+    assert process.stdout.readline().decode() == expected[0] + '\n'
+    process.stdin.write(b'\n\nto be\nwhat \xff\nto\n')
+    process.stdin.flush()  # and the pipe stays open
+    assert process.wait(timeout=60) == 2
+    assert process.stdout.read().decode().splitlines() == expected[1:]
+    assert process.stderr.read().decode() == (
+        'sample.py: line 5 of the standard input is not UTF-8: invalid start byte. Convert it '
+        'first.\n'
+    )
+    for pipe in process.stdin, process.stdout, process.stderr:
+        pipe.close()
+
+
+def test_with_a_prime_text_nothing_is_read(trained, use, monkeypatch):
+    reader, writer = os.pipe()
+    os.write(writer, b'so\n')
+    with open(reader, 'rb') as stdin, open(writer):  # the pipe stays open
+        monkeypatch.setattr(sys, 'stdin', stdin)
+        output = use(sample, trained, *KING, '--sample_length=30')[1]
+        assert output == trained.likeliest(trained.best, 'the king', 30) + '\n'
+        assert os.read(reader, 9) == b'so\n'
+
+
+def test_a_batch_is_drawn_when_it_is_full_when_no_more_has_come_and_before_an_error():
+    def samples():
+        yield from [1, 2, 3, None, None, 4, 5, 6]
+        raise UserError('a line is no text')
+
+    batches = sample.batches_of(samples(), 2)
+    assert [next(batches) for _ in range(4)] == [[1, 2], [3], [4, 5], [6]]
+    with pytest.raises(UserError):
+        next(batches)
+    assert list(sample.batches_of([1, 2, 3], 2)) == [[1, 2], [3]]
 
 
 def test_each_sample_ends_before_the_text_at_which_it_is_to_stop_if_it_comes_there(trained, use):

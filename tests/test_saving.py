@@ -15,7 +15,7 @@ from backstage.settings import UserError
 
 import numpy as np
 import pytest
-from conftest import IX2VOCAB, content, script, start_script
+from conftest import IX2VOCAB, change, content, script, start_script
 from conftest import history as kept
 from runs import ARGUMENTS, finish, run_here, wait_for
 
@@ -246,9 +246,10 @@ def test_a_checkpoint_of_another_run_of_the_same_shape_is_passed_over(begun, cap
 
 def test_a_run_without_name_and_checksums_is_an_older_one_and_gets_them(begun):
     temp = begun / 'temp'
-    record = folders.read_record(str(temp))
-    for name in 'run_id', 'vocabulary_crc', 'history_crcs', 'num_batches', 'unseen':
-        del record[name]
+    lacking = 'run_id', 'vocabulary_crc', 'history_crcs', 'num_batches', 'unseen'
+    change(temp, **dict.fromkeys(lacking))
+    record = json.loads((temp / 'settings.json').read_text())
+    del record['crc']
     (temp / 'settings.json').write_text(json.dumps(record))
     reader = tf.train.load_checkpoint(str(temp / 'model-60'))
     values = {name: reader.get_tensor(name) for name in reader.get_variable_to_shape_map()}

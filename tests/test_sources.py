@@ -11,6 +11,7 @@ import pathlib
 import re
 import resource
 import shutil
+import socket
 import ssl
 import subprocess
 import sys
@@ -498,15 +499,16 @@ def test_a_killed_download_leaves_nothing_that_a_later_run_would_trust(settings,
     assert pathlib.Path(sources.find_text(settings)).read_bytes() == GOOD
 
 
-def test_what_a_killed_writer_left_in_the_data_folder_is_removed_once_it_is_old(settings):
-    data = pathlib.Path(settings.data_dir)
+def test_what_a_killed_writer_left_in_the_data_folder_is_removed(settings):
+    data, host = pathlib.Path(settings.data_dir), socket.gethostname()
     data.mkdir()
-    old = ['shakespeare.txt.host.1.part', 'shakespeare.txt.json.host.1.part']
-    kept = ['shakespeare.txt', 'shakespeare.txt.host.2.part', 'shakespeare.txt.old', 'x.1.part']
-    for name in old + kept:
+    ended = subprocess.Popen(['true'])
+    ended.wait()
+    left = [f'shakespeare.txt.{host}.{ended.pid}.part', f'shakespeare.txt.json.{host}.{2**40}.part']
+    kept = ['shakespeare.txt', 'shakespeare.txt.elsewhere.1.part', f'shakespeare.txt.{host}.part']
+    kept += [f'shakespeare.txt.{host}.{os.getpid()}.part', f'x.{host}.{ended.pid}.part']
+    for name in left + kept:
         (data / name).write_bytes(GOOD)
-        if name != kept[1]:  # one that another process may still be writing
-            os.utime(str(data / name), (0, 0))
     assert sources.find_text(settings) == str(data / 'shakespeare.txt')
     assert sorted(path.name for path in data.iterdir()) == sorted(kept)
 

@@ -5,15 +5,28 @@ import json
 import os
 import re
 import shutil
+import zlib
 
 import tools.trained
+from backstage import folder as folders
 from backstage import tf
 from backstage.settings import UserError
 from tools import plot, sample
 
 import numpy as np
 import pytest
-from conftest import IX2VOCAB, SMALL, parse, run_script, start_script
+from conftest import (
+    IX2VOCAB,
+    SMALL,
+    answer,
+    change,
+    encode,
+    parse,
+    run_script,
+    script,
+    start_script,
+    start_tool,
+)
 
 pytest_plugins = 'trained_model'
 pytestmark = pytest.mark.xdist_group('tools')
@@ -75,6 +88,7 @@ def test_where_the_best_model_cannot_be_read_the_newest_is_used_and_that_is_told
 )
 def test_a_damaged_vocabulary_is_told(record, content, words):
     (record / 'vocabulary.json').write_text(content)
+    change(record, vocabulary_crc=None)
     with pytest.raises(UserError, match=words):
         tools.trained.read_run('temp')
 
@@ -98,24 +112,157 @@ def test_what_stands_in_the_place_of_a_note_is_told(record, make):
 
 
 def test_a_setting_that_came_later_is_as_it_is_today_and_a_copy_of_a_pipe_is_the_text(record):
-    settings = json.loads((record / 'settings.json').read_text())
-    settings.update(text_file='elsewhere/text.txt', new='x')
-    del settings['average_decay']
-    (record / 'settings.json').write_text(json.dumps(settings))
+    change(record, text_file='elsewhere/text.txt', new='x', average_decay=None)
     run, ix2vocab = tools.trained.read_run('temp')
     assert (run.average_decay, run.rnn_size, ix2vocab) == (0.99, 16, IX2VOCAB)
-    assert set(vars(run)) == {*vars(parse()), 'text_crc', 'unseen', 'workers', 'num_batches'}
+    assert set(vars(run)) == {*vars(parse()), *folders.BESIDES}
     assert run.text_file == 'elsewhere/text.txt'
     (record / 'text.txt').write_text('a copy')
     assert tools.trained.read_run('temp')[0].text_file == 'temp/text.txt'
 
 
-def test_a_model_of_more_layers_than_its_settings_say_is_not_used_in_part(copy, use):
-    settings = json.loads((copy.temp / 'settings.json').read_text())
-    (copy.temp / 'settings.json').write_text(json.dumps({**settings, 'num_layers': 2}))
+@pytest.mark.parametrize(
+    'name, more',
+    [
+        ('settings', {'num_layers': 300}),
+        ('settings', {'rnn_size': 100_000}),
+        ('settings', {'embedding_size': 9}),
+        ('vocabulary', ['é']),
+    ],
+)
+def test_a_record_that_does_not_fit_its_checkpoint_is_told_before_a_graph_is_built(
+    copy, use, monkeypatch, name, more
+):
+    if name == 'vocabulary':
+        ix2vocab = [*IX2VOCAB, *more]
+        (copy.temp / 'vocabulary.json').write_text(json.dumps(ix2vocab))
+        more = {'vocabulary_crc': folders.crc_of(ix2vocab)}
+    change(copy.temp, **more)
+    monkeypatch.setattr(script, 'LSTM_Model', None)
     status, output, errors = use(sample, copy)
     assert (status, output, errors.count('\n')) == (2, '', 1)
-    assert f'{copy.best} cannot be used: it is of a model with other layers' in errors
+    assert f'the settings in temp are not those of {copy.newest}. Give the folder of' in errors
+
+
+@pytest.mark.parametrize('ending', ['index', 'data-00000-of-00001'])
+def test_a_checkpoint_that_is_a_pipe_is_not_waited_for(copy, ending):
+    path = copy.folder / f'{copy.best}.{ending}'
+    path.unlink()
+    os.mkfifo(str(path))
+    for chosen, status in ('', 0), (f'--checkpoint={copy.best}', 2):
+        process = start_tool('sample', *[chosen] * bool(chosen), cwd=copy.folder)
+        try:
+            errors = process.communicate(timeout=60)[1]
+        finally:
+            process.kill()
+        assert (process.returncode, errors.count('\n')) == (status, 1)
+        assert f'{copy.best} cannot be used: ' in errors
+
+
+@pytest.mark.parametrize('folder', ['a', 'x.data-2'])
+@pytest.mark.parametrize('name', ['model-²', 'mine', 'a b'])
+def test_a_checkpoint_may_have_any_name_but_a_pattern(copy, use, folder, name):
+    (copy.folder / folder).mkdir()
+    for path in copy.temp.glob('model-740.*'):
+        shutil.copy(str(path), str(copy.folder / folder / f'{name}{path.suffix}'))
+    expected = copy.likeliest(copy.newest, 'to be or', 40) + '\n'
+    for ending in '', '.index':
+        chosen = f'--checkpoint={folder}/{name}{ending}'
+        assert use(sample, copy, *LIKELIEST, chosen) == (0, expected, '')
+    (copy.folder / folder).rename(copy.folder / f'{folder}[1]')
+    status, _, errors = use(sample, copy, f'--checkpoint={folder}[1]/{name}')
+    assert (status, errors.count('\n')) == (2, 1)
+    assert 'TensorFlow takes the []*? in its name for a pattern. Give another with' in errors
+
+
+# --- Its text ------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def own(trained, record):
+    """The record of a trained model, and its text beside it; what its text is, as ids."""
+    shutil.copy(str(trained.temp / 'text.ids'), 'temp')
+    shutil.copy(str(trained.folder / 'moved.txt'), 'short.txt')
+    return record, encode('short.txt', True, IX2VOCAB)
+
+
+def changed(record, **changes):
+    """Change settings in a record, and return the run as a tool knows it."""
+    change(record, **changes)
+    return tools.trained.read_run('temp')[0]
+
+
+def test_the_text_comes_from_the_folder_or_else_from_where_it_was(own):
+    record, expected = own
+    run = tools.trained.read_run('temp')[0]
+    for gone in None, record / 'text.ids':
+        if gone:
+            gone.unlink()
+        ids, name = tools.trained.own_ids(run, IX2VOCAB)
+        assert name == 'short.txt'
+        np.testing.assert_array_equal(ids, expected)
+    os.rename('short.txt', 'shakespeare.txt')
+    for run in changed(record, text_file='', data_dir='.'), changed(record, data_dir='gone'):
+        ids, name = tools.trained.own_ids(run, IX2VOCAB)
+        assert name == 'the works of Shakespeare'
+        np.testing.assert_array_equal(ids, expected)
+        os.makedirs('data', exist_ok=True)
+        shutil.copy('shakespeare.txt', 'data')  # our own copy
+
+
+@pytest.mark.parametrize(
+    'spoil',
+    [
+        os.remove,
+        lambda path: os.truncate(path, 0),
+        lambda path: os.truncate(path, os.path.getsize(path) - 1),
+        lambda path: os.truncate(path, 2**33),
+        lambda path: (os.remove(path), os.mkfifo(path)),
+        lambda path: (os.remove(path), os.mkdir(path)),
+        lambda path: (os.remove(path), os.symlink('nowhere', path)),
+        lambda path: (os.remove(path), os.symlink('/dev/zero', path)),
+        lambda path: (os.remove(path), os.symlink('/proc/kmsg', path)),
+    ],
+)
+def test_whatever_stands_in_the_place_of_the_text_another_copy_is_taken(own, spoil):
+    record, expected = own
+    spoil(str(record / 'text.ids'))
+    run = tools.trained.read_run('temp')[0]
+    np.testing.assert_array_equal(tools.trained.own_ids(run, IX2VOCAB)[0], expected)
+    spoil('short.txt')
+    with pytest.raises(UserError, match=r'is not in temp/text\.ids or short\.txt\. Give it'):
+        tools.trained.own_ids(run, IX2VOCAB)
+
+
+def test_ids_of_two_bytes_are_read_too_and_half_an_id_is_none(own):
+    record, ids = own
+    run = tools.trained.read_run('temp')[0]
+    ids.astype(np.uint16).tofile(str(record / 'text.ids'))
+    run.text_crc = zlib.crc32(ids.astype(np.uint16))
+    np.testing.assert_array_equal(tools.trained.read_ids(run, np.dtype(np.uint16)), ids)
+    with (record / 'text.ids').open('ab') as file:
+        file.write(b'\0')
+    assert tools.trained.read_ids(run, np.dtype(np.uint16)) is None
+
+
+def test_nothing_that_a_record_names_is_fetched_written_or_waited_for(own, tmp_path, site):
+    record, _ = own
+    (record / 'text.ids').unlink()
+    os.mkfifo('pipe')
+    site.pages['/works.txt'] = answer(b'to be')
+    url = site.url('/works.txt')
+    before = sorted(tmp_path.rglob('*'))
+    for text_file in 'pipe', '/dev/stdin', '/dev/zero', '.', url, 'gone/short.txt', '':
+        how = {'text_file': text_file, 'gutenberg_url': url, 'data_dir': 'theirs'}
+        run = changed(record, **how)
+        with pytest.raises(UserError, match='Give it, or another one, with --text_file'):
+            tools.trained.own_ids(run, IX2VOCAB)
+        with pytest.raises(UserError, match='Give it, or another one, with --text_file'):
+            tools.trained.own_text(run, IX2VOCAB)
+    assert site.requests == [] and sorted(tmp_path.rglob('*')) == before
+
+
+# --- While others are there ----------------------------------------------------------------------
 
 
 def test_a_tool_is_told_to_be_started_without_workers(trained, use, monkeypatch):

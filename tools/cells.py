@@ -13,12 +13,11 @@ import os
 import re
 import sys
 import tempfile
-import zlib
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.realpath(__file__))))
 
 import stacked_lstm_shakespeare as script
-from backstage import files, machine, reading, running, tf
+from backstage import files, machine, running, tf
 from backstage.settings import UserError, read_settings
 from backstage.sources import text_path
 from stacked_lstm_shakespeare import decode, encode, held_out_begin, read_text
@@ -74,20 +73,14 @@ def read_ids(settings, run, ix2vocab):
       UserError: there is no such text, or the model knows no character of it.
     """
     if settings.text_file:
-        run.text_file = name = settings.text_file
-        with tempfile.TemporaryDirectory() as folder, text_path(run, folder) as path:
+        name = settings.text_file
+        with tempfile.TemporaryDirectory() as folder, text_path(settings, folder) as path:
             pieces = itertools.chain.from_iterable(read_text(path, run.clean_text))
             text = ''.join(itertools.islice(pieces, settings.characters))
         ids = encode(text, ix2vocab, run.clean_text)[0]
     else:
-        path = os.path.join(settings.temp_dir, 'text.ids')
-        name = f'the held-out part of {run.text_file or "the works of Shakespeare"}'
-        try:
-            ids = np.memmap(path, reading.id_type(ix2vocab), 'r')
-        except (OSError, ValueError):  # it is not there, or empty
-            ids = np.zeros(0, np.uint8)
-        if zlib.crc32(ids) != run.text_crc:
-            raise UserError(f'{path} is not what the model has learned. Give a text_file')
+        ids, name = trained.own_ids(run, ix2vocab)
+        name = f'the held-out part of {name}'
         begin = held_out_begin(len(ids), run.held_out)
         ids = np.array(ids[begin : begin + settings.characters])
     if not ids.any():

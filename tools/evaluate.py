@@ -8,6 +8,7 @@ prints, for each line but blank ones, the loss in nats per character, and the li
 ranks them.
 """
 
+import argparse
 import contextlib
 import functools
 import itertools
@@ -15,7 +16,6 @@ import math
 import os
 import sys
 import tempfile
-import zlib
 from concurrent import futures
 from csv import DictWriter
 
@@ -26,7 +26,7 @@ from backstage import machine, reading, report, running, tf
 from backstage.report import describe_loss, shown
 from backstage.settings import UserError, read_settings
 from backstage.sources import text_path
-from stacked_lstm_shakespeare import encode, encode_text, held_out_begin, measure
+from stacked_lstm_shakespeare import encode, held_out_begin, measure
 from tools import trained
 
 import numpy as np
@@ -56,46 +56,49 @@ SEARCHED = 5e7  # most bytes of a learned text that are searched for copies
 COPIED = 0.05  # share of a text; above it, copies are told. Texts without any have 0
 
 
-def measure_text(model, hits, settings):
-    """Return the figures of the text that `run.text_file` names, or of its held-out part: a dict.
+def measure_text(model, hits, text_file, streams):
+    """Return the figures of a text, or of the held-out part of the run's own: a dict.
 
     Args:
       model: tuple, as `trained.opened` yields it.
       hits: bool [batch, time], whether the likeliest character was the right one.
-      settings: Namespace of this tool.
+      text_file: str, the path of the text; empty: the run's own.
+      streams: int, as the setting.
 
     Raises:
-      UserError: the text cannot be read, is too short, or should be that of the run and is not.
+      UserError: the text cannot be read, is too short, or is not there any more.
     """
-    session, sampler, ix2vocab, run, checkpoint = model
-    with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryFile() as file:
-        seen = reading.Counter()
-        with text_path(run, folder) as found:
-            counts, crc = encode_text(found, run.clean_text, ix2vocab, file, seen)
-            path = run.text_file or found
+    session, sampler, ix2vocab, run, _ = model
+    if text_file:
+        name, seen = text_file, reading.Counter()
+        with path_of(text_file) as path:
+            ids, crc = trained.encode_file(path, run, ix2vocab, seen)
         reading.print_left_out(seen)
-        if counts.sum() < 2:  # the first one only predicts
+        if len(ids) < 2:  # the first one only predicts
             raise UserError(
-                f'{path} has no text to be measured: it takes two characters. Take another'
+                f'{name} has no text to be measured: it takes two characters. Take another'
             )
-        file.flush()
-        ids = np.memmap(file, reading.id_type(ix2vocab), 'r')
-    part, start, learned = 'all', 1, 0  # nothing comes before the first character to predict it
-    if crc == run.text_crc:
-        part, start = 'the held-out part', held_out_begin(len(ids), run.held_out)
-    elif not (settings.text_file or settings.text_files):
-        raise UserError(
-            f'{path} is not the text that the model in {checkpoint} has learned. Bring that '
-            f'back, or measure the whole of this one, with --text_file={path}'
-        )
     else:
-        learned = learned_share(ids, run)
-    shape = streams_and_warm_up(len(ids), start, settings.streams, run)
+        (ids, name), crc = trained.own_ids(run, ix2vocab), run.text_crc
+    if crc == run.text_crc:
+        part, start, learned = 'the held-out part', held_out_begin(len(ids), run.held_out), 0
+    else:  # nothing comes before the first character to predict it
+        part, start, learned = 'all', 1, learned_share(ids, run)
+    shape = streams_and_warm_up(len(ids), start, streams, run)
     loss, accuracy = measure(session, sampler, [sampler.losses, hits], ids, start, *shape)
     return {
-        'text': path, 'part': part, 'characters': len(ids) - start, 'unknown': counts[0],
+        'text': name, 'part': part, 'characters': len(ids) - start,
+        'unknown': len(ids) - start - np.count_nonzero(ids[start:]),
         **in_units(loss), 'accuracy': accuracy, 'learned': learned,
     }  # fmt: skip
+
+
+@contextlib.contextmanager
+def path_of(text_file):
+    """Yield the path of a text that the user names; what comes through a pipe is copied first."""
+    named = argparse.Namespace(text_file=text_file)
+    with tempfile.TemporaryDirectory() as folder, text_path(named, folder) as path:
+        yield path
 
 
 def streams_and_warm_up(num_ids, start, most, run):
@@ -124,14 +127,8 @@ def learned_share(ids, run):
     It looks at 200 places. The share is 0 where the text.ids of the run has gone, belongs to
     another text, or is too large to be searched in seconds. `ids` has the type of its ids.
     """
-    path = os.path.join(run.temp_dir, 'text.ids')
-    try:
-        if os.path.getsize(path) > SEARCHED:
-            return 0
-        learned = np.fromfile(path, ids.dtype)
-    except OSError:  # it is not there, or cannot be read
-        return 0
-    if zlib.crc32(learned) != run.text_crc:
+    learned = trained.read_ids(run, ids.dtype, SEARCHED)
+    if learned is None:
         return 0
     begins = np.linspace(0, max(0, len(ids) - MATCH), 200).astype(int)
     places = [ids[begin : begin + MATCH] for begin in begins]
@@ -148,13 +145,17 @@ def tell_learned(share, what):
         print(f'Learned: {share}, so the loss is too low')
 
 
-def measure_lines(model):
+def measure_lines(model, text_file):
     """Yield the figures of each line of such a text: a dict. An empty line has no loss."""
     session, sampler, ix2vocab, run, _ = model
     # Each line is read alone, after the end of another.
     before = next((ix2vocab.index(symbol) for symbol in '\n ' if symbol in ix2vocab), 0)
     number = 0
-    with tempfile.TemporaryDirectory() as folder, text_path(run, folder) as path:
+    with contextlib.ExitStack() as stack:
+        if text_file:
+            path = stack.enter_context(path_of(text_file))
+        else:
+            path, _ = trained.own_text(run, ix2vocab)
         lines = read_lines(path)
         for block in iter(lambda: list(itertools.islice(lines, BLOCK)), []):
             # In a clean text, blanks at the ends stand for characters that were left out.
@@ -167,7 +168,7 @@ def measure_lines(model):
             for content, line, total in zip(block, ids, sum_losses(session, sampler, ids)):
                 number += 1
                 length = len(line) - 1
-                row = {'text': run.text_file or path, 'line': number, 'characters': length}
+                row = {'text': text_file or path, 'line': number, 'characters': length}
                 row['unknown'] = np.count_nonzero(line[1:] == 0)
                 units = in_units(total / max(1, length))
                 yield {**row, **(units if length else dict.fromkeys(units, '')), 'content': content}
@@ -248,13 +249,15 @@ def main(arguments):
     # A table, or a list of lines, has standard output for itself; messages go to standard error.
     messages = sys.stderr if settings.lines or settings.csv else output
     with contextlib.redirect_stdout(messages), trained.opened(settings) as model:
-        _, sampler, _, run, path = model
+        _, sampler, _, _, path = model
         print(f'Model: {path}')
         likeliest = tf.argmax(sampler.logits, axis=2, output_type=tf.int32)
         hits = tf.equal(likeliest, sampler.y_output)
-        for text_file in settings.text_files or [settings.text_file or run.text_file]:
-            run.text_file = text_file
-            rows = measure_lines(model) if settings.lines else [measure_text(model, hits, settings)]
+        for text_file in settings.text_files or [settings.text_file]:
+            if settings.lines:
+                rows = measure_lines(model, text_file)
+            else:
+                rows = [measure_text(model, hits, text_file, settings.streams)]
             for row in rows:
                 if settings.csv:
                     if not table:

@@ -6,9 +6,11 @@ Its signatures are `probabilities` and `generate`, which is also `serving_defaul
 vocabulary, a JSON list in which each symbol stands at its id.
 """
 
+import contextlib
+import glob
 import os
+import shutil
 import sys
-import tempfile
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.realpath(__file__))))
 
@@ -50,16 +52,20 @@ def main(arguments):
         raise UserError(f'{settings.folder} exists already. Export into a new folder')
     with trained.opened(settings) as (session, sampler, _, _, path):
         vocabulary = tf.constant(os.path.join(settings.temp_dir, 'vocabulary.json'))
-        files.make_folder(os.path.dirname(target), 'folder')
-        with tempfile.TemporaryDirectory(dir=os.path.dirname(target)) as parent:
-            part = os.path.join(parent, 'part')
+        parent, part = os.path.dirname(target), files.part_of(target)
+        files.make_folder(parent, 'folder')
+        files.remove_leftovers(os.path.join(glob.escape(parent), '*'))
+        with contextlib.ExitStack() as stack:
+            stack.callback(shutil.rmtree, part, ignore_errors=True)  # where it is not complete
             builder = tf.saved_model.Builder(part)
             builder.add_meta_graph_and_variables(
                 session, [tf.saved_model.SERVING], signatures_of(sampler),
                 assets_collection=[vocabulary], strip_default_attrs=True,
             )  # fmt: skip
             builder.save()
+            files.reach_disk(*glob.glob(f'{glob.escape(part)}/**', recursive=True))
             os.rename(part, target)
+            files.reach_disk(parent)
     print(f'Model: {path}')
     print(f'The SavedModel is {settings.folder}')
 

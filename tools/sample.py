@@ -4,8 +4,9 @@
     python -m tools.sample --stop_at=" exit " < prime_texts.txt
 
 A prime text is what a sample begins with. It comes from the command, or from the lines of a pipe
-or a file at standard input; in a terminal the tool asks for one after the other. Without any, a
-sample begins as in training. Nothing but samples is printed to standard output.
+or a file at standard input, answered as they come; in a terminal the tool asks for one after the
+other. Without any, a sample begins as in training. Nothing but samples is printed to standard
+output.
 """
 
 import collections
@@ -13,6 +14,7 @@ import contextlib
 import itertools
 import os
 import re
+import select
 import stat
 import sys
 
@@ -49,6 +51,7 @@ RANGES = {
 PIECE = 20  # characters drawn at a time, so that one can read along
 STREAMS = 100  # most samples drawn side by side
 DRAWN = 10**6  # most characters drawn side by side, in all samples together
+BLOCK = 1 << 16  # bytes that are read at a time
 
 
 def draw(session, sampler, samples, settings, ix2vocab):
@@ -82,12 +85,12 @@ def print_samples(session, sampler, samples, settings, ix2vocab):
     """Print samples in their order. A batch is drawn side by side, and its first one shows at once.
 
     Args:
-      samples: iterator over what `draw` takes.
+      samples: iterator over what `draw` takes, and None where the batch so far is not to wait.
     """
     size = max(1, min(STREAMS, DRAWN // settings.sample_length))
     waiting = max(0, len(settings.stop_at) - 1)  # characters at the end that may begin stop_at
     missed = 0
-    for batch in iter(lambda: list(itertools.islice(samples, size)), []):
+    for batch in batches_of(samples, size):
         printed = 0
         for found in draw(session, sampler, batch, settings, ix2vocab):
             text, is_over = found[0]
@@ -107,22 +110,65 @@ def print_samples(session, sampler, samples, settings, ix2vocab):
         )
 
 
+def batches_of(samples, size):
+    """Yield lists of at most `size` samples, and shorter ones where None stands among them."""
+    batch = []
+    try:
+        for sample in itertools.chain(samples, [None]):
+            batch += [sample] * (sample is not None)
+            if batch and (sample is None or len(batch) == size):
+                yield batch
+                batch = []
+    except UserError:  # a line that cannot be read: those before it are answered
+        if batch:
+            yield batch
+        raise
+
+
 def read_input():
-    """Return the lines of standard input that are not blank; none unless it is a pipe or a file.
+    """Yield the lines of standard input that are not blank, if it is a pipe or a file.
+
+    Before it waits for more to come, it yields None: what has come can be answered.
 
     Raises:
-      UserError: it is not UTF-8.
+      UserError: a line is not UTF-8.
     """
     try:
-        if stat.S_ISCHR(os.fstat(sys.stdin.fileno()).st_mode):  # a terminal, or /dev/null
-            return []
+        stdin = sys.stdin.fileno()
+        if stat.S_ISCHR(os.fstat(stdin).st_mode):  # a terminal, or /dev/null
+            return
     except (AttributeError, OSError, ValueError):  # there is no standard input
-        return []
+        return
+    number, rest, block = 0, b'', b' '
+    while block:
+        if not has_come(stdin, 0):
+            yield None
+            if not number and not has_come(stdin, 1):
+                running.say(
+                    'reading prime texts from the standard input, one in each line; --prime_text '
+                    'gives one instead'
+                )
+        block = os.read(stdin, BLOCK)
+        *lines, rest = (rest + block).split(b'\n')
+        for line in lines if block else [rest]:  # the last one may have no end
+            number += 1
+            try:
+                text = line.decode('utf-8-sig').strip('\r\n')
+            except UnicodeDecodeError as error:
+                raise UserError(
+                    f'line {number:,} of the standard input is not UTF-8: {error.reason}. Convert '
+                    f'it first'
+                )
+            if text.strip():
+                yield text
+
+
+def has_come(descriptor, seconds):
+    """Return whether reading would not wait, or would for less than so many seconds."""
     try:
-        lines = [line.decode('utf-8-sig').strip('\r\n') for line in sys.stdin.buffer]
-    except UnicodeDecodeError as error:
-        raise UserError(f'the standard input is not UTF-8: {error.reason}. Convert it first')
-    return [line for line in lines if line.strip()]
+        return bool(select.select([descriptor], [], [], seconds)[0])
+    except OSError:  # Windows knows it of sockets alone: there a batch waits for all its lines
+        return True
 
 
 def read_stop_at(text, ix2vocab, run):
@@ -147,19 +193,18 @@ def main(arguments):
     # A notebook runs programs in a terminal, where nobody types.
     is_asked = sys.stdin and sys.stdin.isatty() and sys.stdout.isatty()
     is_asked = is_asked and 'JPY_PARENT_PID' not in os.environ
-    lines = [] if settings.prime_text or is_asked else read_input()
     with trained.opened(settings, settings.top_k) as (session, sampler, ix2vocab, run, _):
         settings.stop_at = read_stop_at(settings.stop_at, ix2vocab, run)
         numbers = collections.Counter()  # samples so far, by their prime text
 
-        def read_prime(text, file=None):
-            prime = encode(text, ix2vocab, run.clean_text)
-            reading.check_prime(text, prime, ix2vocab, run.unseen, file)
-            return prime
-
-        def samples_of(primes):
-            """Yield the samples to be drawn, as `draw` takes them."""
-            for prime in primes:
+        def samples_of(texts, file=None):
+            """Yield the samples to be drawn, as `print_samples` takes them."""
+            for text in texts:
+                if text is None:
+                    yield None
+                    continue
+                prime = encode(text, ix2vocab, run.clean_text)
+                reading.check_prime(text, prime, ix2vocab, run.unseen, file)
                 feed = {sampler.x_data: prime[:, :-1], sampler.initial_state: sampler.zero_state(1)}
                 state = session.run(sampler.final_state, feed, machine.in_this_thread())
                 for _ in range(settings.num_samples):
@@ -168,16 +213,18 @@ def main(arguments):
                     yield prime, state, random_of(prime, number, settings.seed)
 
         if settings.prime_text or not is_asked:
-            texts = lines or [settings.prime_text or run.prime_texts[0]]
-            primes = [read_prime(text, sys.stderr) for text in texts]
-            print_samples(session, sampler, samples_of(primes), settings, ix2vocab)
+            texts = [settings.prime_text] if settings.prime_text else read_input()
+            print_samples(session, sampler, samples_of(texts, sys.stderr), settings, ix2vocab)
+            if not numbers:  # there was no line
+                texts = [run.prime_texts[0]]
+                print_samples(session, sampler, samples_of(texts, sys.stderr), settings, ix2vocab)
             return 0
         with contextlib.suppress(ImportError):
             import readline  # noqa: F401  with it `input` has arrow keys and a history
         while True:
             try:
-                prime = read_prime(input('Prime text (Ctrl-D ends): '))
-                print_samples(session, sampler, samples_of([prime]), settings, ix2vocab)
+                texts = [input('Prime text (Ctrl-D ends): ')]
+                print_samples(session, sampler, samples_of(texts), settings, ix2vocab)
             except EOFError:
                 print()
                 return 0
