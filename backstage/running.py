@@ -13,7 +13,7 @@ import threading
 import time
 import traceback
 
-from backstage import tf, workers
+from backstage import report, tf, workers
 from backstage.settings import UserError
 
 # The signals that ask to stop, and how many seconds later one counts as the second. Make, `timeout`
@@ -206,6 +206,7 @@ def run(main, arguments):
             traceback.print_exc()
     program = os.path.basename(main.__code__.co_filename)
     with contextlib.suppress(OSError):  # where standard error is full or gone, the status is left
-        print(f'{program}: {" ".join(problem.split())}.', file=sys.stderr)
+        line = f'{program}: {" ".join(problem.split())}.'
+        print(report.shown(line, sys.stderr), file=sys.stderr)
     flush_or_drop(sys.stdout, sys.stderr)
     return 2

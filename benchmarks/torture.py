@@ -1,7 +1,7 @@
 """Kill programs, or let their disk fail, at each call by which they change files.
 
     python benchmarks/torture.py .venv .venv-tf2       writes docs/saving.md: some two hours
-    python benchmarks/torture.py --every=10            one of ten moments with this one alone
+    python benchmarks/torture.py --every=10            one of ten moments, with this one alone
 
 What is compared is described in tests/moments.py. A C compiler has to be installed.
 """
@@ -21,6 +21,7 @@ sys.path.insert(0, str(ROOT / 'tests'))
 import moments
 
 HOW = {'kill': 'SIGKILL', 'full': 'disk full from then on', 'fail': 'this call fails'}
+EVERY = {'kill': 1, 'full': 4, 'fail': 4}  # a failure leaves what a kill leaves, and goes on
 TEXT = """Programs were ended at each call by which they change files, or their disk failed there.
 Then came the same command again, undisturbed. It has to succeed and to end with the same bits and
 the same history as if nothing had happened, and each file of an earlier run has to be there.
@@ -29,8 +30,9 @@ the same history as if nothing had happened, and each file of an earlier run has
 {table}
 A *moment* is a call, in TensorFlow's C++ too: open for writing, write (before it, and when half is
 written), flush, sync, rename, remove, make a folder, cut. Of the writes of one file in a row the
-first two and the last two are tried. On a *disk full from then on* all later calls fail too, but
-removals. After a failure the program has to end by itself, with one line in standard error at most.
+first two and the last two are tried: kills at each of them, failures at one of four. On a *disk
+full from then on* all later calls fail too, but removals. After a failure the program has to end by
+itself, with one line in standard error at most.
 
 ## What a save does to the disk
 
@@ -48,7 +50,7 @@ def count(every):
         with tempfile.TemporaryDirectory() as place:
             scenario = moments.Scenario(name, place)
             for how in moments.HOW:
-                numbers, bad = moments.kinds_of(scenario.calls)[::every], 0
+                numbers, bad = scenario.moments()[:: every * EVERY[how]], 0
                 for number, call, problem in moments.try_all(scenario, how, numbers):
                     if problem:
                         print(name, how, number, call, problem, sep=': ', file=sys.stderr)

@@ -5,18 +5,22 @@ same command again, which nothing disturbs, has to end as if nothing had happene
 forked from one that has built the graph: so it takes a second, and is as real as any other.
 """
 
+import atexit
 import contextlib
 import functools
+import http.server
 import itertools
 import json
 import os
 import pathlib
 import queue
+import re
 import shutil
 import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import traceback
 from concurrent import futures
 
@@ -37,6 +41,9 @@ RUN = (
 )  # fmt: skip
 MORE = (*RUN, '--max_iterations=40')
 EXPORT = ('--folder=serving/1',)
+# All characters occur in it, so that `unseen` is [0].
+WORKS = ('Hamlet, Romeo and Macbeth. ' + script.CHARACTERS + '\n') * 75_000
+DOWNLOAD = (*RUN, '--text_file=', '--gutenberg_url=URL', '--held_out=1e-4')
 # What was done before, and what is disturbed. All that was there before is kept, but for a run that
 # goes on, whose files change.
 SCENARIOS = {
@@ -45,6 +52,7 @@ SCENARIOS = {
     '--restart': ([RUN], (*RUN, '--restart')),
     'another seed': ([RUN], (*RUN, '--seed=2')),
     'an export': ([RUN], EXPORT),
+    'a download': ([], DOWNLOAD),  # what happens in data/ alone
 }
 HOW = 'kill', 'full', 'fail'  # as tests/moments.c has them
 new_graph, build_models = machine.new_graph, script.build_models
@@ -71,7 +79,8 @@ def serve():
     prepared = {}
     # A picture takes a third of a second; what is drawn is no matter here.
     script.draw_losses = lambda figure, *losses: None
-    import matplotlib.backends.backend_agg  # noqa: F401
+    import matplotlib.backends.backend_agg  # noqa: F401  once for all
+    import requests  # noqa: F401
 
     for line in sys.stdin:
         folder, moment, command = json.loads(line)
@@ -102,7 +111,7 @@ def serve():
 
 
 class Scenario:
-    """A command, the folder in which it is disturbed, and processes that fork it, one for a core.
+    """A command, and the folder in which it is disturbed.
 
     Attributes:
       earlier: dict, the files of the run that is there before.
@@ -111,7 +120,8 @@ class Scenario:
 
     def __init__(self, name, place):
         self.name, self.place = name, pathlib.Path(place)
-        before, self.command = SCENARIOS[name]
+        before, command = SCENARIOS[name]
+        self.command = [site() if word == '--gutenberg_url=URL' else word for word in command]
         self.folder = self.place / 'before' / 'work'
         self.folder.mkdir(parents=True)
         random = np.random.RandomState(1)
@@ -127,6 +137,20 @@ class Scenario:
             self.end = self.end_of(folder)
         self.calls = log.read_text().replace(f'{folder}/', '').splitlines()
 
+    def moments(self):
+        """Return the numbers of the moments to try.
+
+        Of the writes of one file in a row they are the first two and the last two: what a kill
+        leaves at the others differs in the length of that file alone.
+        """
+        files = [call.split()[-1] if 'write' in call else None for call in self.calls]
+        numbers = []
+        for path, group in itertools.groupby(range(len(files)), files.__getitem__):
+            row = list(group)
+            numbers += sorted({*row[:2], *row[-2:]}) if path else row
+        is_download = self.name == 'a download'  # the rest is that of a first run
+        return [n for n in numbers if not is_download or 'data' in self.calls[n]]
+
     @contextlib.contextmanager
     def copy(self, name):
         """Make a copy of the folder, for a while."""
@@ -139,30 +163,40 @@ class Scenario:
 
     def end_of(self, folder):
         """Return what has to be the same in the end."""
-        if self.command is EXPORT:
+        if self.name == 'an export':
             return sorted(files_of(folder / 'serving'))
-        return content(folder / 'temp')
+        texts = {n: data for n, data in files_of(folder / 'data').items() if n.endswith('.txt')}
+        return texts, content(folder / 'temp')
 
     def problem(self, how, number):
         """Try a moment, and the same command again; return what is wrong then, '' if nothing is."""
         with self.copy(f'{how}-{number}') as folder:
             status, output, errors = run(self.command, folder, f'{how} {number} {folder}')
+            ended = f'{status}: {output}{errors}'
             if how == 'kill' and status != -signal.SIGKILL:
-                return f'not killed: {status} {errors}'
+                return f'was not killed, but ended with {ended}'
             if how != 'kill' and (status not in (0, 2) or errors.count('\n') > 1):
-                return f'not ended well: {status} {output}{errors}'
+                return f'ended with {ended}'
+            is_done = self.name == 'an export' and (folder / 'serving' / '1').exists()
             status, output, errors = run(self.command, folder)
+            if is_done and errors.endswith('exists already. Export into a new folder.\n'):
+                status, errors = 0, ''
             if (status, errors) != (0, ''):
-                return f'refused: {status} {errors}'
-            if self.end_of(folder) != self.end:
-                return f'ended otherwise: {output}'
-            if self.command not in (RUN, MORE) and not self.is_kept(folder):
-                return f'lost: {sorted(files_of(folder))}'
-            return ''
+                return f'was refused: {status}: {errors}'
+            return self.difference(folder)
 
-    def is_kept(self, folder):
+    def difference(self, folder):
+        """Return what is not as it should be in the end, '' if nothing is."""
+        names = files_of(folder)
+        if self.end_of(folder) != self.end:
+            return f'ended otherwise: {sorted(names)}'
+        if any(re.search(r'\.(part|tempstate\d+|tmp\w+)($|/)', name) for name in names):
+            return f'left half written: {sorted(names)}'
         places = [folder / 'temp', *folder.glob('temp/earlier-*')]
-        return any(self.earlier.items() <= files_of(place).items() for place in places)
+        is_kept = any(self.earlier.items() <= files_of(place).items() for place in places)
+        if self.name != 'a run that goes on' and not is_kept:
+            return f'lost: {sorted(names)}'
+        return ''
 
 
 SERVERS = queue.Queue()  # processes that fork commands
@@ -192,10 +226,29 @@ def run(command, folder, moment=''):
 @functools.lru_cache(maxsize=None)
 def library():
     """Return the path of the library that is preloaded, compiled. It takes a C compiler."""
-    path = os.path.join(tempfile.mkdtemp(), 'moments.so')
-    source = os.path.join(os.path.dirname(__file__), 'moments.c')
-    subprocess.run(['cc', '-O1', '-shared', '-fPIC', '-o', path, source, '-ldl'], check=True)
+    folder = tempfile.mkdtemp()
+    atexit.register(shutil.rmtree, folder)
+    path, source = os.path.join(folder, 'moments.so'), ROOT / 'tests' / 'moments.c'
+    subprocess.run(['cc', '-O1', '-shared', '-fPIC', '-o', path, str(source), '-ldl'], check=True)
     return path
+
+
+@functools.lru_cache(maxsize=None)
+def site():
+    """Start a server that sends WORKS; return the argument that names it."""
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(WORKS.encode())
+
+        def log_message(self, *_):
+            pass
+
+    server = http.server.ThreadingHTTPServer(('127.0.0.1', 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    return f'--gutenberg_url=http://127.0.0.1:{server.server_port}/'
 
 
 def files_of(folder):
@@ -215,19 +268,6 @@ def content(temp):
         names = sorted(set(reader.get_variable_to_shape_map()) - {'run_id'})
         found.append({name: reader.get_tensor(name).tobytes() for name in names})
     return found
-
-
-def kinds_of(calls):
-    """Return the numbers of moments to try: of writes of one file in a row, the first and last two.
-
-    What a kill leaves at the others differs in the length of that file alone.
-    """
-    files = [call.split()[-1] if 'write' in call else None for call in calls]
-    numbers = []
-    for path, group in itertools.groupby(range(len(calls)), files.__getitem__):
-        row = list(group)
-        numbers += sorted({*row[:2], *row[-2:]}) if path else row
-    return numbers
 
 
 def try_all(scenario, how, numbers):

@@ -18,7 +18,7 @@ def servers():
 @pytest.mark.parametrize('name', moments.SCENARIOS)
 def test_the_same_command_again_ends_as_if_nothing_had_happened(name, tmp_path):
     scenario = moments.Scenario(name, tmp_path)
-    numbers = moments.kinds_of(scenario.calls)
+    numbers = scenario.moments()
     problems = [
         (how, scenario.calls[number], problem)
         for how in moments.HOW

@@ -13,7 +13,7 @@ sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.realpath(__file__))))
 
 import stacked_lstm_shakespeare as script
 from backstage import files, pictures, running
-from backstage.saving import read_history
+from backstage.folder import describe_change, read_history
 from backstage.settings import UserError, read_settings
 from stacked_lstm_shakespeare import draw_losses
 
@@ -53,6 +53,9 @@ def main(arguments):
     runs = {}
     for folder in folders:
         runs[folder] = read_history(folder)
+        changed = describe_change(folder)
+        if changed:
+            print(changed)
         if not runs[folder][0]:
             raise UserError(f'the history in {folder} has no losses. Give another folder')
     files.make_folder(settings.temp_dir, 'temp_dir')
