@@ -3,10 +3,16 @@
 Some of them; benchmarks/torture.py tries all.
 """
 
+import sys
+
 import moments
 import pytest
 
-pytestmark = [pytest.mark.long, pytest.mark.xdist_group('moments')]
+pytestmark = [
+    pytest.mark.long,
+    pytest.mark.xdist_group('moments'),
+    pytest.mark.skipif(sys.platform != 'linux', reason='it takes LD_PRELOAD and /proc'),
+]
 EVERY = {'kill': 25, 'full': 70, 'fail': 70}
 
 

@@ -4,10 +4,8 @@ import contextlib
 import json
 import math
 import os
-import random
 import resource
 import shutil
-import signal
 
 from backstage import folder as folders
 from backstage import saving, tf
@@ -61,18 +59,6 @@ def test_with_dropout_too_a_run_that_was_stopped_ends_as_one_that_was_not(folder
     assert losses[0] == losses[1]
     newest = [{name: value for (_, name), value in values.items()} for _, values in ends.values()]
     assert newest[0] == newest[1]
-
-
-@pytest.mark.long
-def test_kills_at_random_moments_leave_a_run_that_ends_the_same(folder, undisturbed):
-    moments = random.Random(5)
-    for first in (1, 101, 201):  # each later than the one before, and before the end at 376
-        process = start_script(*ARGUMENTS, '--log_every=1', cwd=folder)
-        wait_for(process, f'Iteration: {moments.randint(first, first + 99)},')
-        process.send_signal(signal.SIGKILL)
-        process.communicate()
-        assert process.returncode == -signal.SIGKILL
-    assert 'Continuing after iteration' in finish(folder, undisturbed)
 
 
 @pytest.mark.long
