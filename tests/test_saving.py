@@ -297,8 +297,8 @@ def test_a_save_that_fails_is_told_and_training_goes_on(folder, undisturbed, siz
     wait_for(process, 'Iteration: 60,')
     allow_files_of(process, size)
     wait_for(process, 'not saved at iteration')
-    assert tf.train.latest_checkpoint(str(folder / 'temp'))
     allow_files_of(process, resource.RLIM_INFINITY)
+    assert list((folder / 'temp').glob('model-*.index'))
     _, errors = process.communicate()
     assert (process.returncode, errors) == (0, '')
     assert content(folder / 'temp') == content(undisturbed[0] / 'temp')
@@ -344,6 +344,19 @@ def test_the_best_model_is_the_best_of_those_on_the_disk(begun, monkeypatch):
     ended = kept(temp)
     assert np.isnan(ended['losses'][:60]).all() and np.isfinite(ended['losses'][60:]).all()
     assert ended['held_out_losses'] == [list(one) for one in losses.items()]
+
+
+@pytest.mark.long
+def test_a_text_that_is_cut_while_it_is_learned_is_an_error_and_the_run_can_go_on(
+    folder, undisturbed
+):
+    process = start_script(*ARGUMENTS, '--log_every=1', cwd=folder)
+    wait_for(process, 'Iteration: 60,')
+    os.truncate(str(folder / 'temp' / 'text.ids'), 100)
+    _, errors = process.communicate()
+    assert (process.returncode, errors.count('\n')) == (2, 1)
+    assert 'temp/text.ids was cut while it was read. Run the same command again' in errors
+    assert 'Continuing after iteration 50' in finish(folder, undisturbed)
 
 
 # --- The history ---------------------------------------------------------------------------------
