@@ -259,7 +259,8 @@ class Run:
         """Write the losses and a checkpoint; a second checkpoint if it is the best so far.
 
         The checkpoint comes last: all that goes with it is there by then, so a run may be killed at
-        any time. A failure is printed, and the run goes on.
+        any time. It tries twice, as a network disk may fail for a moment; then a failure is
+        printed, and the run goes on.
 
         Returns:
           Whether it was saved, by this worker.
@@ -270,10 +271,18 @@ class Run:
         state = np.concatenate(workers.gather(state), axis=2)
         if not workers.is_first():
             return False
-        iteration = len(self.losses)
+        problem = self._try_to_save(session, state) and self._try_to_save(session, state)
+        if problem and is_end:
+            raise UserError(f'{problem}. Mend that, and run the same command again')
+        if problem:
+            report.write(f'{problem}. The checkpoint before it is whole; going on')
+        return not problem
+
+    def _try_to_save(self, session, state):
+        """Save; return what went wrong, str, '' if nothing did."""
+        iteration, where = len(self.losses), self.settings.temp_dir
         loss = dict(self.held_out_losses[-1:]).get(iteration, math.nan)
         try:
-            where = self.settings.temp_dir
             folder.write_history(where, self.record, self.losses, self.held_out_losses)
             self.run_id.load(self.record['run_id'], session)
             self.carried_state.load(state, session)
@@ -284,13 +293,9 @@ class Run:
                 self.best = iteration, loss
             kept = self.newest, *checkpoints(self.best_dir)
             self.newest = self._write_checkpoint(session, where, *kept)
-            return True
         except (OSError, ValueError, tf.errors.OpError) as error:  # ValueError: `best` is a file
-            problem = f'not saved at iteration {iteration}: {one_line(error)}'
-            if is_end:
-                raise UserError(f'{problem}. Mend that, and run the same command again')
-            report.write(f'{problem}. The checkpoint before it is whole; going on')
-            return False
+            return f'not saved at iteration {iteration}: {one_line(error)}'
+        return ''
 
     def _write_checkpoint(self, session, where, *kept):
         """Write a checkpoint to the disk, and then remove all in its folder but those kept."""

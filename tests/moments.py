@@ -9,6 +9,7 @@ import atexit
 import contextlib
 import functools
 import http.server
+import importlib
 import itertools
 import json
 import os
@@ -55,6 +56,11 @@ SCENARIOS = {
     'a download': ([], DOWNLOAD),  # what happens in data/ alone
 }
 HOW = 'kill', 'full', 'fail'  # as tests/moments.c has them
+# What the programs import when they need it: once here, instead of in every fork
+LAZY = (
+    'matplotlib.figure', 'matplotlib.backends.backend_agg', 'requests', 'tqdm',
+    'tensorboard.plugins.histogram.summary', 'tensorboard.plugins.text.summary',
+)  # fmt: skip
 new_graph, build_models = machine.new_graph, script.build_models
 
 
@@ -76,12 +82,11 @@ def prepare(command):
 
 def serve():
     """Run a command for each line of standard input: in a folder, disturbed at a moment if any."""
+    for name in LAZY:
+        importlib.import_module(name)
     prepared = {}
     # A picture takes a third of a second; what is drawn is no matter here.
     script.draw_losses = lambda figure, *losses: None
-    import matplotlib.backends.backend_agg  # noqa: F401  once for all
-    import requests  # noqa: F401
-
     for line in sys.stdin:
         folder, moment, command = json.loads(line)
         main = export.main if command == list(EXPORT) else script.main
