@@ -4,6 +4,7 @@ A file of any size is read in pieces. Letters are composed (Unicode's form NFC),
 Gutenberg wrote around a work is cut off. An error names the command that makes a text of the file.
 """
 
+import bisect
 import codecs
 import functools
 import glob
@@ -287,7 +288,8 @@ def find_work(text, size):
     # In almost all pieces there is no mark, and a word is found much faster than a pattern.
     lower = text.lower()
     marks = list(MARK.finditer(text)) if any(word in lower for word in WORDS) else []
-    for number, mark in enumerate(marks):
+    starts = [mark.start() for mark in marks if mark['start']]
+    for mark in marks:
         begin, end = mark.span()
         if begin < done:  # within a licence
             continue
@@ -300,8 +302,9 @@ def find_work(text, size):
             if end > size - LICENCE:
                 known = begin
                 break
-            starts = [later.start() for later in marks[number:] if later['start']]
-            end = end_of_licence(text, end, min([len(text), end + LICENCE, *starts[:1]]))
+            later = bisect.bisect(starts, begin)
+            limit = min([len(text), end + LICENCE, *starts[later : later + 1]])
+            end = end_of_licence(text, end, limit)
         kept, done = kept + text[done:begin], end
     known = max(done, known)
     return kept + text[done:known], text[known:]
