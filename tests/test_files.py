@@ -3,6 +3,7 @@
 import os
 import resource
 import signal
+import time
 
 from backstage import files
 from backstage.settings import UserError
@@ -89,6 +90,14 @@ def test_damaged_json_is_told_with_its_path(path, data):
     path.write_bytes(data)
     with pytest.raises(UserError, match=f'^{path} cannot be read: it is damaged$'):
         files.read_json(str(path))
+
+
+def test_json_of_a_gigabyte_is_not_read(path):
+    os.truncate(str(path), 2**30)
+    begin = time.monotonic()
+    with pytest.raises(UserError, match='cannot be read: it is damaged'):
+        files.read_json(str(path))
+    assert time.monotonic() - begin < 1
 
 
 def test_a_folder_is_made_with_those_above_it_and_may_be_there_already(tmp_path):
