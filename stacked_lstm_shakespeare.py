@@ -552,7 +552,7 @@ def train(settings, stop, run_folder):
         state = run.start_or_resume(session, num_iterations, ix2vocab, record)
         iteration = done = len(run.losses)
         # Read from the disk as training goes, so a text may be larger than memory.
-        ids = reading.Ids(f'{settings.temp_dir}/text.ids', ix2vocab)
+        ids = reading.Ids(f'{settings.temp_dir}/text.ids', reading.id_type(ix2vocab))
         if done < run.last:
             print(f'Training on {machine.device_in_use(session, settings.device)}')
         board = report.Board(settings, graph, done, run.has_more())

@@ -11,7 +11,7 @@ import tempfile
 
 from backstage.settings import UserError
 
-LIMIT = 50_000_000  # bytes of a JSON file: a vocabulary of all characters there are has 17 million
+LIMIT = 20_000_000  # bytes of a JSON file: a vocabulary of all characters there are has 17 million
 
 
 def make_folder(path, setting):
@@ -107,6 +107,8 @@ def read_json(path, kind=dict):
       UserError: it cannot be read, or it holds something else.
     """
     try:
+        if os.path.exists(path) and not os.path.isfile(path):  # a pipe would never end
+            raise OSError(0, 'it is no file')
         if os.path.getsize(path) > LIMIT:
             raise ValueError
         with open(path, encoding='utf-8') as file:

@@ -2,6 +2,7 @@
 
 import array
 import contextlib
+import glob
 import itertools
 import json
 import os
@@ -11,7 +12,7 @@ import sys
 import time
 import zlib
 
-from backstage import files, report, workers
+from backstage import files, report, tf, workers
 from backstage.settings import PATHS, RANGES, UserError, find_fault
 
 try:
@@ -21,7 +22,7 @@ except ImportError:  # Windows
 
 # The files of a run: what each is, where in temp_dir it is, and its whole name. A file with any
 # other name is somebody else's: it is never looked at, moved, removed, or a reason to refuse.
-CHECKPOINT = r'checkpoint|model-[0-9]+\.(index|data-[0-9]+-of-[0-9]+)'
+CHECKPOINT = r'checkpoint|model-[0-9]{1,10}\.(index|data-[0-9]+-of-[0-9]+)'
 FILES = [
     ('record', '', r'(settings|vocabulary)\.json'),
     ('text', '', r'text\.(ids|txt)'),
@@ -55,11 +56,13 @@ OF_THE_TRAINING = [
     'average_decay',
 ]  # fmt: skip
 LENGTH = ['epochs', 'max_iterations', 'patience']
-# What a record has besides settings. The checksums are those of vocabulary.json and of history.csv:
-# one of the file that is there, one of that which takes its place.
+# What a record has besides settings. The checksums are those of vocabulary.json and of history.csv,
+# of that two while it is replaced.
 COUNTS = ['text_crc', 'workers', 'num_batches', 'run_id', 'vocabulary_crc']
 BESIDES = {**dict.fromkeys(COUNTS, (0, sys.maxsize)), 'unseen': 'counts', 'history_crcs': 'counts'}
+PATTERN = '[]*?' if os.name == 'nt' else '[]*?\\'  # TensorFlow takes these for one
 HEAD = 'iteration,loss,held_out_loss\n'  # nats; the last is empty where it was not measured
+MEND = 'The command that trained it writes it again, from the text'
 TRAIN_AGAIN = 'Train again, with --restart, or give another temp_dir'
 
 
@@ -83,6 +86,34 @@ def checkpoints(folder):
     """
     names = [name[: -len('.index')] for name in find(folder, 'checkpoint') if '.index' in name]
     return sorted((os.path.join(folder, name) for name in names), key=iteration_of)
+
+
+def unreadable():
+    """Return what TensorFlow raises where a checkpoint is damaged: a 2.x IndexError at its end."""
+    return tf.errors.OpError, ValueError, IndexError
+
+
+def open_checkpoint(path, run_id):
+    """Return the reader of a checkpoint, and the shapes of its variables, a dict from their names.
+
+    `run_id` is that of the run to which it has to belong. One of an earlier version has none.
+
+    Raises:
+      one of `unreadable()`: the checkpoint is damaged, or of another run, or of another iteration
+        than its name says.
+    """
+    if set(path) & set(PATTERN):
+        raise ValueError(f'TensorFlow takes the {PATTERN} in its name for a pattern')
+    if not all(map(os.path.isfile, glob.glob(f'{glob.escape(path)}.*'))):  # a pipe would never end
+        raise ValueError('it is no file')
+    reader = tf.train.load_checkpoint(os.path.normpath(path))  # it knows no a//b
+    found, steps = reader.get_variable_to_shape_map(), 'lstm_model/global_step'
+    if 'run_id' in found and reader.get_tensor('run_id') != run_id:
+        raise ValueError('it is of another run')
+    is_named = re.fullmatch('model-[0-9]+', os.path.basename(path))
+    if is_named and steps in found and reader.get_tensor(steps) != iteration_of(path):
+        raise ValueError(f'it is of iteration {reader.get_tensor(steps)}')
+    return reader, found
 
 
 def iteration_of(path):
@@ -127,7 +158,7 @@ def crc_of(content):
     return zlib.crc32(json.dumps(content).encode())
 
 
-def read_vocabulary(folder, unknown, record, advice=TRAIN_AGAIN):
+def read_vocabulary(folder, unknown, record, advice=''):
     """Return the vocabulary of the run in a folder, a list of str.
 
     All are different; the first is `unknown`, str, and each other one a character. `record` is what
@@ -136,20 +167,28 @@ def read_vocabulary(folder, unknown, record, advice=TRAIN_AGAIN):
     Raises:
       UserError: it cannot be read, or is another list.
     """
-    ix2vocab = _read(folder, 'vocabulary.json', list, advice)
+    ix2vocab = _read(folder, 'vocabulary.json', list, advice or MEND)
     is_changed = record.get('vocabulary_crc') not in (None, crc_of(ix2vocab))
     are_characters = all(isinstance(one, str) and len(one) == 1 for one in ix2vocab[1:])
     is_ours = ix2vocab[:1] == [unknown] and are_characters and len(set(ix2vocab)) == len(ix2vocab)
     if is_changed or not is_ours:
-        raise UserError(f'the vocabulary in {folder} is damaged. {advice}')
+        raise UserError(f'the vocabulary in {folder} is damaged. {advice or MEND}')
     return ix2vocab
+
+
+def mend_vocabulary(folder, ix2vocab):
+    """Write the vocabulary of a run again, as the text gives it, if it is damaged."""
+    path = os.path.join(folder, 'vocabulary.json')
+    with contextlib.suppress(UserError):
+        if files.read_json(path, list) == ix2vocab:
+            return
+    files.write_json(path, ix2vocab)
+    print(f'{path} was damaged or lost. It was written again, from the text')
 
 
 def _read(folder, name, kind, advice):
     path = os.path.join(folder, name)
     try:
-        if os.path.exists(path) and not os.path.isfile(path):  # a pipe would never end
-            raise UserError(f'{path} cannot be read: it is no file')
         return files.read_json(path, kind)
     except UserError as error:
         raise UserError(f'{error}. {advice}')
@@ -197,6 +236,7 @@ def write_history(folder, record, losses, held_out_losses):
     crcs = [*crc_of_history(folder), zlib.crc32(data)]
     write_record(folder, {**record, 'history_crcs': crcs})
     files.write(os.path.join(folder, 'history.csv'), data)
+    write_record(folder, {**record, 'history_crcs': crcs[-1:]})
 
 
 def crc_of_history(folder):
@@ -267,10 +307,10 @@ def only_run_in(settings, program):
 
 def check_path(path, setting):
     """Raise UserError if TensorFlow takes a path for a pattern, or for a place in a network."""
-    if set(path) & set('[]*?') or '://' in path:
+    if set(path) & set(PATTERN) or '://' in path:
         raise UserError(
-            f'{setting} must have none of []*? and no ://, which TensorFlow takes for a pattern or '
-            f'a network, got {path!r}'
+            f'{setting} must have none of {PATTERN} and no ://, which TensorFlow takes for a '
+            f'pattern or a network, got {path!r}'
         )
 
 
@@ -440,14 +480,20 @@ class RunFolder:
         if self.settings.restart or not found:
             check_init_from(self.settings)
         if found:
-            self.done = iteration_of(found[-1])
             try:
                 self.record = read_record(self.settings.temp_dir)
             except UserError:
                 if not self.settings.restart:
                     raise
+            readable = (path for path in reversed(found) if self._can_open(path))
+            self.done = iteration_of(next(readable, found[-1]))
         if 'num_batches' in self.record:  # that of an earlier version waits for the text
             self.decide(self.record['text_crc'], self.record['num_batches'])
+
+    def _can_open(self, path):
+        with contextlib.suppress(*unreadable()):
+            return bool(open_checkpoint(path, self.record.get('run_id')))
+        return False
 
     def decide(self, text_crc, num_batches):
         """Decide what becomes of the run that is there. The first of these that is so decides:
@@ -505,7 +551,7 @@ class RunFolder:
         if 0 < now.max_iterations <= self.done:
             more.append(f'max_iterations above {self.done}')
         with contextlib.suppress(UserError):  # there is no history
-            _, held_out_losses = read_history(now.temp_dir, self.done)
+            held_out_losses = read_history(now.temp_dir, self.done)[1] if now.patience else []
             saves = saves_since_best(held_out_losses, now.save_every)
             if 0 < now.patience <= saves:
                 more.append(f'patience above {saves} (or 0)')

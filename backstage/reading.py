@@ -395,8 +395,8 @@ class Ids:
     A file that somebody cuts meanwhile is an error; a np.memmap alone would end the process.
     """
 
-    def __init__(self, path, ix2vocab):
-        self.path, self.ids = path, np.memmap(path, id_type(ix2vocab), 'r')
+    def __init__(self, path, kind):
+        self.path, self.ids = path, np.memmap(path, kind, 'r')
 
     def __len__(self):
         return len(self.ids)

@@ -7,37 +7,19 @@ import math
 import os
 
 from backstage import files, folder, report, tf, workers
-from backstage.folder import checkpoints, iteration_of, read_history
+from backstage.folder import (
+    checkpoints,
+    iteration_of,
+    open_checkpoint,
+    read_history,
+    unreadable,
+)
 from backstage.running import one_line
 from backstage.settings import UserError
 
 import numpy as np
 
 # --- Reading checkpoints -------------------------------------------------------------------------
-
-
-def unreadable():
-    """Return what TensorFlow raises where a checkpoint is damaged: a 2.x IndexError at its end."""
-    return tf.errors.OpError, ValueError, IndexError
-
-
-def open_checkpoint(path, run_id):
-    """Return the reader of a checkpoint, and the shapes of its variables, a dict from their names.
-
-    `run_id` is that of the run to which it has to belong. One of an earlier version has none.
-
-    Raises:
-      one of `unreadable()`: the checkpoint is damaged, or of another run.
-    """
-    if set(path) & set('[]*?'):
-        raise ValueError('TensorFlow takes the []*? in its name for a pattern')
-    if not all(map(os.path.isfile, glob.glob(f'{glob.escape(path)}.*'))):  # a pipe would never end
-        raise ValueError('it is no file')
-    reader = tf.train.load_checkpoint(os.path.normpath(path))  # it knows no a//b
-    found = reader.get_variable_to_shape_map()
-    if 'run_id' in found and reader.get_tensor('run_id') != run_id:
-        raise ValueError('it is of another run')
-    return reader, found
 
 
 def read_checkpoint(path, shapes, run_id):
@@ -186,6 +168,7 @@ class Run:
         session.run(self.initialize)
         if workers.is_first() and not self.run_folder.is_new:
             self._restore(session)
+            folder.mend_vocabulary(self.settings.temp_dir, ix2vocab)
         elif workers.is_first() and self.settings.init_from:
             warm_start(session, self.model, self.settings, ix2vocab)
         # Where its last checkpoint is damaged, even a finished run goes on, from the one before.
@@ -230,7 +213,8 @@ class Run:
             with contextlib.suppress(*unreadable()):
                 reader, _ = open_checkpoint(path, self.record.get('run_id'))
                 found.append((float(reader.get_tensor('held_out_loss')), iteration_of(path)))
-        return min(found)[::-1] if found else None
+        measured = [one for one in found if not math.isnan(one[0])]
+        return min(measured)[::-1] if measured else None
 
     def all_losses(self):
         """Return copies of both, to be drawn: NumPy would hold the array, and it could not grow."""

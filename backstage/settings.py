@@ -169,7 +169,7 @@ def find_fault(name, value, kind):
         if isinstance(value, list) and (value or kind == 'paths'):
             fits = all(isinstance(text, str) and text for text in value)
     elif kind == 'counts':  # of a record, no setting
-        fits, wanted = isinstance(value, list), 'a list of counts'
+        fits, wanted = isinstance(value, list) and len(value) < 2e6, 'a list of counts'
         fits = fits and all(type(one) is int and one >= 0 for one in value)
     elif kind == 'folder' and value == '':
         return f'{name} must not be empty'

@@ -166,6 +166,8 @@ def source_of_copy(path):
       UserError: it is another text, or it cannot be set aside.
     """
     note_path = path + '.json'
+    if os.path.exists(path) and not os.path.isfile(path):  # a pipe would never end
+        raise UserError(f'{path} is no file. Move it away')
     try:
         with open(path, 'rb') as file:
             data = file.read()
@@ -178,8 +180,8 @@ def source_of_copy(path):
     if os.path.exists(note_path):
         try:
             note = files.read_json(note_path)
-        except UserError:
-            note = {}
+        except UserError:  # nothing is known of the text
+            note = {'damaged': ''}
         if note.get('sha256') == sha256 and 'source' in note:
             source = f'the copy kept from {note["source"]}'
         elif note.get('damaged', sha256) == sha256:  # else that one has gone, and this has come

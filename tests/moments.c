@@ -16,6 +16,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/sendfile.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -113,12 +114,22 @@ ssize_t write(int file, const void *data, size_t size)
     FAIL_AT_MOMENT("write", path, -1);
     if (size > 1 && is_inside(path)) {
         ssize_t half = REAL(write)(file, data, size / 2);
-        FAIL_AT_MOMENT("write, second half", path, half);
+        FAIL_AT_MOMENT("write, second half", path, -1);
         ssize_t rest = half < 0 ? 0 : REAL(write)(file, (char *)data + half, size - half);
         return rest < 0 ? half : half + rest;
     }
     return REAL(write)(file, data, size);
 }
+
+#define SENDFILE(name, offset_type) \
+    ssize_t name(int to, int from, offset_type *offset, size_t size) \
+    { \
+        FAIL_AT_MOMENT("sendfile", path_of(to), -1); \
+        return REAL(name)(to, from, offset, size); \
+    }
+
+SENDFILE(sendfile, off_t)
+SENDFILE(sendfile64, off64_t)
 
 size_t fwrite(const void *data, size_t size, size_t number, FILE *file)
 {

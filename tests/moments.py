@@ -154,7 +154,7 @@ class Scenario:
             row = list(group)
             numbers += sorted({*row[:2], *row[-2:]}) if path else row
         is_download = self.name == 'a download'  # the rest is that of a first run
-        return [n for n in numbers if not is_download or 'data' in self.calls[n]]
+        return [n for n in numbers if not is_download or ' data/' in f'{self.calls[n]}/']
 
     @contextlib.contextmanager
     def copy(self, name):
@@ -182,13 +182,43 @@ class Scenario:
                 return f'was not killed, but ended with {ended}'
             if how != 'kill' and (status not in (0, 2) or errors.count('\n') > 1):
                 return f'ended with {ended}'
-            is_done = self.name == 'an export' and (folder / 'serving' / '1').exists()
+            is_exported = (folder / 'serving' / '1').exists()
+            lost = self.lost_best(number, folder) if how == 'kill' else ''
             status, output, errors = run(self.command, folder)
-            if is_done and errors.endswith('exists already. Export into a new folder.\n'):
+            lost = lost or (self.lost_save(number, output) if how == 'kill' else '')
+            if is_exported and errors.endswith('exists already. Export into a new folder.\n'):
                 status, errors = 0, ''
             if (status, errors) != (0, ''):
                 return f'was refused: {status}: {errors}'
-            return self.difference(folder)
+            return lost or self.difference(folder)
+
+    def saved(self, number, where):
+        """Return the iterations that are saved in a folder by a moment: list of int."""
+        pattern = rf'rename temp/{where}model-([0-9]+)\.index'
+        found = [re.fullmatch(pattern, call) for call in self.calls[:number]]
+        earlier = [20] * (self.name == 'a run that goes on')
+        return earlier + [int(one.group(1)) for one in found if one]
+
+    def lost_best(self, number, folder):
+        """Say so if a kill left no best model that can be read, though one was saved."""
+        temp = str(folder / 'temp')
+        if not self.saved(number, 'best/'):
+            return ''
+        run_id = folders.read_record(temp)['run_id']
+        for path in folders.checkpoints(os.path.join(temp, 'best')):
+            with contextlib.suppress(*folders.unreadable()):
+                folders.open_checkpoint(path, run_id)
+                return ''
+        return 'lost the best model'
+
+    def lost_save(self, number, output):
+        """Say so if a run did not go on from what was saved: it would end alike, but later."""
+        saved = self.saved(number, '')
+        if not saved or self.name in ('--restart', 'an export', 'a download'):
+            return ''
+        said = r'Continuing after iteration ([0-9]+)|is finished, after ([0-9]+) iterations'
+        found = [int(a or b) for a, b in re.findall(said, output)]
+        return '' if max(found, default=0) >= max(saved) else f'lost the save of {max(saved)}'
 
     def difference(self, folder):
         """Return what is not as it should be in the end, '' if nothing is."""

@@ -183,7 +183,7 @@ def test_what_is_no_file_gets_a_sentence(temp, make):
             decide('temp')
 
 
-@pytest.mark.parametrize('name', ['new[1]', 'a*', 's3://bucket/run'])
+@pytest.mark.parametrize('name', ['new[1]', 'a*', 's3://bucket/run', 'a\\b'])
 def test_a_name_that_tensorflow_takes_for_another_is_refused(tmp_path, monkeypatch, name):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UserError, match=r'temp_dir must have none of .* TensorFlow takes'):

@@ -145,18 +145,25 @@ def test_a_model_of_another_shape_is_not_used_in_part(begun, change):
         saving.read_newest(str(begun / 'temp'), every, run_id_of(begun / 'temp'))
 
 
-def test_a_model_that_training_replaces_while_it_is_read_is_looked_for_again(begun, monkeypatch):
+def test_a_model_that_training_replaces_while_it_is_read_is_looked_for_again(
+    begun, monkeypatch, capsys
+):
     real, temp = saving.read_checkpoint, begun / 'temp'
     shapes = shapes_in(temp)
 
     def read_late(path, shapes, run_id):
         if path.endswith('model-60'):
-            for old in temp.rglob('model-?0.*'):
-                old.rename(str(old).replace('0.', '1.'))
+            for old in temp.rglob('model-60.*'):
+                old.unlink()
+            for new in begun.glob('model-50.*'):
+                new.rename(temp / new.name)
         return real(path, shapes, run_id)
 
+    for path in temp.glob('model-50.*'):
+        path.rename(begun / path.name)
     monkeypatch.setattr(saving, 'read_checkpoint', read_late)
-    assert read(temp, shapes) == ('model-61', 60)
+    assert read(temp, shapes) == ('model-50', 50)
+    assert capsys.readouterr().out == ''
 
 
 def test_a_run_goes_on_from_the_one_before_with_the_same_bits_and_what_is_left_of_its_losses(begun):
@@ -228,6 +235,34 @@ def test_a_checkpoint_of_another_run_of_the_same_shape_is_passed_over(begun, cap
     told = f'{temp}/model-60 cannot be used: it is of another run. Using {temp}/model-50\n'
     assert capsys.readouterr().out == told
     assert 'Best held-out loss, at iteration 61: ' in go_on(begun, '--max_iterations=61')
+
+
+@pytest.mark.parametrize('number', [60, 70])
+def test_a_checkpoint_under_the_name_of_another_iteration_is_passed_over(begun, capsys, number):
+    temp = begun / 'temp'
+    for path in temp.glob('model-50.*'):
+        shutil.copy(str(path), str(path).replace('-50', f'-{number}'))
+    shutil.rmtree(str(temp / 'best'))
+    assert read(temp, shapes_in(temp))[0] == ('model-50' if number == 60 else 'model-60')
+    assert f'model-{number} cannot be used: it is of iteration 50. ' in capsys.readouterr().out
+
+
+def test_a_foreign_or_damaged_checkpoint_does_not_count_as_what_is_done(begun):
+    for path in (begun / 'temp').glob('model-60.*'):
+        (begun / 'temp' / path.name.replace('60', '99999999')).write_bytes(path.read_bytes())
+    output = go_on(begun, '--max_iterations=61', '--learning_rate=0.01')
+    assert 'Continuing after iteration 60, from temp/model-60' in output
+    assert 'learning_rate is 0.01 (0.0 before)' in output
+
+
+def test_a_damaged_vocabulary_is_written_again_even_if_nothing_is_left_to_train(begun):
+    path = begun / 'temp' / 'vocabulary.json'
+    whole = path.read_bytes()
+    path.write_bytes(whole.replace(b'"b"', b'"c"'))
+    for told in True, False:
+        output = go_on(begun, '--max_iterations=60')
+        assert ('temp/vocabulary.json was damaged' in output) == told
+        assert path.read_bytes() == whole
 
 
 def test_a_run_without_name_and_checksums_is_an_older_one_and_gets_them(begun):

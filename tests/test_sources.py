@@ -142,7 +142,7 @@ def test_a_variable_that_breaks_both_sources_gets_a_sentence_from_each(
 # --- The kept copy -------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize('note', [None, '', '{"source": "Project Gutenberg"}'])
+@pytest.mark.parametrize('note', [None, '{"source": "Project Gutenberg"}'])
 def test_a_copy_that_is_damaged_or_its_note_is_set_aside_and_fetched_again(
     settings, gutenberg, note
 ):
@@ -156,6 +156,21 @@ def test_a_copy_that_is_damaged_or_its_note_is_set_aside_and_fetched_again(
     assert path.read_bytes() == GOOD
     assert pathlib.Path(f'{path}.damaged').read_bytes() == damaged
     assert gutenberg.requests == ['/pg100.txt'] * 2
+
+
+def test_a_note_that_cannot_be_read_is_none_and_the_text_stays(settings, gutenberg, capsys):
+    path = pathlib.Path(sources.find_text(settings))
+    pathlib.Path(f'{path}.json').write_text('{"source"')
+    assert sources.find_text(settings) == str(path)
+    assert 'without a note of where it came from' in capsys.readouterr().out
+    assert gutenberg.requests == ['/pg100.txt']
+
+
+def test_a_pipe_in_the_place_of_the_copy_is_not_waited_for(settings):
+    os.mkdir(settings.data_dir)
+    os.mkfifo(os.path.join(settings.data_dir, 'shakespeare.txt'))
+    with pytest.raises(UserError, match=r'shakespeare\.txt is no file\. Move it away'):
+        sources.find_text(settings)
 
 
 def test_each_edit_of_the_copy_is_kept_beside_the_earlier_ones(settings, gutenberg, capsys):

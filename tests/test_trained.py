@@ -172,7 +172,7 @@ def test_a_checkpoint_may_have_any_name_but_a_pattern(copy, use, folder, name):
     (copy.folder / folder).rename(copy.folder / f'{folder}[1]')
     status, _, errors = use(sample, copy, f'--checkpoint={folder}[1]/{name}')
     assert (status, errors.count('\n')) == (2, 1)
-    assert 'TensorFlow takes the []*? in its name for a pattern. Give another with' in errors
+    assert r'TensorFlow takes the []*?\ in its name for a pattern. Give another with' in errors
 
 
 # --- Its text ------------------------------------------------------------------------------------

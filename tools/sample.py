@@ -148,6 +148,7 @@ def read_input():
                     'reading prime texts from the standard input, one in each line; --prime_text '
                     'gives one instead'
                 )
+        has_come(stdin, None)  # else one that does not block would be an error
         block = os.read(stdin, BLOCK)
         *lines, rest = (rest + block).split(b'\n')
         for line in lines if block else [rest]:  # the last one may have no end

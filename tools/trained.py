@@ -98,8 +98,8 @@ def check_fit(run, ix2vocab, chosen):
     `chosen` is the path of a checkpoint, or empty.
     """
     for path in [chosen] if chosen else reversed(folder.checkpoints(run.temp_dir)):
-        with contextlib.suppress(*saving.unreadable()):
-            _, found = saving.open_checkpoint(path, run.run_id)
+        with contextlib.suppress(*folder.unreadable()):
+            _, found = folder.open_checkpoint(path, run.run_id)
             layers = sum(name.endswith('/ExponentialMovingAverage') for name in found)
             sizes = {
                 'W': [run.rnn_size, len(ix2vocab)],
@@ -124,7 +124,7 @@ def read_weights(run, chosen, shapes):
         return saving.read_newest(run.temp_dir, shapes, run.run_id, True, log=sys.stderr)
     try:
         return chosen, saving.read_checkpoint(chosen, shapes, run.run_id)
-    except saving.unreadable() as error:
+    except folder.unreadable() as error:
         raise UserError(
             f'{chosen} cannot be used: {one_line(error)}. Give another with --checkpoint'
         )
@@ -170,7 +170,7 @@ def ids_path(run):
 
 
 def read_ids(run, id_type, most=math.inf):
-    """Return what text.ids of a run holds, a memmap; None if that is not what the run has learned.
+    """Return what text.ids of a run holds, Ids; None if that is not what the run has learned.
 
     A file of more than `most` bytes is not read, nor one of a size that does not go with the run.
     """
@@ -181,8 +181,8 @@ def read_ids(run, id_type, most=math.inf):
         num_batches = script.batches_per_epoch(split, run.batch_size, run.training_seq_len)
         is_size = num_batches == (run.num_batches or num_batches)
         if os.path.isfile(path) and size <= most and is_size:
-            ids = np.memmap(path, id_type, 'r')
-            if zlib.crc32(ids) == run.text_crc:
+            ids = reading.Ids(path, id_type)
+            if zlib.crc32(ids[:]) == run.text_crc:
                 return ids
     return None
 
