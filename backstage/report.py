@@ -3,6 +3,7 @@
 import math
 import os
 import shlex
+import socket
 import sys
 import time
 
@@ -151,7 +152,9 @@ class Board:
     """Writes what TensorBoard shows into the folder `board` of a run. Worker 0 alone does so.
 
     `done` iterations are done. What a run wrote of later ones is discarded: after a kill they come
-    again. Of a run without more to come nothing is written.
+    again. Of a run without more to come nothing is written. Where writing fails, as on a full disk,
+    a line says so, and the run goes on without. (tf.summary.FileWriter writes in a thread, whose
+    failure would end the run with a traceback, on a TensorFlow 2.x.)
     """
 
     def __init__(self, settings, graph, done, has_more):
@@ -160,17 +163,29 @@ class Board:
         self.last = done, time.perf_counter()
         self.writer = None
         if workers.is_first() and has_more:
-            # TensorFlow names the file by the second, and empties one that has this name already.
-            folder, suffix = os.path.join(settings.temp_dir, 'board'), f'.{done:09}'
-            self.writer = tf.summary.FileWriter(folder, graph, filename_suffix=suffix)
-            start = tf.SessionLog(status=tf.SessionLog.START)
-            self.writer.add_session_log(start, done + 1)
+            self._open(os.path.join(settings.temp_dir, 'board'), graph, done)
         self.add_texts(done, 'settings', [f'{k} = {v!r}' for k, v in vars(settings).items()])
+
+    def _open(self, folder, graph, done):
+        # Another start of the same second has done more, and so another name.
+        name = f'events.out.tfevents.{int(time.time())}.{socket.gethostname()}.{done:09}'
+        try:
+            os.makedirs(folder, exist_ok=True)
+            self.writer = tf.python_io.TFRecordWriter(os.path.join(folder, name))
+        except (OSError, tf.errors.OpError) as error:
+            self._fail(error)
+        self._write(file_version='brain.Event:2')
+        self._write(graph_def=graph.as_graph_def(add_shapes=True).SerializeToString())
+        start = tf.SessionLog(status=tf.SessionLog.START)
+        self._write(step=done + 1, session_log=start)
 
     def close(self):
         """Write what has not been written yet."""
         if self.writer:
-            self.writer.close()
+            try:
+                self.writer.close()
+            except tf.errors.OpError as error:
+                self._fail(error)
 
     def add_step(self, iteration, loss, norm, rate):
         """Add the loss and its perplexity, the gradient's norm, the rate, and the speed so far."""
@@ -206,5 +221,17 @@ class Board:
         self._add(iteration, tf.Summary(value=[tf.Summary.Value(tag=tag, simple_value=value)]))
 
     def _add(self, iteration, summary):
+        self._write(step=iteration, summary=summary)
+
+    def _write(self, **event):
         if self.writer:
-            self.writer.add_summary(summary, iteration)
+            try:
+                self.writer.write(tf.Event(wall_time=time.time(), **event).SerializeToString())
+                self.writer.flush()  # so that it can be looked at
+            except tf.errors.OpError as error:
+                self._fail(error)
+
+    def _fail(self, error):
+        self.writer = None
+        reason = getattr(error, 'strerror', None) or str(getattr(error, 'message', error))
+        write(f'TensorBoard gets nothing more of this run: {reason.splitlines()[0]}')

@@ -242,7 +242,9 @@ def start_servers():
     environment = {**os.environ, 'LD_PRELOAD': library(), 'MPLBACKEND': 'Agg'}
     pipes = {'stdin': subprocess.PIPE, 'stdout': subprocess.PIPE, 'universal_newlines': True}
     for _ in range(2):
-        process = subprocess.Popen([sys.executable, __file__], env=environment, bufsize=1, **pipes)
+        process = subprocess.Popen(
+            [sys.executable, '-W', 'ignore', __file__], env=environment, bufsize=1, **pipes
+        )
         SERVERS.put(process)
 
 
