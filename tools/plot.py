@@ -53,11 +53,11 @@ def main(arguments):
     runs = {}
     for folder in folders:
         runs[folder] = read_history(folder)
+        if not runs[folder][0]:
+            raise UserError(f'the history in {folder} has no losses. Give another folder')
         changed = describe_change(folder)
         if changed:
             print(changed)
-        if not runs[folder][0]:
-            raise UserError(f'the history in {folder} has no losses. Give another folder')
     files.make_folder(settings.temp_dir, 'temp_dir')
     path = os.path.join(settings.temp_dir, 'runs.png' if settings.folders else 'loss.png')
     drawing = (draw_runs, runs) if settings.folders else (draw_losses, *runs[settings.temp_dir])
