@@ -30,8 +30,8 @@ the same history as if nothing had happened, and each file of an earlier run has
 {table}
 A *moment* is a call, in TensorFlow's C++ too: open for writing, write (before it, and when half is
 written), flush, sync, rename, remove, make a folder, cut. Of the writes of one file in a row the
-first two and the last two are tried: kills at each of them, failures at one of four. On a *disk
-full from then on* all later calls fail too, but removals. After a failure the program has to end by
+first two and the last two are candidates; of these, `--every` says at which share programs are
+killed, and a quarter of that share sees a failure. On a *disk full from then on* all later calls fail too, but removals. After a failure the program has to end by
 itself, with one line in standard error at most.
 
 ## What a save does to the disk
@@ -95,7 +95,7 @@ def main(arguments):
     tried, bad = (sum(row[place] for row in rows) for place in (-2, -1))
     calls = ''.join(f'    {call}\n' for call in calls_of_a_save())
     text = TEXT.format(tried=tried, bad=bad, table=as_table(head, table), calls=calls)
-    command = f'python benchmarks/torture.py {" ".join(settings.venvs)}'
+    command = f'python benchmarks/torture.py {" ".join(settings.venvs)} --every={settings.every}'
     write_page('saving.md', 'What is left of a run when it is killed', command, text)
 
 
