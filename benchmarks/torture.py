@@ -30,9 +30,9 @@ the same history as if nothing had happened, and each file of an earlier run has
 {table}
 A *moment* is a call, in TensorFlow's C++ too: open for writing, write (before it, and when half is
 written), flush, sync, rename, remove, make a folder, cut. Of the writes of one file in a row the
-first two and the last two are candidates; of these, `--every` says at which share programs are
-killed, and a quarter of that share sees a failure. On a *disk full from then on* all later calls fail too, but removals. After a failure the program has to end by
-itself, with one line in standard error at most.
+first two and the last two count. At one of `--every` moments a program was killed, at one of four
+times as many its disk failed. On a *disk full from then on* all later calls fail too, but removals.
+After a failure the program has to end by itself, with one line in standard error at most.
 
 ## What a save does to the disk
 
