@@ -248,13 +248,15 @@ def crc_of_history(folder):
 
 def describe_change(folder):
     """Return a sentence if the history in a folder is not as its run wrote it, else ''."""
-    found, crcs = crc_of_history(folder), None
-    with contextlib.suppress(UserError):
-        crcs = read_record(folder).get('history_crcs')
-    if crcs is None or set(found) <= set(crcs):
-        return ''
-    path = os.path.join(folder, 'history.csv')
-    return f'{path} is not as the run wrote it: edited, or damaged. It is taken as it is'
+    with contextlib.suppress(UserError, KeyError):  # damaged, or of an earlier version
+        # Before and after, as a run that goes on may save in between
+        before = read_record(folder)['history_crcs']
+        found = crc_of_history(folder)
+        after = read_record(folder)['history_crcs']
+        if not set(found) <= {*before, *after}:
+            path = os.path.join(folder, 'history.csv')
+            return f'{path} is not as the run wrote it: edited, or damaged. It is taken as it is'
+    return ''
 
 
 def saves_since_best(held_out_losses, save_every):

@@ -13,7 +13,7 @@ from backstage.settings import UserError
 
 import numpy as np
 import pytest
-from conftest import IX2VOCAB, change, content, script, start_script
+from conftest import IX2VOCAB, change, content, parse, script, start_script
 from conftest import history as kept
 from runs import ARGUMENTS, finish, run_here, wait_for
 
@@ -415,6 +415,24 @@ def test_the_history_is_a_table_that_a_spreadsheet_reads_and_keeps_every_bit(fou
     assert (list(losses), held_out_losses) == (LOSSES, HELD_OUT)
     losses, held_out_losses = saving.read_history(str(four), 3)
     assert (list(losses), held_out_losses) == (LOSSES[:3], HELD_OUT[:1])
+
+
+@pytest.mark.parametrize('moment', ['before', 'after'])
+def test_a_save_while_somebody_looks_is_no_change_of_the_history(four, monkeypatch, moment):
+    folders.write_record(str(four), {**vars(parse()), 'text_crc': 1, 'history_crcs': []})
+    record, read = folders.read_record(str(four)), folders.crc_of_history
+    folders.write_history(str(four), record, LOSSES, HELD_OUT)
+
+    def read_meanwhile(folder):
+        monkeypatch.undo()
+        found = read(folder)
+        folders.write_history(folder, record, [1.0], [])
+        return found if moment == 'before' else read(folder)
+
+    monkeypatch.setattr(folders, 'crc_of_history', read_meanwhile)
+    assert folders.describe_change(str(four)) == ''
+    (four / 'history.csv').write_text('edited')
+    assert folders.describe_change(str(four))
 
 
 DAMAGED = {  # what is done to the file, and which losses of four are known then
