@@ -56,11 +56,11 @@ OF_THE_TRAINING = [
     'average_decay',
 ]  # fmt: skip
 LENGTH = ['epochs', 'max_iterations', 'patience']
-# What a record has besides settings. The checksums are those of vocabulary.json and of history.csv,
-# of that two while it is replaced.
+# What a record has besides settings. `history_crcs` has the checksum of history.csv; two of them
+# while a save replaces the file.
 COUNTS = ['text_crc', 'workers', 'num_batches', 'run_id', 'vocabulary_crc']
 BESIDES = {**dict.fromkeys(COUNTS, (0, sys.maxsize)), 'unseen': 'counts', 'history_crcs': 'counts'}
-PATTERN = '[]*?' if os.name == 'nt' else '[]*?\\'  # TensorFlow takes these for one
+PATTERN = '[]*?' if os.name == 'nt' else '[]*?\\'  # in a path TensorFlow reads these as one
 HEAD = 'iteration,loss,held_out_loss\n'  # nats; the last is empty where it was not measured
 MEND = 'The command that trained it writes it again, from the text'
 TRAIN_AGAIN = 'Train again, with --restart, or give another temp_dir'

@@ -153,7 +153,7 @@ class Board:
 
     `done` iterations are done. What a run wrote of later ones is discarded: after a kill they come
     again. Of a run without more to come nothing is written. Where writing fails, as on a full disk,
-    a line says so, and the run goes on without. (tf.summary.FileWriter writes in a thread, whose
+    a line says so, and the run goes on without it. (tf.summary.FileWriter writes in a thread, whose
     failure would end the run with a traceback, on a TensorFlow 2.x.)
     """
 
@@ -233,5 +233,5 @@ class Board:
 
     def _fail(self, error):
         self.writer = None
-        reason = getattr(error, 'strerror', None) or str(getattr(error, 'message', error))
+        reason = str(getattr(error, 'message', error))
         write(f'TensorBoard gets nothing more of this run: {reason.splitlines()[0]}')

@@ -4,6 +4,7 @@ import argparse
 import io
 import math
 import os
+import resource
 import shlex
 import sys
 
@@ -217,6 +218,27 @@ def test_a_loss_beyond_all_bounds_and_a_text_that_is_no_utf8_are_shown_too(
         board.close()
     assert scalars(shown(tmp_path), 'loss/training') == {1: 1e9}
     assert texts(shown(tmp_path), 'samples') == {1: '    one\n    two\n    ?'}
+
+
+def test_where_nothing_can_be_written_one_line_says_so(board_of, tmp_path, capsys):
+    told = 'TensorBoard gets nothing more of this run: '
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    for moment in 'the folder', 'a full disk':
+        if moment == 'the folder':
+            (tmp_path / 'board').symlink_to('nowhere')
+            board = board_of(0)
+            (tmp_path / 'board').unlink()
+        else:
+            board = board_of(0)
+            resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))
+        try:
+            for iteration in 1, 2:
+                board.add_texts(iteration, 'samples', ['x' * 100_000])
+            board.close()
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        output, errors = capsys.readouterr()
+        assert (output.count('\n'), output.startswith(told), errors) == (1, True, '')
 
 
 OBEYED = '\x00 \x07 \x1b[31m \r \x7f \x9b2J \x85 \u202e \u2066 \t\n é \u05d0\u200f 唐'
