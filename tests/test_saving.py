@@ -241,7 +241,7 @@ def test_a_checkpoint_of_another_run_of_the_same_shape_is_passed_over(begun, cap
 def test_a_checkpoint_under_the_name_of_another_iteration_is_passed_over(begun, capsys, number):
     temp = begun / 'temp'
     for path in temp.glob('model-50.*'):
-        shutil.copy(str(path), str(path).replace('-50', f'-{number}'))
+        shutil.copy(str(path), str(temp / path.name.replace('-50', f'-{number}')))
     shutil.rmtree(str(temp / 'best'))
     assert read(temp, shapes_in(temp))[0] == ('model-50' if number == 60 else 'model-60')
     assert f'model-{number} cannot be used: it is of iteration 50. ' in capsys.readouterr().out
