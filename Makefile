@@ -1,4 +1,5 @@
 # make train          sets up .venv and trains the model
+# make demo           trains a model with capitals and line ends; writes docs/demo.html
 # make board          opens TensorBoard on all runs under temp/
 # make test           sets up .venv and runs the checks and the tests, all but the long ones
 # make test-long      runs the long ones: each command of README, the mistakes, the benchmarks
@@ -10,7 +11,7 @@
 # For who changes it (CONTRIBUTING says when):
 # make test-both      all tests with 1.15, with a 2.x, and the one with what the other made
 # make lint           the checks alone
-# make browser        tests the page of tools.cells in Chromium, which has to be installed
+# make browser        tests the page of tools.page in Chromium, which has to be installed
 # make workers        tests several workers, two at a time
 # make fuzz           tries ten thousand mutated texts and settings
 # make bad-input      writes docs/bad-input.md, the table of what bad input gets
@@ -27,11 +28,16 @@ PYTHON := $(VENV)/bin/python
 INSTALL := -m pip install --disable-pip-version-check $$([ -t 1 ] || echo --quiet)
 PIP := $(PYTHON) $(INSTALL)
 
-.PHONY: train board test test-long horovod test-both lint browser workers fuzz bad-input witness peers lock
+.PHONY: train demo board test test-long horovod test-both lint browser workers fuzz bad-input witness peers lock
 .DELETE_ON_ERROR:
 
 train: $(VENV)/installed
 	$(PYTHON) stacked_lstm_shakespeare.py $(ARGS)
+
+demo: $(VENV)/installed
+	$(PYTHON) stacked_lstm_shakespeare.py --clean_text=False --temp_dir=temp/demo --show_plot=False
+	$(PYTHON) -m tools.page --temp_dir=temp/demo
+	cp temp/demo/page.html docs/demo.html
 
 board: $(VENV)/installed
 	$(VENV)/bin/tensorboard --logdir temp --host localhost $(ARGS)

@@ -31,7 +31,7 @@ FILES = [
     ('checkpoint', 'best', CHECKPOINT),
     ('checkpoint', '', CHECKPOINT),
     ('board', 'board', r'events\.out\.tfevents\..+'),
-    ('derived', '', r'(runs|heatmap)\.png|cells\.html'),  # by a tool
+    ('derived', '', r'(runs|heatmap)\.png|(cells|page)\.html'),  # by a tool
     ('derived', '', r'history\.json'),  # by an earlier version
 ]
 WRITTEN = ['record', 'text', 'history', 'picture', 'checkpoint']  # by every run

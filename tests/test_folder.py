@@ -40,7 +40,7 @@ def temp(tmp_path, monkeypatch):
     for name in (
         'model-60.index', 'model-60.data-00000-of-00001', 'best/model-50.index', 'checkpoint',
         'best/model-50.data-00000-of-00001', 'board/events.out.tfevents.1.host', 'loss.png',
-        'text.ids', 'runs.png', 'cells.html',
+        'text.ids', 'runs.png', 'page.html',
     ):  # fmt: skip
         (temp / name).write_text(name)
     record = {**vars(settings_of('temp')), 'text_crc': CRC, 'unseen': [0], 'workers': 1}

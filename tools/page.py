@@ -1,9 +1,10 @@
-"""Show what each unit of each layer does while a trained model reads: a page for the browser.
+"""Put a trained model into a page for the browser, where it reads and writes.
 
-    python -m tools.cells --characters=5000
+    python -m tools.page
 
-The page is temp/cells.html, one file that loads nothing from elsewhere. After Karpathy, Johnson and
-Li, "Visualizing and Understanding Recurrent Networks", 2015.
+The page is temp/page.html. It is one file with the weights in it: it computes in the browser, and
+loads nothing from elsewhere. What each unit does while the model reads is shown after Karpathy,
+Johnson and Li, "Visualizing and Understanding Recurrent Networks", 2015.
 """
 
 import base64
@@ -17,7 +18,8 @@ import tempfile
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.realpath(__file__))))
 
 import stacked_lstm_shakespeare as script
-from backstage import files, machine, running, tf
+from backstage import files, machine, reading, running
+from backstage.lstm import FORGET_BIAS
 from backstage.settings import UserError, read_settings
 from backstage.sources import text_path
 from stacked_lstm_shakespeare import decode, encode, held_out_begin, read_text
@@ -30,10 +32,13 @@ import numpy as np
 temp_dir = script.temp_dir  # folder of the run; the page goes there too
 checkpoint = ''  # the model to take, such as temp/model-9070; empty: the best so far
 text_file = ''  # a UTF-8 text to read; empty: the part held out of the run's own
-characters = 5000  # how many characters of it to read, from its beginning
+characters = 10000  # how many characters of it to read, from its beginning
+full_precision = False  # weights of 32 bits; False: of 16, and half the size
 device = 'auto'  # 'cpu', 'gpu', or 'auto': a GPU where TensorFlow finds one
 
-RANGES = {'checkpoint': 'path', 'characters': (1, 1_000_000)}
+RANGES = {'checkpoint': 'path', 'characters': (1, 100_000)}
+
+MOST = 30e6  # bytes of a page
 
 # What a unit may follow in a text: regular expressions, each match of which is a passage.
 WORD = r"[^\W\d_]+(?:['’-]+[^\W\d_]+)*"
@@ -62,8 +67,7 @@ NAMED = 0.5
 # And by so much more than with any unit before training. A memory that fills up follows a position
 # by itself: by 0.54 to 0.69 in five models.
 LEARNED = 0.1
-AT_MOST = 5  # units named for the same thing; likeliest next characters that are shown
-MOST = 30e6  # activations in a page; with more, browsers become slow
+AT_MOST = 5  # units named for the same thing
 
 
 def read_ids(settings, run, ix2vocab):
@@ -93,16 +97,14 @@ def read(session, sampler, ids):
 
     Returns:
       tanh(c) of all units after each character, float32 [characters, layers, units]: what a cell
-      puts out where its output gate is open. Then the ids of the characters likeliest to follow,
-      int32 [characters, AT_MOST], and their probabilities, float32 of the same shape.
+      puts out where its output gate is open.
     """
-    likeliest = tf.nn.top_k(sampler.probabilities[0, 0], min(AT_MOST, sampler.W.shape[1].value))
     state, rows = sampler.zero_state(1), []
     for ix in ids:
         feed = {sampler.x_data: [[ix]], sampler.initial_state: state}
-        state, top = session.run([sampler.final_state, likeliest], feed, machine.in_this_thread())
-        rows.append((np.tanh(state[:, 0, 0]), top.indices, top.values))
-    return tuple(map(np.array, zip(*rows)))
+        state = session.run(sampler.final_state, feed, machine.in_this_thread())
+        rows.append(np.tanh(state[:, 0, 0]))
+    return np.array(rows)
 
 
 def features_of(text):
@@ -149,8 +151,36 @@ def named_units(features, activations, before):
     return list(itertools.chain(*groups))
 
 
-def page(content):
-    """Return the page, HTML as a str, that shows `content`, a dict that JSON can hold."""
+def weights_of(session, sampler):
+    """Return the weights as the page takes them: a dict of float32 arrays.
+
+    Those of a unit of a layer stand together, each input beside its weights of the four gates:
+    `kernel` is [units, width + units, 4], `bias` [units, 4]. `W` is [vocab_size, units].
+    """
+    embedding, W, b, layers = session.run(
+        [sampler.embedding_mat, sampler.W, sampler.b, sampler.stack.weights]
+    )
+    weights = {'embedding': embedding, 'W': W.T, 'b': b}
+    for number, (kernel, bias) in enumerate(layers):
+        gates = kernel.reshape(len(kernel), 4, -1)  # i, j, f and o, as a BasicLSTMCell has them
+        weights[f'kernel{number}'] = gates.transpose(2, 0, 1)
+        weights[f'bias{number}'] = bias.reshape(4, -1).T
+    return weights
+
+
+def packed(weights, full_precision):
+    """Return weights as JSON can hold them: numbers in base64, and what they are multiplied by.
+
+    The numbers are float32, or integers of 16 bits. (float16 would round large weights more.)
+    """
+    scale = 1.0 if full_precision else float(np.abs(weights).max()) / 32767 or 1.0
+    numbers = weights if full_precision else np.rint(weights / scale)
+    content = numbers.astype('<f4' if full_precision else '<i2').tobytes()
+    return {'numbers': base64.b64encode(content).decode(), 'scale': scale}
+
+
+def fill(content):
+    """Return the page, HTML as a str, with `content` in it, a dict that JSON can hold."""
     with open(os.path.splitext(os.path.abspath(__file__))[0] + '.html', encoding='utf-8') as file:
         template = file.read()
     # Within a script element a browser looks for < alone, as in </script> or <!--.
@@ -158,34 +188,43 @@ def page(content):
 
 
 def main(arguments):
-    """Let the model read, name units, and write the page."""
+    """Name the units by what they do while the model reads a text, and write the page."""
     settings = read_settings(globals(), arguments)
     with trained.opened(settings) as (session, sampler, ix2vocab, run, path):
+        weights = {
+            name: packed(array, settings.full_precision)
+            for name, array in weights_of(session, sampler).items()
+        }
+        size = sum(len(one['numbers']) for one in weights.values())
+        if size > MOST:
+            raise UserError(
+                f'a page with this model would take {size / 1e6:,.0f} MB, and a browser takes '
+                f'{MOST / 1e6:.0f} MB well. Take a smaller model'
+            )
         ids, text_name = read_ids(settings, run, ix2vocab)
-        count = len(ids) * run.num_layers * run.rnn_size
-        if count > MOST:
-            fit = int(MOST / count * len(ids))
-            raise UserError(f'a page of {count:,} activations is too large. --characters={fit} fit')
-        activations, following, probabilities = read(session, sampler, ids)
+        activations = read(session, sampler, ids)
     with trained.untrained(run, len(ix2vocab), settings.device) as (session, sampler):
-        before = read(session, sampler, ids)[0]
+        before = read(session, sampler, ids)
     text = decode(ids, ix2vocab)
     named = named_units(features_of(text), activations, before)
-    target = os.path.join(settings.temp_dir, 'cells.html')
-    shades = np.rint(127 * activations).astype(np.int8).transpose(1, 2, 0)
     content = {
         'model': path,
         'name': text_name,
-        'text': list(text),
+        'text': text,
+        'prompt': run.prime_texts[0] if run.prime_texts else '',
+        'vocabulary': ix2vocab,
+        'never': [0, *run.unseen],  # ids that are not drawn
+        'folds': reading.FOLDS if run.clean_text else None,
         'layers': run.num_layers,
         'units': run.rnn_size,
-        # int8 [layers, units, characters]
-        'activations': base64.b64encode(shades.tobytes()).decode(),
-        'following': [decode(row, ix2vocab) for row in following],
-        'probabilities': np.rint(1000 * probabilities).astype(int).tolist(),  # in thousandths
+        'residual': run.residual,
+        'forgetBias': FORGET_BIAS,
+        'fullPrecision': settings.full_precision,
+        'weights': weights,
         'named': named,
     }
-    files.write(target, page(content).encode())
+    target = os.path.join(settings.temp_dir, 'page.html')
+    files.write(target, fill(content).encode())
     print(f'Model: {path}')
     print(f'Text: {len(ids):,} characters of {text_name}')
     for what, layer, unit, r in named:

@@ -1,14 +1,14 @@
-"""tools.cells: what each unit does while it reads. (tests/browser.py looks at the page itself.)"""
+"""tools.page: what it writes, and how it names units. tests/browser.py looks at the page itself."""
 
 import base64
 import json
 import re
 
-from tools import cells
+from tools import page
 
 import numpy as np
 import pytest
-from conftest import IX2VOCAB, encode, log_softmax, lstm_logits, script
+from conftest import IX2VOCAB, encode, script
 
 pytest_plugins = 'trained_model'
 pytestmark = pytest.mark.xdist_group('tools')
@@ -20,43 +20,44 @@ def content(html):
     return json.loads(found)
 
 
-def in_numpy(lstm, ids):
-    """Return tanh(c) after each character, [layers, units, characters], and probabilities."""
-    state, activations, logits = np.zeros((3, 2, 1, 16)), [], []
-    for ix in ids:
-        one, state = lstm_logits(lstm, np.array([[ix]]), state)
-        activations.append(np.tanh(state[:, 0, 0]))
-        logits.append(one[0, 0])
-    return np.stack(activations, axis=2), np.exp(log_softmax(np.array(logits)))
+def weights(shown):
+    """Return the arrays that a page holds, as the browser scales them: a dict, float64."""
+    kind = np.float32 if shown['fullPrecision'] else np.int16
+    return {
+        name: np.frombuffer(base64.b64decode(one['numbers']), kind) * np.float64(one['scale'])
+        for name, one in shown['weights'].items()
+    }
 
 
-def test_the_page_shows_the_held_out_text_with_activations_and_likeliest_characters_as_numpy(
-    trained, use
+@pytest.mark.parametrize('more, error', [((), 0.5 / 32767), (('--full_precision',), 0)])
+def test_the_page_holds_the_held_out_text_and_the_weights_a_unit_beside_its_gates(
+    trained, use, more, error
 ):
-    status, output, errors = use(cells, trained)
+    status, output, errors = use(page, trained, *more)
     assert (status, errors) == (0, '')
-    page = trained.temp / 'cells.html'
-    shown = content(page.read_text(encoding='utf-8'))
-    page.unlink()
+    path = trained.temp / 'page.html'
+    shown = content(path.read_text(encoding='utf-8'))
+    path.unlink()
     ids = encode(trained.folder / 'moved.txt', True, IX2VOCAB)
     ids = ids[int(len(ids) * 0.95) :]
-    assert ''.join(shown['text']) == script.decode(ids, IX2VOCAB)
-    activations, probabilities = in_numpy(trained.lstm(trained.best), ids)
-    assert (shown['layers'], shown['units']) == (3, 16)
-    shades = np.frombuffer(base64.b64decode(shown['activations']), np.int8).reshape(3, 16, -1)
-    np.testing.assert_allclose(shades / 127, activations, atol=0.6 / 127)
-    assert np.abs(shades).max() > 60
-    for i, symbols in enumerate(shown['following']):
-        own = [probabilities[i, IX2VOCAB.index(symbol)] for symbol in symbols]
-        np.testing.assert_allclose(own, np.sort(probabilities[i])[::-1][:5], atol=1e-5)
-        np.testing.assert_allclose(np.array(shown['probabilities'][i]) / 1000, own, atol=6e-4)
+    assert shown['text'] == script.decode(ids, IX2VOCAB)
+    assert (shown['layers'], shown['units'], shown['residual']) == (3, 16, True)
+    lstm, found = trained.lstm(trained.best), weights(shown)
+    expected = {'embedding': lstm.embedding, 'W': lstm.W.T, 'b': lstm.b}
+    for layer, (kernel, bias) in enumerate(zip(lstm.kernels, lstm.biases)):
+        expected[f'kernel{layer}'] = np.stack(np.split(kernel, 4, axis=1), axis=2).swapaxes(0, 1)
+        expected[f'bias{layer}'] = np.stack(np.split(bias, 4), axis=1)
+    assert found.keys() == expected.keys()
+    for name, array in expected.items():
+        most = 1.01 * error * np.abs(array).max()
+        np.testing.assert_allclose(found[name], array.ravel(), rtol=0, atol=most, err_msg=name)
     named = [
         f'Layer {layer + 1}, unit {unit + 1}: {what} (r = {r:.2f})'
         for what, layer, unit, r in shown['named']
     ]
     text = f'Text: {len(ids)} characters of the held-out part of short.txt'
-    expected = [f'Model: {trained.best}', text, *named, 'The page is temp/cells.html']
-    assert output.splitlines() == expected and named
+    lines = [f'Model: {trained.best}', text, *named, 'The page is temp/page.html']
+    assert output.splitlines() == lines and named
 
 
 PASSAGES = [
@@ -78,17 +79,17 @@ PASSAGES = [
 
 
 def test_each_passage_is_found_where_a_reader_would_find_it(monkeypatch):
-    monkeypatch.setattr(cells, 'PASSAGES', 1)
+    monkeypatch.setattr(page, 'PASSAGES', 1)
     for text, name, expected in PASSAGES:
-        found = cells.features_of(text)[name]
+        found = page.features_of(text)[name]
         assert ''.join(str(int(value)) for value in found) == expected, (text, name)
-    assert {name for _, name, _ in PASSAGES} == {*cells.INSIDE, *cells.POSITION}  # all of them
+    assert {name for _, name, _ in PASSAGES} == {*page.INSIDE, *page.POSITION}  # all of them
 
 
 def test_what_a_text_has_too_seldom_is_not_looked_for():
-    assert 'a digit' not in cells.features_of('no 1 ' * 19)
-    assert 'a digit' in cells.features_of('no 1 ' * 20)
-    assert cells.features_of('a' * 100) == {}  # the same throughout
+    assert 'a digit' not in page.features_of('no 1 ' * 19)
+    assert 'a digit' in page.features_of('no 1 ' * 20)
+    assert page.features_of('a' * 100) == {}  # the same throughout
 
 
 def test_the_correlation_is_pearsons():
@@ -96,7 +97,7 @@ def test_the_correlation_is_pearsons():
     values, activations = random.normal(size=500), random.normal(size=(500, 2, 3))
     activations[:, 1] += values[:, None]
     activations[:, 0, 2] = 0.3  # does nothing
-    r = cells.correlations(values, activations)
+    r = page.correlations(values, activations)
     for layer, unit in np.ndindex(2, 3):
         expected = np.corrcoef(values, activations[:, layer, unit])[0, 1]
         assert r[layer, unit] == pytest.approx(0 if (layer, unit) == (0, 2) else expected)
@@ -104,63 +105,64 @@ def test_the_correlation_is_pearsons():
 
 def test_a_unit_that_follows_something_is_named_for_it_and_noise_is_not():
     text = 'Some words, and "a few quoted" ones (and others).\n' * 60
-    features = cells.features_of(text)
+    features = page.features_of(text)
     random = np.random.RandomState(0)
     activations = np.tanh(random.normal(size=(len(text), 2, 64)).cumsum(axis=0) / 9)  # slow noise
     before = activations[:, ::-1].copy()
-    assert cells.named_units(features, activations, before) == []
-    assert cells.named_units({}, activations, before) == []
+    assert page.named_units(features, activations, before) == []
+    assert page.named_units({}, activations, before) == []
     noise = 0.1 * random.normal(size=(3, len(text)))
     activations[:, 1, 7] = features['inside quotes'] + 4 * noise[0]
     activations[:, 0, 5] = noise[1] - features['inside quotes']
     activations[:, 1, 3] = features['position in the line'] / 100 + noise[2] / 50
-    named = cells.named_units(features, activations, before)
+    named = page.named_units(features, activations, before)
     assert [(what, layer, unit) for what, layer, unit, _ in named] == [
         ('position in the line', 1, 3), ('inside quotes', 0, 5), ('inside quotes', 1, 7),
     ]  # fmt: skip
     assert named[0][3] > 0.99 and named[1][3] < -0.9 and 0.5 < named[2][3] < 0.9
     activations[:, 0] = features['inside quotes'][:, None] + 0.1 * random.normal(size=(1, 64))
-    named = cells.named_units(features, activations, before)
-    assert [what for what, *_ in named].count('inside quotes') == cells.AT_MOST
+    named = page.named_units(features, activations, before)
+    assert [what for what, *_ in named].count('inside quotes') == page.AT_MOST
 
 
 def test_what_a_unit_did_before_training_is_not_named_as_if_it_were_learned():
-    features = cells.features_of('Some words of a line.\n' * 60)
+    features = page.features_of('Some words of a line.\n' * 60)
     values = features['inside a word'][:, None]
     noise = np.random.RandomState(0).normal(size=(1320, 1, 2))
     before, activations = noise.copy(), noise + 3.1 * values[:, None] * [[1, 3]]
     before[:, 0] -= 3 * values  # r is -0.8 or so
-    (found,) = cells.named_units(features, activations, before)
+    (found,) = page.named_units(features, activations, before)
     assert found[:3] == ('inside a word', 0, 1)
-    both = cells.named_units(features, activations, noise)
+    both = page.named_units(features, activations, noise)
     assert [unit for what, _, unit, _ in both if what == 'inside a word'] == [1, 0]
 
 
 def test_no_text_breaks_out_of_the_page_and_the_page_asks_for_nothing_from_elsewhere():
     text = '</script><!-- <script> \u2028 CONTENT é \ufffd'
-    html = cells.page({'name': text})
+    html = page.fill({'name': text})
     assert content(html)['name'] == text
-    assert html.count('</script>') == 2 and html.count('<!--') == cells.page({}).count('<!--')
+    assert html.count('</script>') == 2 and html.count('<!--') == page.fill({}).count('<!--')
     assert not re.search(r'https?:|//\w|src=|@import|url\(', html)
     assert re.findall(r'href="([^"]*)"', html) == ['data:,']
     assert "default-src 'none'" in html
 
 
-def test_a_page_that_no_browser_could_show_is_refused_with_what_fits(trained, use, monkeypatch):
-    monkeypatch.setattr(cells, 'MOST', 48 * 100)
-    status, _, errors = use(cells, trained)
+def test_a_model_that_no_browser_could_hold_is_refused(trained, use, monkeypatch):
+    monkeypatch.setattr(page, 'MOST', 10_000)
+    status, _, errors = use(page, trained)
     assert (status, errors.count('\n')) == (2, 1)
-    assert 'activations is too large. --characters=100 fit' in errors
+    assert 'page.py: a page with this model would take' in errors
+    assert not (trained.temp / 'page.html').exists()
 
 
 def test_where_the_text_of_the_run_is_gone_it_asks_for_one(copy, use):
     path = copy.temp / 'text.ids'
     for left in path.read_bytes()[:-1], b'', None:
         path.write_bytes(left) if left is not None else path.unlink()
-        status, _, errors = use(cells, copy, '--characters=50')
+        status, _, errors = use(page, copy, '--characters=50')
         assert (status, errors.count('\n')) == (2, 1)
         assert 'has learned is not in temp/text.ids or short.txt. Give it, or another' in errors
-    assert use(cells, copy, '--text_file=moved.txt', '--characters=50')[0] == 0
-    shown = content((copy.temp / 'cells.html').read_text(encoding='utf-8'))
+    assert use(page, copy, '--text_file=moved.txt', '--characters=50')[0] == 0
+    shown = content((copy.temp / 'page.html').read_text(encoding='utf-8'))
     ids = encode(copy.folder / 'moved.txt', True, IX2VOCAB)[:50]
-    assert ''.join(shown['text']) == script.decode(ids, IX2VOCAB)
+    assert shown['text'] == script.decode(ids, IX2VOCAB)
