@@ -1,6 +1,6 @@
 """Measure the page of tools.page in Chromium: its size and speed, and what 16 bits cost.
 
-    python benchmarks/page.py temp         writes docs/page.md about the run in temp: a minute
+    python benchmarks/page.py temp/demo    writes docs/page.md, and docs/page.png: a minute
 
 Chromium and its driver have to be installed, as for `make browser`.
 """
@@ -14,7 +14,8 @@ import sys
 from selenium import webdriver
 from selenium.webdriver.chrome.options import Options
 from selenium.webdriver.chrome.service import Service
-from shared import ROOT, as_table, run, script, write_page
+from selenium.webdriver.support.wait import WebDriverWait
+from shared import DOCS, ROOT, as_table, run, script, write_page
 
 # isort: split
 # Only now does Python find it.
@@ -23,6 +24,7 @@ from tools import trained
 import numpy as np
 
 PLACES = 1000  # of which probabilities are compared
+WRITTEN = 500  # characters in the picture
 OPENED = 'const [e] = performance.getEntriesByType("navigation"); return e.loadEventEnd'  # ms
 SPEED = """const ids = [...content.text].map(symbol => idOf.get(symbol) || 0);
     const state = zeroState(), begin = performance.now();
@@ -50,10 +52,19 @@ def measure(browser, path):
     return path.stat().st_size, opened, speed, np.array(probabilities), np.array(losses)
 
 
+def take_picture(browser):
+    """Let the page in the browser write, and keep a picture of it."""
+    browser.execute_script("$('write').click()")
+    wait = WebDriverWait(browser, 60)
+    wait.until(lambda _: browser.execute_script(f'return text.symbols.length >= {WRITTEN}'))
+    browser.execute_script("$('write').click()")
+    browser.save_screenshot(str(DOCS / 'page.png'))
+
+
 def main(temp_dir):
     options = Options()
     options.binary_location = shutil.which('chromium')
-    for argument in '--headless=new', '--no-sandbox':
+    for argument in '--headless=new', '--no-sandbox', '--window-size=1240,900':
         options.add_argument(argument)
     browser = webdriver.Chrome(options=options, service=Service(shutil.which('chromedriver')))
     path, found = pathlib.Path(temp_dir, 'page.html'), {}
@@ -61,6 +72,7 @@ def main(temp_dir):
         run(f'--temp_dir={temp_dir}', *more, program=['-m', 'tools.page'], cwd=ROOT)
         found[name] = measure(browser, path)
     text, weights = browser.execute_script('return [content.text, count]')
+    take_picture(browser)
     browser.quit()
     settings = argparse.Namespace(temp_dir=temp_dir, checkpoint='', device='auto')
     with trained.opened(settings) as (session, sampler, ix2vocab, settings, _):

@@ -44,9 +44,9 @@ So a power cut should leave a whole model and the losses up to it. (No power was
 {calls}"""
 
 
-def count(every):
-    """Try one of `every` moments of all scenarios; yield [scenario, calls, how, tried, bad]."""
-    for name in moments.SCENARIOS:
+def count(every, names):
+    """Try one of `every` moments of some scenarios; yield [scenario, calls, how, tried, bad]."""
+    for name in names:
         with tempfile.TemporaryDirectory() as place:
             scenario = moments.Scenario(name, place)
             for how in moments.HOW:
@@ -75,10 +75,11 @@ def main(arguments):
         'venvs', nargs='*', help='virtual environments; none: count here, and print'
     )
     parser.add_argument('--every', type=int, default=1, help='try one of so many moments')
+    parser.add_argument('--only', choices=moments.SCENARIOS, help='try this scenario, and print')
     settings = parser.parse_args(arguments)
     moments.start_servers()
     if not settings.venvs:
-        for row in count(settings.every):
+        for row in count(settings.every, [settings.only] if settings.only else moments.SCENARIOS):
             print(json.dumps([f'TensorFlow {tf.__version__}', *row]), flush=True)
         return
     rows = []

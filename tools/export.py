@@ -63,6 +63,8 @@ def main(arguments):
                 assets_collection=[vocabulary], strip_default_attrs=True,
             )  # fmt: skip
             builder.save()
+            for left in glob.glob(f'{glob.escape(part)}/variables/*_temp_*'):
+                shutil.rmtree(left)  # TensorFlow goes on where it cannot remove what it merged
             files.reach_disk(*glob.glob(f'{glob.escape(part)}/**', recursive=True))
             os.rename(part, target)
             files.reach_disk(parent)
