@@ -36,7 +36,7 @@ After a failure the program has to end by itself, with one line in standard erro
 
 ## What a save does to the disk
 
-These are the calls of `fsync`, `rename` and `unlink` in the second save of the first run. The
+These are the calls of `fsync`, `rename` and `unlink` in the last save of a run that goes on. The
 losses come first, their checksum before them, then the best model, the newest, and the picture. An
 older model is removed only after the new one and its names (`fsync` of its folder) are on the disk.
 So a power cut should leave a whole model and the losses up to it. (No power was cut here.)
@@ -59,10 +59,11 @@ def count(every, names):
 
 
 def calls_of_a_save():
-    """Return the calls of the second save of a first run: list of str."""
+    """Return the calls of the last save of a run that goes on: list of str."""
     with tempfile.TemporaryDirectory() as place:
-        calls = moments.Scenario('a first run', place).calls
-    begin = max(i for i, call in enumerate(calls) if call == 'rename temp/settings.json') - 1
+        calls = moments.Scenario('a run that goes on', place).calls
+    # The record is written before the history and after it.
+    begin = [i for i, call in enumerate(calls) if call == 'rename temp/settings.json'][-2] - 1
     found = [call for call in calls[begin:] if call.split()[0] in ('fsync', 'rename', 'unlink')]
     # Numbers of processes, and the random part of a name, are nothing to look at.
     found = [re.sub(r'(tempstate|tmp)[0-9a-f]{9,}|\.\w+\.\d+(?=\.part)', r'\1', c) for c in found]
