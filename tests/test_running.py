@@ -226,6 +226,7 @@ def test_a_terminal_that_is_closed_saves(folder, undisturbed):
     pid, terminal = pty.fork()
     if pid == 0:  # the child, whose terminal it is
         os.chdir(str(folder))
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)  # the tests may run under nohup
         arguments = [sys.executable, str(SCRIPT), *ARGUMENTS, '--log_every=1']
         os.execve(sys.executable, arguments, {**os.environ, 'MPLBACKEND': 'Agg'})
     output = b''
