@@ -101,12 +101,16 @@ def main(*arguments):
         rows.append((way, *(f'{cell:,}' for cell in cells)))
     print(shared.about_machine())
     print(as_table(('way', 'operations', *PLACES, 'launches, at least'), rows))
-    kinds, totals = collections.Counter(), collections.Counter()
+    kinds, totals = collections.defaultdict(list), collections.Counter()
     for operation in found['script']:
-        kinds[operation.type] += 1
+        kinds[operation.type].append(place_of(operation))
         totals[operation.type] += launches_of(operation)
-    rows = [(kind, f'{kinds[kind]}', f'{total}') for kind, total in totals.most_common() if total]
-    print(as_table(('kind, of the script', 'operations', 'launches, at least'), rows))
+    rows = [
+        (kind, *(f'{kinds[kind].count(place)}' for place in PLACES[:3]), f'{total}')
+        for kind, total in totals.most_common()
+        if set(kinds[kind]) != {'hand on'}
+    ]
+    print(as_table(('kind, of the script', *PLACES[:3], 'launches, at least'), rows))
     print(f'{shared.multiplications(settings) / 1e9:.1f} GFLOP in products')
 
 
