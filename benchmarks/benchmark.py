@@ -142,7 +142,7 @@ def preparing_rows(megabytes):
         for clean in 'True', 'False':
             stepper = Stepper('prepare_steps', f'--text_file={path}', f'--clean_text={clean}')
             rate = megabytes / stepper.run(1)
-            stepper.process.communicate()
+            stepper.end()
             table.append(
                 (f'preparing {megabytes:,} MB, clean_text={clean}', f'{rate:.0f}',
                  f'{reading:,.0f}, reading the file',

@@ -74,6 +74,9 @@ class Stepper:
         self.process.stdin.flush()
         return self._read() / steps
 
+    def end(self):
+        self.process.communicate()  # it ends with its input
+
     @property
     def median(self):
         return statistics.median(self.seconds)
@@ -89,7 +92,7 @@ def take_turns(turns, *steppers, seconds=1.0):
         for stepper, number in zip(steppers, steps):
             stepper.seconds.append(stepper.run(number))
     for stepper in steppers:
-        stepper.process.communicate()  # it ends with its input
+        stepper.end()
     return steppers
 
 

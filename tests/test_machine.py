@@ -3,16 +3,19 @@
 Of a GPU this is what can be known where there is none.
 """
 
-import functools
 import os
+import sys
 
 from backstage import machine, tf
 from backstage.settings import UserError
 
 import pytest
-from conftest import SMALL, parse, script
+from conftest import ROOT, SMALL, parse, script
 from tensorflow.python.client import device_lib
-from tensorflow.python.framework import kernels
+
+sys.path.insert(0, str(ROOT / 'benchmarks'))
+
+from launches import gpu_kernel
 
 
 def test_the_cores_are_those_that_this_process_may_use(monkeypatch):
@@ -103,32 +106,15 @@ def ancestors(tensors_and_operations):
     return seen
 
 
-kernels_of = functools.lru_cache(maxsize=None)(kernels.get_registered_kernels_for_op)
-
-
-def has_gpu_kernel(operation):
-    """Return whether TensorFlow has a GPU kernel for an operation and the types it works on."""
-    return any(
-        # In a 2.x what only moves memory has one kernel for all kinds of devices.
-        kernel.device_type in ('GPU', 'DEFAULT')
-        and all(
-            operation.get_attr(constraint.name)
-            in [tf.as_dtype(number) for number in constraint.allowed_values.list.type]
-            for constraint in kernel.constraint
-        )
-        for kernel in kernels_of(operation.type).kernel
-    )
-
-
 def test_everything_from_the_batch_to_the_update_of_the_weights_has_a_gpu_kernel():
     with tf.Graph().as_default():
         model = script.LSTM_Model(parse(*SMALL, '--num_layers=2', '--keep_prob=0.5'), 40)
         # Two that have none, which would be found
-        assert not has_gpu_kernel(tf.strings.length('text').op)
-        assert not has_gpu_kernel(tf.matmul(*[tf.ones([2, 2], tf.int32)] * 2).op)
+        assert not gpu_kernel(tf.strings.length('text').op)
+        assert not gpu_kernel(tf.matmul(*[tf.ones([2, 2], tf.int32)] * 2).op)
     operations = ancestors([model.train_op, model.cost, model.final_state, model.gradient_norm])
     assert len(operations) > 200
-    without = {operation.type for operation in operations if not has_gpu_kernel(operation)}
+    without = {operation.type for operation in operations if not gpu_kernel(operation)}
     # What is never run on a device: fed from outside, and points where others wait for each other.
     assert without <= {'Placeholder', 'NoOp'}
     expected = {'MatMul', 'ApplyAdam', 'BlockLSTM', 'LSTMBlockCellGrad'}

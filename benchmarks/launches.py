@@ -1,0 +1,118 @@
+"""Count what a training step launches on a GPU, for docs/gpu.md.
+
+    python benchmarks/launches.py [a setting, such as --rnn_size=64 ...]
+
+A step runs here, on the CPU, and each operation that ran is looked up in TensorFlow's list of
+kernels. One that needs a kernel of the GPU counts as one launch, or as LAUNCHES says. Some, such as
+sums, take more than one: the counts are the least that there can be.
+"""
+
+import collections
+import functools
+import sys
+
+import shared
+from gpu import WAYS, Steps, build, wanted
+from shared import as_table, parse, tf
+
+# These hand on what they get, or a part of it: the memory is shared, if the parts are aligned, as
+# they are here. Or they compute nothing at all.
+HAND_ON = {
+    'Const', 'ControlTrigger', 'Enter', 'Exit', 'Identity', 'IdentityN', 'LoopCond', 'Merge',
+    'NextIteration', 'NoOp', 'Placeholder', 'PreventGradient', 'Reshape', 'StackPopV2',
+    'StackPushV2', 'StackV2', 'StridedSlice', 'Switch', 'TensorArrayGradV3', 'TensorArrayReadV3',
+    'TensorArrayV3', 'TensorArrayWriteV3', 'Unpack', 'VariableV2',
+}  # fmt: skip
+# From TensorFlow's lstm_ops.cc and lstm_ops_gpu.cu.cc: a step joins x and h, multiplies, computes
+# the gates. Its gradient computes theirs, and fills three of peepholes with zeros.
+LAUNCHES = {'BlockLSTM': lambda op: 3 * op.inputs[1].shape[0].value, 'LSTMBlockCellGrad': 4}
+PLACES = 'launch', 'hand on', 'in host memory', 'no GPU kernel'
+
+
+@functools.lru_cache(maxsize=None)
+def kernels_of(kind):
+    from tensorflow.python.framework import kernels
+
+    return kernels.get_registered_kernels_for_op(kind).kernel
+
+
+def gpu_kernel(operation):
+    """Return TensorFlow's GPU kernel for an operation and the types it works on, a KernelDef."""
+    for kernel in kernels_of(operation.type):
+        # In a 2.x what only moves memory has one kernel for all kinds of devices.
+        if kernel.device_type in ('GPU', 'DEFAULT') and all(
+            operation.get_attr(constraint.name)
+            in [tf.as_dtype(number) for number in constraint.allowed_values.list.type]
+            for constraint in kernel.constraint
+        ):
+            return kernel
+    return None
+
+
+def place_of(operation):
+    """Return in PLACES what an operation does on a GPU."""
+    kernel = gpu_kernel(operation)
+    if kernel is None:
+        return 'no GPU kernel'
+    results = {result.name for result in operation.op_def.output_arg}
+    if results and results <= set(kernel.host_memory_arg):
+        return 'in host memory'
+    if operation.type in ('Split', 'SplitV', 'Transpose'):  # by rows, or of no two axes
+        before, after = operation.inputs[operation.type == 'Split'], operation.outputs[0]
+        return 'hand on' if before.shape[1:].as_list() == after.shape[1:].as_list() else 'launch'
+    return 'hand on' if operation.type in HAND_ON else 'launch'
+
+
+def launches_of(operation):
+    """Return how many kernels an operation launches on a GPU, at least."""
+    number = LAUNCHES.get(operation.type, 1) if place_of(operation) == 'launch' else 0
+    return number(operation) if callable(number) else number
+
+
+def operations_of(way, settings):
+    """Return the operations of a training step, list of tf.Operation; in a loop once each time."""
+    if way == 'cuDNN':  # does not run here, and has no loop
+        graph, model, _ = build(WAYS[way], settings)
+        names = [one.name.split(':')[0] for one in wanted(model)]
+        needed = tf.graph_util.extract_sub_graph(graph.as_graph_def(), names)
+        return [graph.get_operation_by_name(node.name) for node in needed.node]
+    steps, metadata = Steps(WAYS[way], settings), tf.RunMetadata()
+    steps.session.run(steps.wanted, steps.feed, tf.RunOptions(trace_level=3), metadata)
+    ran = [
+        node.node_name
+        for device in metadata.step_stats.dev_stats
+        if device.device.endswith('device:CPU:0')
+        for node in device.node_stats
+    ]
+    known = {operation.name: operation for operation in steps.session.graph.get_operations()}
+    steps.end()
+    # What else ran is fed from outside, or a constant that TensorFlow has made of some operations.
+    return [known[name] for name in ran if name in known]
+
+
+def main(*arguments):
+    settings = parse(*arguments, '--device=cpu', '--keep_prob=1')
+    found = {way: operations_of(way, settings) for way in WAYS}
+    rows = []
+    for way, operations in found.items():
+        places = collections.Counter(map(place_of, operations))
+        total = sum(map(launches_of, operations))
+        cells = len(operations), *(places[place] for place in PLACES), total
+        rows.append((way, *(f'{cell:,}' for cell in cells)))
+    print(shared.about_machine())
+    print(as_table(('way', 'operations', *PLACES, 'launches, at least'), rows))
+    kinds, totals = collections.defaultdict(list), collections.Counter()
+    for operation in found['script']:
+        kinds[operation.type].append(place_of(operation))
+        totals[operation.type] += launches_of(operation)
+    rows = [
+        (kind, *(f'{kinds[kind].count(place)}' for place in PLACES[:3]), f'{total}')
+        for kind, total in totals.most_common()
+        if set(kinds[kind]) != {'hand on'}
+    ]
+    print(as_table(('kind, of the script', *PLACES[:3], 'launches, at least'), rows))
+    print(f'{shared.multiplications(settings) / 1e9:.1f} GFLOP in products')
+
+
+if __name__ == '__main__':
+    main(*sys.argv[1:])
