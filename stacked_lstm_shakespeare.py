@@ -262,11 +262,12 @@ class LSTM_Model:
         self.b = tf.get_variable('b', [vocab_size], initializer=tf.zeros_initializer())
         # Each layer needs a cell object of its own: [cell] * num_layers would share one kernel.
         cells = [tf.contrib.rnn.BasicLSTMCell(rnn_size) for _ in range(num_layers)]
-        self.lstm_cell = tf.contrib.rnn.MultiRNNCell(cells)
+        upper = map(tf.contrib.rnn.ResidualWrapper, cells[1:]) if settings.residual else cells[1:]
+        self.lstm_cell = tf.contrib.rnn.MultiRNNCell([cells[0], *upper])
         with tf.variable_scope('rnn'):  # a first call, which is never run, makes the weights
             first = tf.zeros([1, settings.embedding_size])
             self.lstm_cell(first, self.lstm_cell.zero_state(1, tf.float32))
-        # The same computation with these weights, faster, and with residual connections
+        # The same computation with these weights, faster
         self.stack = lstm.Stack([cell.variables for cell in cells], settings.residual)
 
         # To be fed: characters, and those that follow them, int32 [batch, time]
@@ -378,12 +379,12 @@ class LSTM_Model:
         noise = tf.transpose(self.noise)[:, :, None]  # [num, streams, 1]
         num = tf.shape(noise)[0]
         never = np.isin(range(self.b.shape[0].value), [0, *unseen])  # 0 is 'unknown'
-        b = tf.where(never, tf.fill(self.b.shape, -np.inf), self.b)
+        self.b_to_draw = tf.where(never, tf.fill(self.b.shape, -np.inf), self.b)
 
         def step(position, character, state, sampled):
             inputs = tf.nn.embedding_lookup(self.embedding_mat, character)  # [streams, embedding]
             output, state = self.stack(inputs, state)
-            logits = (tf.matmul(output, self.W) + b) * scale  # [streams, vocab_size]
+            logits = (tf.matmul(output, self.W) + self.b_to_draw) * scale  # [streams, vocab_size]
             if top_k:
                 lowest = tf.nn.top_k(logits, min(top_k, logits.shape[1].value))[0][:, -1:]
                 logits = tf.where(logits < lowest, tf.fill(tf.shape(logits), -np.inf), logits)

@@ -83,26 +83,35 @@ def test_an_export_of_one_is_loaded_by_the_other(runs, first, then, tmp_path):
     folder = tmp_path / 'model' / '1'
     call(first, '-m', 'tools.export', f'--temp_dir={runs[first]}', f'--folder={folder}')
     prime = [[5, 6, 7]]
-    drawn = [
+    answers = [
         json.loads(call(name, '-c', LOADER[name], folder, prime, is_ours=False))
         for name in (first, then)
     ]
+    drawn, likely = zip(*answers)
     assert drawn[0] == drawn[1]
     assert len(drawn[0][0]) == 30
+    np.testing.assert_allclose(*likely, atol=1e-5)
+    assert np.shape(likely) == (2, 3, 40)
 
 
 LOADER = {
     'ONE': """
-import json, sys, tensorflow as tf
-generate = tf.contrib.predictor.from_saved_model(sys.argv[1], 'generate')
-inputs = {'prime': json.loads(sys.argv[2]), 'num': 30, 'temperature': 1e-3, 'seed': [1, 2]}
-print(generate(inputs)['ids'].tolist())
+import json, sys, numpy as np, tensorflow as tf
+generate, step = (
+    tf.contrib.predictor.from_saved_model(sys.argv[1], name) for name in ('generate', 'step')
+)
+prime = json.loads(sys.argv[2])
+drawn = generate({'prime': prime, 'num': 30, 'temperature': 1e-3, 'seed': [1, 2]})['ids']
+likely = step({'ids': prime[0], 'state': np.zeros([3, 2, 3, 128])})['probabilities']
+print(json.dumps([drawn.tolist(), likely.tolist()]))
 """,
     'TWO': """
 import json, sys, tensorflow as tf
-generate = tf.saved_model.load(sys.argv[1]).signatures['generate']
-inputs = {'prime': json.loads(sys.argv[2]), 'num': 30, 'temperature': 1e-3, 'seed': [1, 2]}
-answer = generate(**{name: tf.constant(value) for name, value in inputs.items()})
-print(answer['ids'].numpy().tolist())
+signatures = tf.saved_model.load(sys.argv[1]).signatures
+prime = json.loads(sys.argv[2])
+inputs = {'prime': prime, 'num': 30, 'temperature': 1e-3, 'seed': [1, 2]}
+drawn = signatures['generate'](**{name: tf.constant(value) for name, value in inputs.items()})
+likely = signatures['step'](ids=tf.constant(prime[0]), state=tf.zeros([3, 2, 3, 128]))
+print(json.dumps([drawn['ids'].numpy().tolist(), likely['probabilities'].numpy().tolist()]))
 """,
 }

@@ -1,14 +1,17 @@
 """tools.export: a model for programs that know nothing of this one."""
 
 import json
+import re
 import subprocess
 import sys
+import textwrap
 
+from backstage import numbers_of, tf
 from tools import export
 
 import numpy as np
 import pytest
-from conftest import IX2VOCAB, log_softmax, lstm_logits, script
+from conftest import IX2VOCAB, ROOT, Stack, log_softmax, lstm_logits, read_lstm, script
 
 pytest_plugins = 'trained_model'
 pytestmark = pytest.mark.xdist_group('tools')
@@ -73,3 +76,101 @@ def test_an_export_that_does_not_succeed_leaves_no_folder(trained, tmp_path, use
     with pytest.raises(ZeroDivisionError):
         export.main([f'--folder={tmp_path}/model/1', f'--temp_dir={trained.temp}'])
     assert list((tmp_path / 'model').iterdir()) == []
+
+
+def probabilities_of(folder, ids):
+    """Return what the signature `probabilities` gives for texts, integers [streams, time]."""
+    with tf.Graph().as_default(), tf.Session() as session:
+        model = tf.saved_model.load(session, [tf.saved_model.SERVING], str(folder))
+        signature = model.signature_def['probabilities']
+        inputs = {'ids': ids, 'initial_state': np.zeros([3, 2, len(ids), 16])}
+        feed = {signature.inputs[name].name: value for name, value in inputs.items()}
+        return session.run(signature.outputs['probabilities'].name, feed)
+
+
+@pytest.mark.parametrize('num_layers, residual', [(1, True), (2, False), (3, True)])
+def test_a_step_gives_what_the_loop_gives_and_what_is_not_learned_no_chance_to_be_drawn(
+    num_layers, residual
+):
+    stack = Stack(num_layers, unseen=[2, 4], residual=residual)
+    with stack.graph.as_default():
+        signatures = export.signatures_of(stack.reader)
+
+    def call(name, **inputs):
+        signature = signatures[name]
+        outputs = {key: tensor.name for key, tensor in signature.outputs.items()}
+        feed = {signature.inputs[key].name: value for key, value in inputs.items()}
+        return stack.session.run(outputs, feed)
+
+    whole = call('probabilities', ids=stack.x, initial_state=stack.state)
+    logits, _ = lstm_logits(read_lstm(stack.values(), residual), stack.x, stack.state)
+    logits[..., [0, 2, 4]] = -np.inf
+    to_draw = np.exp(log_softmax(logits))
+    state = stack.state
+    for time, ids in enumerate(stack.x.T):
+        answer = call('step', ids=ids, state=state)
+        state, expected = answer['state'], whole['probabilities'][:, time]
+        np.testing.assert_allclose(answer['probabilities'], expected, atol=1e-6)
+        np.testing.assert_allclose(answer['to_draw'], to_draw[:, time], atol=1e-6)
+        assert not answer['to_draw'][:, [0, 2, 4]].any()
+    np.testing.assert_allclose(state, whole['final_state'], atol=1e-6)
+
+
+# --- Other runtimes: what README shows of them ---------------------------------------------------
+
+README = (ROOT / 'README.md').read_text(encoding='utf-8')
+BLOCKS = re.findall(r'(?:^    .*\n)+', README, re.MULTILINE)
+
+# Read several texts, one character of each at a time.
+READ = """
+import sys
+assert 'tensorflow' not in sys.modules
+ids, found = np.load('ids.npy'), []
+state = np.zeros([3, 2, len(ids), 16], np.float32)
+for column in ids.T:
+    answer = step(ids=column, state=state)
+    state = answer['state']
+    found.append([answer['probabilities'], answer['to_draw']])
+np.save('found.npy', np.stack(found, axis=2))
+"""
+
+
+def block(word):
+    """Return the lines of README around a word, as they can be run."""
+    (found,) = [block for block in BLOCKS if word in block]
+    return textwrap.dedent(found)
+
+
+@pytest.mark.long
+@pytest.mark.skipif(numbers_of(tf.__version__) < (2, 21), reason='README has them for 2.21')
+@pytest.mark.parametrize(
+    'convert, read',
+    [
+        ([sys.executable, '-c', block('TFLiteConverter')], block('Interpreter')),
+        ([sys.executable, *block('tf2onnx').split()[1:]], block('InferenceSession')),
+    ],
+    ids=['TensorFlow Lite', 'ONNX'],
+)
+def test_the_lines_of_readme_draw_a_text_without_tensorflow_and_agree_with_it(
+    trained, tmp_path, use, convert, read
+):
+    folder = tmp_path / 'serving' / 'shakespeare' / '1'
+    assert use(export, trained, f'--folder={folder}')[0] == 0
+    ids = np.random.RandomState(0).randint(len(IX2VOCAB), size=(5, 300)).astype(np.int32)
+    np.save(str(tmp_path / 'ids.npy'), ids)
+    draw = block('random.choice')
+    assert draw.count('128') == 1
+    code = read + draw.replace('128', '16') + READ
+    for command in convert, [sys.executable, '-c', code]:
+        result = subprocess.run(
+            command, check=False, cwd=str(tmp_path), stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE, universal_newlines=True,
+        )  # fmt: skip
+        assert result.returncode == 0, result.stderr
+    text = result.stdout[:-1]
+    assert text.startswith('thou art more') and len(text) == 101
+    found, to_draw = np.load(str(tmp_path / 'found.npy'))
+    np.testing.assert_allclose(found, probabilities_of(folder, ids), rtol=0, atol=1e-5)
+    # No digit is in the text that was learned.
+    never = [0, *(ix for ix, character in enumerate(IX2VOCAB) if character.isdigit())]
+    assert not to_draw[..., never].any()

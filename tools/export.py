@@ -2,8 +2,8 @@
 
     python -m tools.export --folder=serving/shakespeare/1
 
-Its signatures are `probabilities` and `generate`, which is also `serving_default`. Its asset is the
-vocabulary, a JSON list in which each symbol stands at its id.
+Its signatures are `probabilities`; `generate`, which is also `serving_default`; and `step`, for
+other runtimes. Its asset is the vocabulary, a JSON list in which each symbol stands at its id.
 """
 
 import contextlib
@@ -39,9 +39,30 @@ def signatures_of(sampler):
     inputs = {name: getattr(sampler, name) for name in ['prime', 'num', 'temperature', 'seed']}
     generate = signature(inputs, {'ids': sampler.sampled})
     return {
-        'probabilities': probabilities, 'generate': generate,
+        'probabilities': probabilities, 'generate': generate, 'step': step_of(sampler),
         tf.saved_model.DEFAULT_SERVING_SIGNATURE_DEF_KEY: generate,
     }  # fmt: skip
+
+
+def step_of(sampler):
+    """Return the signature `step`: what follows one character of each text.
+
+    It has no loop, and `lstm_cell` in the place of the faster `stack`, whose LSTMBlockCell neither
+    TensorFlow Lite nor ONNX knows. `to_draw` are the probabilities without what is never drawn.
+    """
+    ids = tf.placeholder(tf.int32, [None])  # [batch]
+    inputs = tf.nn.embedding_lookup(sampler.embedding_mat, ids)
+    state = script.unpack_state(sampler.initial_state)
+    output, final_state = sampler.lstm_cell(inputs, state)
+    scores = tf.matmul(output, sampler.W)  # [batch, vocab_size]
+    return tf.saved_model.predict_signature_def(
+        {'ids': ids, 'state': sampler.initial_state},
+        {
+            'probabilities': tf.nn.softmax(scores + sampler.b),
+            'to_draw': tf.nn.softmax(scores + sampler.b_to_draw),
+            'state': script.pack_state(final_state),
+        },
+    )
 
 
 def main(arguments):
