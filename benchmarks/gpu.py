@@ -31,23 +31,16 @@ class Way(script.LSTM_Model):
         self.stack.unroll = self.unroll
         super()._build_loss(settings)
 
-    def cell(self):
-        """Return the layers as TensorFlow's own cell, with the residual connections."""
-        first, *others = self.lstm_cell._cells
-        if self.stack.residual:
-            others = map(tf.contrib.rnn.ResidualWrapper, others)
-        return tf.contrib.rnn.MultiRNNCell([first, *others])
-
 
 class Static(Way):
     def unroll(self, inputs, state, _):
-        outputs, state = tf.nn.static_rnn(self.cell(), tf.unstack(inputs), state)
+        outputs, state = tf.nn.static_rnn(self.lstm_cell, tf.unstack(inputs), state)
         return [tf.stack(outputs)], state
 
 
 class Dynamic(Way):
     def unroll(self, inputs, state, _):
-        outputs, state = tf.nn.dynamic_rnn(self.cell(), inputs, None, state, time_major=True)
+        outputs, state = tf.nn.dynamic_rnn(self.lstm_cell, inputs, None, state, time_major=True)
         return [outputs], state
 
 
