@@ -13,6 +13,7 @@
 # make lint           the checks alone
 # make browser        tests the page of tools.cells in Chromium, which has to be installed
 # make workers        tests several workers, two at a time
+# make workers-both   tests them with 1.15, with a 2.x, and that a run of the one goes on under the other
 # make fuzz           tries ten thousand mutated texts and settings
 # make bad-input      writes docs/bad-input.md, the table of what bad input gets
 # make witness OTHER=folder   compares what another checkout learns, bit for bit: five minutes
@@ -28,7 +29,7 @@ PYTHON := $(VENV)/bin/python
 INSTALL := -m pip install --disable-pip-version-check $$([ -t 1 ] || echo --quiet)
 PIP := $(PYTHON) $(INSTALL)
 
-.PHONY: train board test test-long horovod test-both lint browser workers fuzz bad-input witness peers lock
+.PHONY: train board test test-long horovod test-both lint browser workers workers-both fuzz bad-input witness peers lock
 .DELETE_ON_ERROR:
 
 train: $(VENV)/installed
@@ -69,6 +70,11 @@ browser: $(VENV)/installed-dev
 
 workers: $(VENV)/installed-horovod $(VENV)/installed-dev
 	$(PYTHON) -m pytest tests/workers.py
+
+workers-both:
+	$(MAKE) workers TF=1 VENV=.venv
+	$(MAKE) workers TF=2 VENV=.venv-horovod
+	ONE=.venv/bin/python TWO=.venv-horovod/bin/python .venv/bin/python -m pytest tests/workers_both.py
 
 fuzz: $(VENV)/installed-dev
 	FUZZ_EXAMPLES=6000 $(PYTHON) -m pytest --numprocesses 2 --dist worksteal tests/test_fuzz.py
