@@ -3,7 +3,8 @@
 # make board          opens TensorBoard on all runs under temp/
 # make test           sets up .venv and runs the checks and the tests, all but the long ones
 # make test-long      runs the long ones: each command of README, the mistakes, the benchmarks
-# make horovod        installs what several workers need: some five minutes, with cmake and g++
+# make horovod        installs what several workers need: some five minutes, with cmake and g++;
+#                     for cards of today with TF=2 VENV=.venv-horovod
 #
 # TF=2 chooses today's TensorFlow, TF=1 that of 1.15; without it, 1.15 where it is available. Once
 # .venv exists, all commands use what it has. ARGS=... are arguments of the program.
@@ -13,6 +14,7 @@
 # make lint           the checks alone
 # make browser        tests the page of tools.page in Chromium, which has to be installed
 # make workers        tests several workers, two at a time
+# make workers-both   tests them with 1.15, with a 2.x, and that a run of the one goes on under the other
 # make fuzz           tries ten thousand mutated texts and settings
 # make bad-input      writes docs/bad-input.md, the table of what bad input gets
 # make witness OTHER=folder   compares what another checkout learns, bit for bit: five minutes
@@ -28,7 +30,7 @@ PYTHON := $(VENV)/bin/python
 INSTALL := -m pip install --disable-pip-version-check $$([ -t 1 ] || echo --quiet)
 PIP := $(PYTHON) $(INSTALL)
 
-.PHONY: train demo board test test-long horovod test-both lint browser workers fuzz bad-input witness peers lock
+.PHONY: train demo board test test-long horovod test-both lint browser workers workers-both fuzz bad-input witness peers lock
 .DELETE_ON_ERROR:
 
 train: $(VENV)/installed
@@ -75,6 +77,11 @@ browser: $(VENV)/installed-dev
 workers: $(VENV)/installed-horovod $(VENV)/installed-dev
 	$(PYTHON) -m pytest tests/workers.py
 
+workers-both:
+	$(MAKE) workers TF=1 VENV=.venv
+	$(MAKE) workers TF=2 VENV=.venv-horovod
+	ONE=.venv/bin/python TWO=.venv-horovod/bin/python .venv/bin/python -m pytest tests/workers_both.py
+
 fuzz: $(VENV)/installed-dev
 	FUZZ_EXAMPLES=6000 $(PYTHON) -m pytest --numprocesses 2 --dist worksteal tests/test_fuzz.py
 
@@ -104,8 +111,8 @@ peers:
 
 # --- Setting up -----------------------------------------------------------------------------------
 
-$(VENV)/installed: requirements.txt requirements-tf2.txt
-	@sh backstage/set_up.sh $(VENV) $(TF)
+$(VENV)/installed: requirements.txt requirements-tf2.txt requirements-horovod-tf2.txt
+	@sh backstage/set_up.sh $(VENV) '$(TF)' $(TARGET)
 	@touch $@
 
 # If one is asked for by name, make sure that it is there.
@@ -122,11 +129,13 @@ $(VENV)/installed-dev: requirements-dev.txt requirements-dev-tf2.txt $(VENV)/ins
 	fi
 	@touch $@
 
-# Horovod is built against the TensorFlow that is installed, and for TensorFlow alone.
+# Horovod is built against the TensorFlow that is installed, and for TensorFlow alone. (A wheel that pip
+# has kept may be of another one.)
+$(VENV)/installed-horovod: TARGET := horovod
 $(VENV)/installed-horovod: requirements-horovod.txt $(VENV)/installed
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info > (3, 8))' || { \
-	    echo 'Horovod needs TensorFlow 1.15, and $(VENV) has a 2.x. make horovod TF=1' \
-	        'VENV=.venv-tf1' >&2; \
+	@ls $(VENV)/lib/python*/site-packages | grep -q '^tensorflow.*-\(1\.15\|2\.17\)\.' || { \
+	    echo 'Horovod is built for TensorFlow 1.15 or 2.17, and $(VENV) has another. Remove it (rm -r' \
+	        '$(VENV)), or give another folder: make horovod TF=2 VENV=$(VENV)-horovod' >&2; \
 	    exit 1; \
 	}
 	@for tool in cmake g++; do \
@@ -139,7 +148,7 @@ $(VENV)/installed-horovod: requirements-horovod.txt $(VENV)/installed
 	@PATH="$$PWD/$(VENV)/bin:$$PATH" HOROVOD_WITH_TENSORFLOW=1 HOROVOD_WITHOUT_PYTORCH=1 \
 	    HOROVOD_WITHOUT_MXNET=1 HOROVOD_WITHOUT_MPI=1 HOROVOD_WITH_GLOO=1 \
 	    CMAKE_POLICY_VERSION_MINIMUM=3.5 \
-	    $(PIP) --no-build-isolation --requirement $<
+	    $(PIP) --no-build-isolation --no-cache-dir --requirement $<
 	@touch $@
 
 # --universal adds what only other systems need, such as colorama. The marks that say "for Python 3.7"
@@ -148,11 +157,13 @@ LOCK := .uv/bin/uv pip compile --quiet --upgrade --universal --generate-hashes \
     --custom-compile-command 'make lock'
 lock: $(VENV)/installed
 	@[ -x .uv/bin/uv ] || { $(PYTHON) -m venv .uv && .uv/bin/python -m pip install -q uv==0.6.17; }
-	@for name in requirements requirements-dev requirements-horovod; do \
+	@for name in requirements requirements-dev; do \
 	    $(LOCK) --python-version 3.7 $$name.in --output-file $$name.txt && \
 	    sed -i.old "s/ ; python_full_version < '3.8' and / ; /; s/ ; python_full_version < '3.8'//" \
 	        $$name.txt && rm $$name.txt.old || exit 1; \
 	done
-	@for name in requirements-tf2 requirements-dev-tf2; do \
+	@$(LOCK) --python-version 3.7 --no-config requirements-horovod.in \
+	    --output-file requirements-horovod.txt
+	@for name in requirements-tf2 requirements-dev-tf2 requirements-horovod-tf2; do \
 	    $(LOCK) --python-version 3.9 --no-config $$name.in --output-file $$name.txt || exit 1; \
 	done

@@ -4,8 +4,10 @@
 #     sh backstage/set_up.sh .venv 1     with TensorFlow 1.15, on Python 3.7
 #     sh backstage/set_up.sh .venv 2     with today's TensorFlow, on Python 3.9 to 3.13
 #     sh backstage/set_up.sh .venv       with what the folder has; a new one with 1.15 where possible
-venv=$1 wanted=$2 python=$1/bin/python
+#     sh backstage/set_up.sh .venv 2 horovod     with the newest 2.x that Horovod takes, up to 3.12
+venv=$1 wanted=$2 target=${3:-train} python=$1/bin/python
 newer='3.12 3.13 3.11 3.10 3.9'
+[ "$target" != horovod ] || newer='3.12 3.11 3.10 3.9'
 # In a terminal pip shows what it fetches, with a bar; a log does without.
 quiet=--quiet
 [ ! -t 1 ] || quiet=
@@ -50,7 +52,7 @@ make_venv() {
 }
 
 make_newer() {
-    make_venv $newer || fail 'Install a Python from 3.9 to 3.13 by other means, and run make again.'
+    make_venv $newer || fail 'Install Python 3.12 by other means, and run make again.'
 }
 
 if [ ! -e "$python" ]; then
@@ -83,13 +85,17 @@ case $has in
 3.7) tensorflow=1 requirements=requirements.txt size='450 MB to fetch, 1.6 GB on the disk' ;;
 3.9 | 3.1[0-3])
     tensorflow=2 requirements=requirements-tf2.txt size='640 MB to fetch, 2.2 GB on the disk'
+    # A folder for Horovod gets its 2.x, unless another is there, and keeps it whatever is made next.
+    case $target,$(ls -d "$venv"/lib/python*/site-packages/tensorflow-2* 2>/dev/null) in
+    horovod, | *,*/tensorflow-2.17.*) requirements=requirements-horovod-tf2.txt ;;
+    esac
     ;;
 *) fail "$venv is of Python $has, for which there is no TensorFlow. Remove it (rm -r $venv), and run" \
     'make again.' ;;
 esac
 [ "${wanted:-$tensorflow}" = $tensorflow ] ||
     fail "$venv is for TensorFlow $tensorflow. Remove it (rm -r $venv), or give another folder:" \
-        "make train TF=$wanted VENV=$venv-tf$wanted"
+        "make $target TF=$wanted VENV=$venv-tf$wanted"
 
 [ ! "$venv/installed" -nt $requirements ] || exit 0
 

@@ -2,6 +2,7 @@
 
 import os
 import pty
+import re
 import shutil
 import subprocess
 
@@ -15,9 +16,9 @@ def folder(tmp_path):
     folder = tmp_path / "it's"
     (folder / 'bin').mkdir(parents=True)
     (folder / 'backstage').mkdir()
-    for name in 'Makefile', 'requirements.txt', 'requirements-tf2.txt', 'backstage/set_up.sh':
-        shutil.copy(str(ROOT / name), str(folder / name))
-    for program in 'make', 'sh', 'mkdir', 'cp', 'touch':
+    for path in [ROOT / 'Makefile', ROOT / 'backstage' / 'set_up.sh', *ROOT.glob('require*.txt')]:
+        shutil.copy(str(path), str(folder / path.relative_to(ROOT)))
+    for program in 'make', 'sh', 'mkdir', 'cp', 'touch', 'ls', 'grep', 'echo':
         (folder / 'bin' / program).symlink_to(shutil.which(program))
     add_program(folder / 'bin' / 'python3', 'exit 1')
     return folder
@@ -31,6 +32,8 @@ def add_program(path, code):
 
 def add_python(folder, version, pip='24.0', name=None):
     """Add a program that makes a `.venv` of itself, and notes what it is asked to install."""
+    # What pip leaves of a TensorFlow, in the folder of the program
+    packages = f'${{0%/bin/python}}/lib/python{version}/site-packages'
     add_program(
         folder / (name or f'bin/python{version}'),
         f"""case "$*" in
@@ -38,17 +41,23 @@ def add_python(folder, version, pip='24.0', name=None):
 *'-m venv'*) mkdir -p "$3/bin" && cp "$0" "$3/bin/python" ;;
 *version_info*) echo {version} ;;
 *'import pip'*) [ {pip} != 18.1 ] ;;
-*'pip'*install*) echo "$@" >>installed ;;
+*'pip'*install*)
+    echo "$@" >>installed
+    case "$*" in
+    *requirements.txt) mkdir -p {packages}/tensorflow_gpu-1.15.0.dist-info ;;
+    *requirements-tf2.txt) mkdir -p {packages}/tensorflow-2.21.0.dist-info ;;
+    *requirements-horovod-tf2.txt) mkdir -p {packages}/tensorflow-2.17.1.dist-info ;;
+    esac ;;
 *stacked_lstm*) echo training ;;
 esac""",
     )
 
 
-def make(folder, *arguments, system='Linux x86_64', stdout=subprocess.PIPE):
-    """Call `make train` where no Python is but those of `folder`; return status and output."""
+def make(folder, *arguments, target='train', system='Linux x86_64', stdout=subprocess.PIPE):
+    """Call `make` where no Python is but those of `folder`; return status and output."""
     add_program(folder / 'bin' / 'uname', f'echo {system}')
     result = subprocess.run(
-        ['make', '--no-print-directory', 'train', *arguments],
+        ['make', '--no-print-directory', target, *arguments],
         check=False, cwd=str(folder), env={'PATH': str(folder / 'bin'), 'HOME': os.environ['HOME']},
         stdout=stdout, stderr=subprocess.PIPE, universal_newlines=True,
     )  # fmt: skip
@@ -93,7 +102,7 @@ def test_where_1_15_cannot_be_had_it_is_todays_tensorflow_and_that_is_said(folde
 @pytest.mark.parametrize(
     'arguments, system, problem',
     [
-        ([], 'Linux x86_64', 'Install a Python from 3.9 to 3.13 by other means, and run make'),
+        ([], 'Linux x86_64', 'Install Python 3.12 by other means, and run make again.'),
         (['TF=1'], 'Linux x86_64', 'Install Python 3.7, with "pyenv install 3.7" or from conda'),
         (['TF=1'], 'Darwin arm64', 'There is no TensorFlow 1.15 for Darwin arm64. TF=2 is there.'),
         (['TF=3'], 'Linux x86_64', 'TF is 3, and has to be 1 or 2.'),
@@ -133,3 +142,62 @@ def test_a_venv_of_which_nothing_can_be_made_is_told(folder):
     status, _, errors = make(folder)
     problem = '.venv is of a Python that is not here. Remove it (rm -r .venv), and run make again.'
     assert (status, errors[0]) == (2, problem)
+
+
+def horovod(folder, *arguments):
+    """Call `make horovod` where cmake and g++ are; return what `make` does."""
+    for tool in 'cmake', 'g++':
+        add_program(folder / 'bin' / tool, 'exit 1')
+    return make(folder, *arguments, target='horovod')
+
+
+def files(folder):
+    return [re.findall(r'--requirement (\S+)', command)[0] for command in installed(folder)]
+
+
+def test_horovod_is_built_for_1_15_and_beside_it_for_the_2_x_that_it_takes(folder):
+    for version in '3.7', '3.11', '3.13':
+        add_python(folder, version)
+    assert horovod(folder)[0] == 0
+    status, output, _ = horovod(folder, 'TF=2', 'VENV=.venv-horovod')
+    assert (status, output[0]) == (0, 'Making .venv-horovod with Python 3.11.')
+    assert output[-1] == (
+        'Building Horovod and installing it into .venv-horovod: some five minutes.'
+    )
+    build = 'requirements-horovod.txt'
+    made = ['requirements.txt', build, 'requirements-horovod-tf2.txt', build]
+    assert files(folder) == made
+    os.utime(str(folder / 'requirements-tf2.txt'))  # a later one, for other folders
+    os.utime(str(folder / 'requirements-horovod-tf2.txt'))
+    assert make(folder, 'VENV=.venv-horovod')[0] == 0
+    assert files(folder) == [*made, 'requirements-horovod-tf2.txt']
+
+
+def test_with_another_tensorflow_horovod_is_not_built_and_that_is_said(folder):
+    for version in '3.7', '3.11':
+        add_python(folder, version)
+    assert make(folder, 'TF=2')[0] == 0
+    for arguments in [], ['TF=2']:
+        status, _, errors = horovod(folder, *arguments)
+        assert (status, errors[0]) == (
+            2,
+            'Horovod is built for TensorFlow 1.15 or 2.17, and .venv has another. Remove it (rm -r '
+            '.venv), or give another folder: make horovod TF=2 VENV=.venv-horovod',
+        )
+    assert files(folder) == ['requirements-tf2.txt']
+    status, _, errors = horovod(folder, 'TF=1')
+    assert (status, errors[0]) == (
+        2,
+        '.venv is for TensorFlow 2. Remove it (rm -r .venv), or give another folder: make horovod '
+        'TF=1 VENV=.venv-tf1',
+    )
+
+
+@pytest.mark.parametrize('tool', ['cmake', 'g++'])
+def test_what_horovod_is_built_with_is_named_where_it_lacks(folder, tool):
+    add_python(folder, '3.7')
+    add_program(folder / 'bin' / {'cmake': 'g++', 'g++': 'cmake'}[tool], 'exit 1')
+    status, _, errors = make(folder, target='horovod')
+    assert (status, errors[0]) == (
+        2, f'Horovod is built here, and needs {tool}. Install it, and run make again.'
+    )  # fmt: skip

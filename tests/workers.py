@@ -13,7 +13,6 @@ import psutil
 import pytest
 from conftest import ROOT, SCRIPT, content, end, history, run_script, start_script
 
-HOROVODRUN = pathlib.Path(sys.executable).with_name('horovodrun')
 ARGUMENTS = (
     *('--text_file=short.txt', '--rnn_size=16', '--embedding_size=8', '--training_seq_len=10'),
     *('--batch_size=12', '--max_iterations=200', '--save_every=50', '--eval_every=80'),
@@ -21,11 +20,12 @@ ARGUMENTS = (
 TWO_HOSTS = 'localhost:1,127.0.0.1:1'  # two names of this machine stand for two
 
 
-def start(*arguments, cwd, count=2, hosts=None, program=(str(SCRIPT),)):
+def start(*arguments, cwd, count=2, hosts=None, program=(str(SCRIPT),), python=sys.executable):
     """Start workers as a user would, with a folder of their own for what they print."""
+    launcher = pathlib.Path(python).with_name('horovodrun')
     many = '-np', str(count), '-H', hosts or f'localhost:{count}', '--output-filename', 'logs'
     return subprocess.Popen(
-        [str(HOROVODRUN), *many, sys.executable, *program, *arguments],
+        [str(launcher), *many, python, *program, *arguments],
         cwd=str(cwd),
         env={**os.environ, 'MPLBACKEND': 'Agg', 'PYTHONPATH': str(ROOT)},
         stdin=subprocess.DEVNULL,
