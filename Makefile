@@ -120,10 +120,13 @@ ifneq ($(TF),)
 .PHONY: $(VENV)/installed
 endif
 
-$(VENV)/installed-dev: requirements-dev.txt requirements-dev-tf2.txt $(VENV)/installed
+$(VENV)/installed-dev: requirements-dev.txt requirements-dev-tf2.txt requirements-runtimes.txt $(VENV)/installed
 	@echo 'Installing what tests and checks need into $(VENV): some 50 packages, half a minute.'
 	@if $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 9))'; then \
-	    $(PIP) --requirement requirements-dev-tf2.txt; \
+	    $(PIP) --requirement requirements-dev-tf2.txt && \
+	    if ls $(VENV)/lib/python*/site-packages | grep -q '^tensorflow-2\.21\.'; then \
+	        $(PIP) --requirement requirements-runtimes.txt; \
+	    fi; \
 	else \
 	    $(PIP) --requirement requirements-dev.txt; \
 	fi
@@ -164,6 +167,6 @@ lock: $(VENV)/installed
 	done
 	@$(LOCK) --python-version 3.7 --no-config requirements-horovod.in \
 	    --output-file requirements-horovod.txt
-	@for name in requirements-tf2 requirements-dev-tf2 requirements-horovod-tf2; do \
+	@for name in requirements-tf2 requirements-dev-tf2 requirements-runtimes requirements-horovod-tf2; do \
 	    $(LOCK) --python-version 3.9 --no-config $$name.in --output-file $$name.txt || exit 1; \
 	done
