@@ -36,7 +36,7 @@ characters = 10000  # how many characters of it to read, from its beginning
 full_precision = False  # weights of 32 bits; False: of 16, and half the size
 device = 'auto'  # 'cpu', 'gpu', or 'auto': a GPU where TensorFlow finds one
 
-RANGES = {'checkpoint': 'path', 'characters': (1, 100_000)}
+RANGES = {'checkpoint': 'path', 'characters': (1, 100_000), 'full_precision': bool}
 
 MOST = 30e6  # bytes of a page
 
