@@ -4,9 +4,9 @@
     python stacked_lstm_shakespeare.py --epochs=2      the same, with a setting changed
     python -m tools.sample                             print what the trained model writes
 
-The file reads from top to bottom, the way the data flows: settings -> text -> ids -> batches ->
-model -> loss -> checkpoint, plot and samples. What keeps a run safe, fast and comfortable is in
-backstage/; without it the same would be learned from the same text. To look at first:
+Read the file from top to bottom, the way the data flows: settings -> text -> ids -> batches ->
+model -> loss -> checkpoint, plot and samples. backstage/ keeps a run safe, fast and comfortable;
+without it, the script would learn the same. Start with:
 
     the stack of cells     LSTM_Model.__init__
     the loss               LSTM_Model._build_loss
@@ -15,18 +15,19 @@ backstage/; without it the same would be learned from the same text. To look at 
     the held-out loss      measure
     drawing text           LSTM_Model._build_sampling
 
-What has the same name and meaning everywhere:
+Names that mean the same everywhere:
 
-    tf          TensorFlow 1.15, or the same interface of a newer one
+    tf          TensorFlow 1.15, or the same interface of a later version
     settings    argparse.Namespace, with an attribute for each constant below
-    ix2vocab    list of str, the vocabulary: the symbol that each id stands for
+    ix2vocab    list of str, the vocabulary: the symbol of each id
     ids         uint8 [characters], the text (uint16 or uint32 for more than 256 symbols)
-    split       int, where the held-out part of ids begins
-    model       LSTM_Model that learns
-    sampler     LSTM_Model of the same layers that measures losses and draws text
+    split       int, the position in ids where the held-out part begins
+    model       the LSTM_Model that learns
+    sampler     an LSTM_Model with the averaged weights; it measures losses and draws text
     state       float32 [num_layers, 2, streams, rnn_size], c and h of each layer: its memory
 
-After the cookbook recipe "Stacking multiple LSTM layers", with its names and its log lines.
+After the recipe "Stacking multiple LSTM layers" (Nick McClure, TensorFlow Machine Learning
+Cookbook, Packt, 2017), with its names and its log lines.
 """
 
 import math
@@ -48,52 +49,52 @@ from backstage.sources import text_path
 import numpy as np
 
 # --- Settings ------------------------------------------------------------------------------------
-# Change them here, or on the command line by name (--rnn_size=256). Every lower-case constant is
-# one; --help shows it with its comment.
+# Edit them here, or set them on the command line (--rnn_size=256). Every lower-case constant is a
+# setting; --help lists it with its comment.
 
 # The text
 text_file = ''  # a UTF-8 text of your own; empty: the works of Shakespeare, downloaded once
 clean_text = True  # lower case, a-z 0-9 space - ' only; False: every character as it is
 min_word_freq = 5  # with clean_text=False, rarer characters become 'unknown'
-held_out = 0.05  # share of the text, its end, never trained on; the model is measured on it
+held_out = 0.05  # share of the text, at its end, that is never trained on but measured
 
 # The model
 num_layers = 3  # LSTM layers, one on top of the other
 rnn_size = 128  # units in each layer
-embedding_size = 32  # numbers that stand for a character at the input of the first layer
-residual = True  # each layer adds to what comes from below; False: it replaces it
-init_from = ''  # the temp_dir of another run, whose best weights this one begins with
+embedding_size = 32  # width of the vector that stands for a character
+residual = True  # add the input of each upper layer to its output
+init_from = ''  # temp_dir of another run, to start from its best weights
 
 # The training
 epochs = 10  # passes through the text
 batch_size = 100  # streams of text read side by side
-training_seq_len = 50  # characters of a stream in a batch, through which the gradient flows back
-learning_rate = 0.0  # highest rate of Adam; 0: from 0.03 to 0.12, as batch and layers take it
+training_seq_len = 50  # characters of a stream in a batch; the gradient flows back through them
+learning_rate = 0.0  # peak learning rate of Adam; 0: 0.03 to 0.12, by batch and layers
 weight_decay = 0.1  # each iteration shrinks every weight by this times the learning rate
-keep_prob = 1.0  # share of a layer's outputs that stay, while training; less for small texts
-warmup_iterations = 100  # iterations in which the rate rises from 0
-max_gradient_norm = 5.0  # gradients of a larger global norm are scaled down to it
-average_decay = 0.99  # held-out loss and samples use the weights' mean over some 1/(1 - this) steps
+keep_prob = 1.0  # share of a layer's outputs that dropout keeps; lower for small texts
+warmup_iterations = 100  # iterations over which the learning rate rises from 0
+max_gradient_norm = 5.0  # gradients with a larger global norm are scaled down to it
+average_decay = 0.99  # samples and held-out loss use weights averaged over 1/(1 - this) steps
 max_iterations = 0  # stop after so many iterations; 0: when all epochs are done
 patience = 0  # stop after so many saves without a better held-out loss; 0: never
 device = 'auto'  # 'cpu', 'gpu', or 'auto': a GPU where TensorFlow finds one
-threads_per_operation = 1  # CPU threads in each; as many operations as cores run side by side
-seed = 1  # of initial weights, stream offsets, dropout and samples
+threads_per_operation = 1  # CPU threads in each; operations run side by side, one per core
+seed = 1  # for initial weights, stream offsets, dropout and samples
 
 # What is shown and saved
-log_every = 10  # iterations between two lines with the loss
+log_every = 10  # iterations between two loss lines
 eval_every = 500  # iterations between two rounds of samples
 save_every = 1000  # iterations between two checkpoints, each with a held-out loss and a plot
-restart = False  # begin a new run; the earlier one in temp_dir is put aside there
-prime_texts = ['thou art more', 'to be or not to', 'wherefore art thou']  # samples begin so
-sample_length = 100  # characters in a sample; four times as many in those at the end
-temperature = 0.7  # of samples: 1 draws as the model believes, less is safer, 0 is the likeliest
-show_plot = True  # show the plot in a window at the end, where there is a display
+restart = False  # begin a new run; the earlier one moves aside, within temp_dir
+prime_texts = ['thou art more', 'to be or not to', 'wherefore art thou']  # starts of samples
+sample_length = 100  # characters in a sample; four times as many at the end
+temperature = 0.7  # for samples: 1 draws what the model predicts, less is safer, 0 is argmax
+show_plot = True  # show the plot in a window at the end, if there is a display
 
 # Where things are
 data_dir = 'data'  # folder of the downloaded text
-temp_dir = 'temp'  # folder of the model, the plot and all else that training writes
-gutenberg_url = 'https://www.gutenberg.org/cache/epub/100/pg100.txt'  # where the text is
+temp_dir = 'temp'  # folder of the model, the plot and everything else a run writes
+gutenberg_url = 'https://www.gutenberg.org/cache/epub/100/pg100.txt'  # 'none': skip it
 download_timeout = 20.0  # seconds to wait for a connection, and for each part of an answer
 
 
@@ -114,8 +115,8 @@ def clean(text):
 
 
 def read_text(path, clean_text, seen=None):
-    """Yield the text to learn, in pieces of str; `seen` counts what of the file is not in it."""
-    last = ' '  # with it, no clean text begins with a space, and none meet between pieces
+    """Yield the text to learn, in pieces of str; `seen` counts what of the file is left out."""
+    last = ' '  # so that no clean text begins with a space, and none repeats between pieces
     for piece in reading.read_pieces(path, seen):
         text = clean(last + piece)[1:] if clean_text else piece
         reading.count_left_out(piece, text, seen)
@@ -126,8 +127,8 @@ def read_text(path, clean_text, seen=None):
 def build_vocab(path, clean_text, min_word_freq):
     """Return the vocabulary, a list of str in which each character stands at its id.
 
-    A clean text has the same 40 symbols whatever the edition. In any other, the characters that
-    occur at least `min_word_freq` times stand in the order of their code points.
+    A clean text always has the same 40 symbols. Otherwise the vocabulary holds the characters that
+    occur at least `min_word_freq` times, in the order of their code points.
     """
     if clean_text:
         return [UNKNOWN, *CHARACTERS]
@@ -141,8 +142,8 @@ def encode_text(path, clean_text, ix2vocab, file, seen=None):
     """Write the ids of the text at `path` to a binary file, as integers of `reading.id_type`.
 
     Returns:
-      How often each symbol occurs, int64 [vocab_size], and the CRC-32 of the ids, which tells one
-      text from another.
+      How often each symbol occurs, int64 [vocab_size], and the CRC-32 of the ids, which
+      identifies the text.
     """
     id_of = np.zeros(sys.maxunicode + 1, reading.id_type(ix2vocab))  # by code point; 0: 'unknown'
     id_of[[ord(character) for character in ix2vocab[1:]]] = np.arange(1, len(ix2vocab))
@@ -156,14 +157,14 @@ def encode_text(path, clean_text, ix2vocab, file, seen=None):
 
 
 def encode(text, ix2vocab, clean_text):
-    """Return the ids of a text that a sample begins with: int32 [1, characters]."""
+    """Return the ids of a prime text: int32 [1, characters]."""
     vocab2ix = {character: ix for ix, character in enumerate(ix2vocab)}
     text = clean(text) if clean_text else composed(text)
     return np.array([[vocab2ix.get(character, 0) for character in text]], np.int32)
 
 
 def decode(ids, ix2vocab):
-    """Return the text of ids; what is unknown shows as the replacement character."""
+    """Return the text of ids; 'unknown' becomes the replacement character."""
     return ''.join(ix2vocab[ix] if ix else '\ufffd' for ix in ids)
 
 
@@ -179,15 +180,15 @@ def prepare_text(settings):
     before `split`, and so are not learned.
 
     Raises:
-      UserError: nothing can be learned from the text, or it is too short.
+      UserError: the text is too short, or there is nothing to learn in it.
     """
-    seen = reading.Counter()  # how much of the file is not in the text, and why
+    seen = reading.Counter()  # how much of the file is left out, and why
     ids_path = os.path.join(settings.temp_dir, 'text.ids')
     with text_path(settings, settings.temp_dir) as path:
         print('Building Shakespeare Vocab by Characters')
         ix2vocab = build_vocab(path, settings.clean_text, settings.min_word_freq)
         print(f'Vocabulary Length = {len(ix2vocab)}')
-        with open(part_of(ids_path), 'wb') as file:  # it gets its name when the run begins
+        with open(part_of(ids_path), 'wb') as file:  # renamed when the run begins
             counts, crc = encode_text(path, settings.clean_text, ix2vocab, file, seen)
             split = held_out_begin(counts.sum(), settings.held_out)
             reading.check_text(path, counts, split, settings, seen)
@@ -205,21 +206,20 @@ def prepare_text(settings):
 
 
 def batches_per_epoch(num_ids, batch_size, training_seq_len):
-    """Return how many batches fit, with room for the largest offset and the last target."""
+    """Return how many batches fit, beside the largest offset and the last target."""
     return (num_ids - training_seq_len) // (batch_size * training_seq_len)
 
 
 def read_batch(ids, batch_size, training_seq_len, offset, number, rows=slice(None)):
-    """Return one batch of an epoch of truncated back-propagation through time.
+    """Return one batch for truncated backpropagation through time.
 
-    The text, from `offset` on, is cut into `batch_size` streams of equal length, one below the
-    other. Batch `number` has the columns after those of the batch before. So its row b goes on
-    where row b of that one ended, and the state of the LSTM can be carried from batch to batch.
+    The text, from `offset` on, is cut into `batch_size` streams of equal length. Row b of a batch
+    continues where row b of the previous batch ended, so the state of the LSTM carries over.
 
     Args:
       offset: int, from 0 up to `training_seq_len` - 1.
       number: int, from 0 up to `batches_per_epoch` - 1.
-      rows: slice, the streams to read, if not all of them.
+      rows: slice, which streams to read.
 
     Returns:
       Integers [streams, training_seq_len], and the same of the character that follows each.
@@ -232,7 +232,7 @@ def read_batch(ids, batch_size, training_seq_len, offset, number, rows=slice(Non
 
 
 def stream_offset(seed, epoch, training_seq_len):
-    """Return where the streams of an epoch begin, and so where the gradient is cut off in it."""
+    """Return where the streams of an epoch begin, which moves the places of truncation."""
     return np.random.RandomState([seed, epoch]).randint(training_seq_len)
 
 
@@ -242,40 +242,39 @@ def stream_offset(seed, epoch, training_seq_len):
 class LSTM_Model:
     """A stack of LSTM layers that predicts the next character.
 
-    Zaremba, Sutskever, Vinyals, "Recurrent Neural Network Regularization", 2014, for the stack
-    and its truncated back-propagation; Graves, "Generating Sequences With Recurrent Neural
-    Networks", 2013, for drawing text from it; Wu et al., "Google's Neural Machine Translation
-    System", 2016, for the residual connections: with them the upper layers learn from the start.
+    The stack and its truncated backpropagation follow Zaremba, Sutskever and Vinyals, "Recurrent
+    Neural Network Regularization", 2014. Drawing text follows Graves, "Generating Sequences With
+    Recurrent Neural Networks", 2013. The residual connections follow Wu et al., "Google's Neural
+    Machine Translation System", 2016; with them the upper layers learn from the start.
 
     The training instance is unrolled for batches of one shape. An instance with
     `infer_sample=True` takes any shape; it measures losses and draws text. `build_models` makes
-    both, the second with the averaged weights of the first. Ids in `unseen` are never
-    drawn; unless `top_k`, an int, is 0, only the `top_k` likeliest characters are.
+    both. Ids in `unseen` are never drawn. If `top_k` is not 0, only the `top_k` likeliest are.
     """
 
     def __init__(self, settings, vocab_size, infer_sample=False, unseen=(), top_k=0):
         num_layers, rnn_size = settings.num_layers, settings.rnn_size
-        # Numbers of standard deviation 1 are large enough for all layers to learn from the start.
+        # A standard deviation of 1 is large enough for all layers to learn from the start.
         shape, normal = [vocab_size, settings.embedding_size], tf.random_normal_initializer()
         self.embedding_mat = tf.get_variable('embedding_mat', shape, initializer=normal)
         self.W = tf.get_variable('W', [rnn_size, vocab_size])
         self.b = tf.get_variable('b', [vocab_size], initializer=tf.zeros_initializer())
-        # Each layer needs a cell object of its own: [cell] * num_layers would share one kernel.
+        # Each layer needs its own cell object: [cell] * num_layers would share one kernel.
         cells = [tf.contrib.rnn.BasicLSTMCell(rnn_size) for _ in range(num_layers)]
         upper = map(tf.contrib.rnn.ResidualWrapper, cells[1:]) if settings.residual else cells[1:]
         self.lstm_cell = tf.contrib.rnn.MultiRNNCell([cells[0], *upper])
-        with tf.variable_scope('rnn'):  # a first call, which is never run, makes the weights
+        with tf.variable_scope('rnn'):  # this call creates the weights; it is never run
             first = tf.zeros([1, settings.embedding_size])
             self.lstm_cell(first, self.lstm_cell.zero_state(1, tf.float32))
-        # The same computation with these weights, faster
+        # The same computation with the same weights, but faster
         self.stack = lstm.Stack([cell.variables for cell in cells], settings.residual)
 
-        # To be fed: characters, and those that follow them, int32 [batch, time]
+        # To be fed: characters and the characters that follow them, int32 [batch, time]
         shape = [settings.batch_size // workers.count(), settings.training_seq_len]
         shape = [None, None] if infer_sample else shape
         self.x_data = tf.placeholder(tf.int32, shape, 'x_data')
         self.y_output = tf.placeholder(tf.int32, shape, 'y_output')
-        # c and h of each layer before the first character: `zero_state` where nothing was read
+        # c and h of each layer before the first character; `zero_state` at the start of a text
         state_shape = [num_layers, 2, shape[0], rnn_size]
         self.initial_state = tf.placeholder(tf.float32, state_shape, 'initial_state')
         if infer_sample:
@@ -296,20 +295,20 @@ class LSTM_Model:
         state = unpack_state(self.initial_state)
         # inputs [time, batch, embedding_size] -> outputs, blocks of [steps, batch, rnn_size]
         outputs, final_state = self.stack.unroll(inputs, state, self._dropout(settings))
-        self.final_state = pack_state(final_state)  # as initial_state, after the last character
+        self.final_state = pack_state(final_state)  # after the last character
         self.logits = [tf.tensordot(block, self.W, 1) + self.b for block in outputs]
         targets = tf.split(tf.transpose(self.y_output), [block.shape[0].value for block in outputs])
         cross_entropy = tf.nn.sparse_softmax_cross_entropy_with_logits
         losses = [cross_entropy(labels=t, logits=x) for t, x in zip(targets, self.logits)]
         self.loss = tf.reduce_mean(tf.concat(losses, axis=0))  # nats
-        self.cost = self.loss  # what the training lowers: a second loss would be added here
+        self.cost = self.loss  # what training minimizes: add a second loss here
 
     def _dropout(self, settings):
-        """Return what multiplies the outputs of each layer: float32 [num_layers, batch, rnn_size].
+        """Return the mask that multiplies the outputs of each layer: float32 [layer, batch, units].
 
-        One mask serves all steps of a batch (Gal and Ghahramani, "A Theoretically Grounded
-        Application of Dropout in Recurrent Neural Networks", 2016). It follows from the seed and
-        the iteration, so that a run that goes on draws the same as one that was never stopped.
+        All steps of a batch share one mask (Gal and Ghahramani, "A Theoretically Grounded
+        Application of Dropout in Recurrent Neural Networks", 2016). It depends on the seed and the
+        iteration alone, so a resumed run draws the same masks as one that was never stopped.
         """
         if settings.keep_prob == 1:
             return None
@@ -320,17 +319,17 @@ class LSTM_Model:
         return tf.floor(noise + settings.keep_prob) / settings.keep_prob
 
     def _build_training(self, settings):
-        """One step of AdamW on the cost, then one of the averages of the weights."""
+        """One step of AdamW on the cost, then an update of the averaged weights."""
         self.learning_rate = tf.placeholder(tf.float32, [], 'learning_rate')
         variables = tf.trainable_variables()
-        # That of the embedding may come as IndexedSlices, a row for each character read. As one
-        # matrix, where the rows of a character are added up, it has its true norm.
+        # The gradient of the embedding may be IndexedSlices, with one row for each character read.
+        # Converted to a matrix, the rows of a character add up, and the global norm is right.
         gradients = map(tf.convert_to_tensor, tf.gradients(self.cost, variables))
         self.loss, *self.gradients = workers.mean([self.loss, *gradients])
         max_norm = settings.max_gradient_norm
         clipped, self.gradient_norm = tf.clip_by_global_norm(self.gradients, max_norm)
-        self.iteration = tf.train.get_or_create_global_step()  # int64, how many steps were taken
-        # Wait for all gradients: a weight must not change while another gradient still reads it.
+        self.iteration = tf.train.get_or_create_global_step()  # int64, steps taken so far
+        # Wait for all gradients: no weight may change while another gradient still reads it.
         with tf.control_dependencies(clipped):
             # Loshchilov and Hutter, "Decoupled Weight Decay Regularization", 2019.
             decay = settings.weight_decay * self.learning_rate
@@ -338,7 +337,7 @@ class LSTM_Model:
         with tf.control_dependencies(decayed):
             optimizer = tf.train.AdamOptimizer(self.learning_rate)
             step = optimizer.apply_gradients(zip(clipped, variables), self.iteration)
-        # Given the count of steps, early averages reach back over only a tenth of the run so far.
+        # With the step count, early averages cover only the last tenth of the run so far.
         self.averages = tf.train.ExponentialMovingAverage(settings.average_decay, self.iteration)
         with tf.control_dependencies([step]):
             self.train_op = self.averages.apply(variables)
@@ -350,7 +349,7 @@ class LSTM_Model:
         return tf.nn.dynamic_rnn(self.stack, inputs, initial_state=state, time_major=True)
 
     def _build_reading(self):
-        """Logits and losses of texts of any number and length, by a loop inside the graph."""
+        """Logits and losses for texts of any number and length, by a loop inside the graph."""
         outputs, final_state = self._read(self.x_data, self.initial_state)
         self.final_state = pack_state(final_state)
         logits = tf.tensordot(outputs, self.W, 1) + self.b
@@ -361,20 +360,20 @@ class LSTM_Model:
         self.probabilities = tf.nn.softmax(self.logits)
 
     def _build_sampling(self, unseen, top_k):
-        """Whole texts drawn in one session call, by a loop inside the graph."""
+        """Draw whole texts in one session call, by a loop inside the graph."""
         self.prime = tf.placeholder(tf.int32, [None, None], 'prime')  # [streams, characters]
         self.temperature = tf.placeholder(tf.float32, [], 'temperature')
-        # What is drawn by: numbers from 0 up to 1, [streams, num]. An export makes its own.
+        # Uniform random numbers in [0, 1), [streams, num]. An export makes its own.
         self.num = tf.placeholder(tf.int32, [], 'num')
         self.seed = tf.placeholder(tf.int32, [2], 'seed')
         noise = lstm.noise(self.prime, self.num, self.seed)
         self.noise = tf.placeholder_with_default(noise, [None, None])
         zeros = pack_state(self.stack.zero_state(tf.shape(self.prime)[0], tf.float32))
         self.sampling_state = tf.placeholder_with_default(zeros, self.initial_state.shape)
-        # The last character is read by the first step of the loop.
+        # The first step of the loop reads the last character.
         _, state = self._read(self.prime[:, :-1], self.sampling_state)
-        # At temperature 0, all but the likeliest are so far below that they are never drawn. (1e30
-        # times a logit is still a float32.)
+        # At temperature 0 the scale is so large that only the likeliest character is ever drawn.
+        # (1e30 times a logit still fits into a float32.)
         scale = 1 / tf.maximum(self.temperature, 1e-30)
         noise = tf.transpose(self.noise)[:, :, None]  # [num, streams, 1]
         num = tf.shape(noise)[0]
@@ -388,9 +387,9 @@ class LSTM_Model:
             if top_k:
                 lowest = tf.nn.top_k(logits, min(top_k, logits.shape[1].value))[0][:, -1:]
                 logits = tf.where(logits < lowest, tf.fill(tf.shape(logits), -np.inf), logits)
-            # The first character up to which the probabilities add up to more than the number.
+            # Draw the first character whose cumulative probability exceeds the random number.
             sums = tf.cumsum(tf.nn.softmax(logits), axis=1)
-            chance = tf.gather(noise, position) * sums[:, -1:]  # these are 1, but for rounding
+            chance = tf.gather(noise, position) * sums[:, -1:]  # 1, except for rounding
             drawn = tf.reduce_sum(tf.cast(sums <= chance, tf.int32), axis=1)
             return position + 1, drawn, state, sampled.write(position, drawn)
 
@@ -398,22 +397,22 @@ class LSTM_Model:
             lambda position, *_: position < num,
             step,
             (0, self.prime[:, -1], state, tf.TensorArray(tf.int32, num)),
-            parallel_iterations=1,  # each waits for the one before it anyway
+            parallel_iterations=1,  # each step needs the one before
         )
-        self.sampled_state = pack_state(final_state)  # the last one drawn has not been read yet
+        self.sampled_state = pack_state(final_state)  # the last character has not been read yet
         self.sampled = tf.transpose(sampled.stack())  # [streams, num]
 
     def sample(self, session, prime, num, temperature, random, state=None):
-        """Return how texts go on, int32 [streams, num], and the state before the last character.
+        """Return how texts continue, int32 [streams, num], and the state before the last character.
 
         Args:
-          prime: int32 [streams, characters], one character or more.
+          prime: int32 [streams, characters], at least one character.
           num: int, characters to draw for each stream.
-          temperature: float; at 0 the likeliest character is drawn.
-          random: list of np.random.RandomState, one for each stream, as `random_of` returns it.
-          state: what an earlier call returned, to go on from there; None: nothing was read before.
+          temperature: float; 0 draws the likeliest character.
+          random: list of np.random.RandomState, one for each stream (see `random_of`).
+          state: the state that an earlier call returned; None at the start of a text.
         """
-        # Less than 1 also as float32, of which 2**23 are so.
+        # Multiples of 2**-23 stay below 1 as float32.
         noise = np.stack([one.randint(2**23, size=num) for one in random]) / 2**23
         feed = {self.prime: prime, self.noise: noise, self.temperature: temperature}
         if state is not None:
@@ -422,35 +421,36 @@ class LSTM_Model:
 
 
 def random_of(prime, number, *seeds):
-    """Return the np.random.RandomState of a sample, which follows from its prime and its number.
+    """Return the np.random.RandomState of a sample.
 
-    So a text that begins otherwise is drawn otherwise, and each sample is the same wherever it is.
+    It depends on the prime text and the number alone: another prime text draws other numbers, and a
+    sample is the same whatever else is drawn.
 
     Args:
       prime: int32 [1, characters].
-      number: int, how many samples with this prime came before.
+      number: int, how many earlier samples have the same prime text.
       seeds: int, one or more.
     """
     return np.random.RandomState([*seeds, zlib.crc32(prime), number])
 
 
 def unpack_state(state):
-    """Return the tuple of LSTMStateTuple that a MultiRNNCell takes, from one tensor."""
+    """Return one tensor as the tuple of LSTMStateTuple that a MultiRNNCell takes."""
     layers = [tf.unstack(layer) for layer in tf.unstack(state)]
     return tuple(tf.contrib.rnn.LSTMStateTuple(c, h) for c, h in layers)
 
 
 def pack_state(layers):
-    """Return one tensor, [num_layers, 2, batch, rnn_size]: the reverse of `unpack_state`."""
+    """Return one tensor [num_layers, 2, batch, rnn_size]: the inverse of `unpack_state`."""
     return tf.stack([tf.stack(layer) for layer in layers], name='state')
 
 
 def build_models(settings, vocab_size, unseen=()):
-    """Return the training model, and one with its averaged weights that measures and samples.
+    """Return the training model, and a model with its averaged weights that measures and samples.
 
-    At a high learning rate the weights jump about. Their mean over the last steps predicts better,
-    until the rate has fallen (Polyak and Juditsky, "Acceleration of Stochastic Approximation by
-    Averaging", 1992).
+    While the learning rate is high, the average of the last weights predicts better than the
+    weights do (Polyak and Juditsky, "Acceleration of Stochastic Approximation by Averaging", 1992).
+    At the end of a run, at a rate near 0, both are the same.
     """
     tf.set_random_seed(settings.seed)
     with tf.variable_scope('lstm_model', custom_getter=lstm.weights_by_name):
@@ -468,11 +468,11 @@ def build_models(settings, vocab_size, unseen=()):
 
 
 def highest_rate(settings):
-    """Return `learning_rate`, or where it is 0 the default, which docs/rates.md has measured.
+    """Return the peak learning rate; the default was measured (docs/measurements/rates.md).
 
-    Large batches take more (Malladi et al., "On the SDEs and Scaling Rules for Adaptive Gradient
-    Algorithms", 2022), and so do layers that are narrow, or few (Yang et al., "Tensor Programs V",
-    2022, and "VI", 2023).
+    Large batches need a higher rate (Malladi et al., "On the SDEs and Scaling Rules for Adaptive
+    Gradient Algorithms", 2022), and so do narrow or shallow models (Yang et al., "Tensor Programs
+    V", 2022, and "VI", 2023).
     """
     batch = settings.batch_size * settings.training_seq_len  # characters
     factor = max(1, 128 / settings.rnn_size) * max(1, 3 / settings.num_layers) ** 0.5
@@ -481,24 +481,24 @@ def highest_rate(settings):
 
 
 def learning_rate_at(iteration, num_iterations, settings):
-    """Return the rate of an iteration, counted from 1: a linear rise, then a cosine towards 0.
+    """Return the learning rate of an iteration (from 1): a linear warm-up, then a cosine to 0.
 
-    Goyal et al., "Accurate, Large Minibatch SGD", 2017, for the warm-up; Loshchilov and Hutter,
-    "SGDR", 2017, for the cosine.
+    The warm-up follows Goyal et al., "Accurate, Large Minibatch SGD", 2017; the cosine follows
+    Loshchilov and Hutter, "SGDR", 2017.
     """
     peak, warmup = highest_rate(settings), settings.warmup_iterations
     if iteration <= warmup:
         return peak * iteration / warmup
-    done = (iteration - warmup) / (num_iterations + 1 - warmup)  # 1 would be after the last one
+    done = (iteration - warmup) / (num_iterations + 1 - warmup)  # always below 1
     return peak * 0.5 * (1 + math.cos(math.pi * done))
 
 
 def measure(session, model, what, ids, start, batch_size, training_seq_len, stop=None):
     """Return the means of tensors [batch, time] over all of `ids` from position `start` on: a list.
 
-    They are read as `batch_size` streams side by side, of which each worker reads its share. Each
-    stream first reads the characters just before it, which do not count, so that it does not start
-    from an empty memory. If a worker is asked to stop meanwhile, the result is None.
+    The text is read as `batch_size` streams side by side; each worker reads its share. Each stream
+    first reads the characters just before its own, which do not count, so that its state is not
+    empty. If a worker is asked to stop meanwhile, the result is None.
     """
     per_stream = math.ceil((len(ids) - start) / batch_size)
     streams = np.arange(batch_size)[workers.rows(batch_size), None]
@@ -526,33 +526,33 @@ def measure(session, model, what, ids, start, batch_size, training_seq_len, stop
 
 
 def train(settings, stop, run_folder):
-    """Train a model; leave its checkpoints, vocabulary, history and plot in `temp_dir`.
+    """Train a model; write its checkpoints, vocabulary, history and plot to `temp_dir`.
 
     Returns:
-      The Run, with its losses, and the exit status: 0, or that of a stop.
+      The Run, with its losses, and the exit status: 0, or the status of a stop.
     """
     machine.check_device(settings.device)
     ix2vocab, split, text = workers.once_per_host(prepare_text, settings)
     machine.check_memory(settings, len(ix2vocab), workers.count(), workers.count_on_host())
     shape = settings.batch_size, settings.training_seq_len
     num_batches = batches_per_epoch(split, *shape)
-    run_folder.decide(text['text_crc'], num_batches)  # whether the run that is there goes on
+    run_folder.decide(text['text_crc'], num_batches)  # whether to resume the run there
     num_iterations = count_iterations(settings, num_batches)
     print(report.describe_size(settings, len(ix2vocab), split, num_iterations))
     if not run_folder.is_finished:
         print(report.describe_length(settings, num_iterations, highest_rate(settings)))
     print('Building the graph')
-    stop.listen()  # Ctrl-C ends the program until here; from here on it saves the run first
+    stop.listen()  # from here on Ctrl-C saves the run before it ends the program
     with machine.new_graph() as graph:
         model, sampler = build_models(settings, len(ix2vocab), text['unseen'])
         run = saving.Run(settings, model, run_folder)
-        graph.finalize()  # an operation added later, by mistake, would be an error
+        graph.finalize()  # adding an operation later would be an error
     config = machine.session_config(settings.threads_per_operation, settings.device)
     with tf.Session(graph=graph, config=config) as session:
         record = {**text, 'num_batches': num_batches}
         state = run.start_or_resume(session, num_iterations, ix2vocab, record)
         iteration = done = len(run.losses)
-        # Read from the disk as training goes, so a text may be larger than memory.
+        # Training reads from the disk, so a text may be larger than memory.
         ids = reading.Ids(f'{settings.temp_dir}/text.ids', reading.id_type(ix2vocab))
         if done < run.last:
             print(f'Training on {machine.device_in_use(session, settings.device)}')
@@ -560,7 +560,7 @@ def train(settings, stop, run_folder):
         bar = report.progress_bar(done, run.last, settings)
 
         def measure_held_out():
-            """Measure the held-out loss, if nothing asks to stop."""
+            """Measure the held-out loss, unless a stop is requested."""
             bar.set_postfix_str('measuring the held-out loss')
             means = measure(session, sampler, [sampler.losses], ids, split, *shape, stop)
             bar.set_postfix_str(f'loss {run.losses[-1]:.2f}')
@@ -571,7 +571,7 @@ def train(settings, stop, run_folder):
                 board.add_held_out(iteration, *means, session)
 
         is_over = done == run.last
-        if run.is_unmeasured():  # a stop came before the last held-out loss was known
+        if run.is_unmeasured():  # the run was stopped before its held-out loss was measured
             measure_held_out()
             (is_over,) = workers.any_of(run.is_over() and not run.is_unmeasured())
             run.save(session, state, is_end=is_over)
@@ -581,7 +581,7 @@ def train(settings, stop, run_folder):
             epoch, batch = (iteration - 1) // num_batches + 1, (iteration - 1) % num_batches + 1
             if batch == 1:
                 bar.write(f'Starting Epoch #{epoch} of {math.ceil(run.last / num_batches)}.')
-                state = np.zeros_like(state)  # the streams begin again
+                state = np.zeros_like(state)  # the streams start over
             offset = stream_offset(settings.seed, epoch, settings.training_seq_len)
             x, y = read_batch(ids[:split], *shape, offset, batch - 1, workers.rows(shape[0]))
             rate = learning_rate_at(iteration, run.last, settings)
@@ -593,7 +593,7 @@ def train(settings, stop, run_folder):
             bar.set_postfix_str(f'loss {loss:.2f}', refresh=False)
             bar.update(x.size * workers.count())
 
-            # Once in a while: a line, samples, the held-out loss, a checkpoint and the plot
+            # From time to time: a line, samples, the held-out loss, a checkpoint and the plot
             if iteration % settings.log_every == 0:
                 where = f'Epoch: {epoch}, Batch: {batch} out of {num_batches}'
                 bar.write(f'Iteration: {iteration}, {where}, Loss: {loss:.2f}')
@@ -612,7 +612,7 @@ def train(settings, stop, run_folder):
                 if asked and is_saved:
                     bar.write(f'Saved at iteration {iteration}')
                 pictures.save_if_possible(run.plot, draw_losses, *run.all_losses())
-                bar.unpause()  # what this took is no time of training
+                bar.unpause()  # the bar shows the speed of training alone
             if stopped or is_over:
                 break
         bar.close()
@@ -630,9 +630,9 @@ def train(settings, stop, run_folder):
 
 
 def sample_texts(session, sampler, ix2vocab, iteration, settings, stop, times=1):
-    """Return, for each prime text, that text and how the model goes on with it: list of str.
+    """Return each prime text, with the text that the model adds to it: list of str.
 
-    They are `times` as long as `sample_length`, if nothing asks to stop. Each worker draws some.
+    `times` multiplies `sample_length`. A stop ends the samples early. Each worker draws some.
     """
     texts = {}
     primes = [encode(text, ix2vocab, settings.clean_text) for text in settings.prime_texts]
@@ -642,7 +642,7 @@ def sample_texts(session, sampler, ix2vocab, iteration, settings, stop, times=1)
         prime, state, ids = begin, None, list(begin[0])
         end = len(ids) + times * settings.sample_length
         while len(ids) < end and not stop.signal:
-            num = min(5000, end - len(ids))  # some tenths of a second
+            num = min(5000, end - len(ids))  # tenths of a second
             prime, state = sampler.sample(session, prime, num, settings.temperature, random, state)
             ids.extend(prime[0])
             prime = prime[:, -1:]
@@ -652,7 +652,7 @@ def sample_texts(session, sampler, ix2vocab, iteration, settings, stop, times=1)
 
 
 def draw_losses(figure, losses, held_out_losses):
-    """Draw the loss plot on a matplotlib Figure, from nats, and pairs of an iteration and nats."""
+    """Draw losses (nats) and held-out losses (pairs of iteration and nats) on a Figure."""
     axes = figure.add_subplot(1, 1, 1)
     axes.plot(*pictures.thinned(losses), color='#c8c8c8', linewidth=0.8, label='each iteration')
     means, middles, width = pictures.smoothed(losses)
