@@ -60,7 +60,7 @@ def as_cells(row, found):
 
 def main(*numbers):
     leave_texts()
-    found = rows.train(RUNS, SCRIPT, table(), SAME, numbers)
+    found = rows.train(RUNS, [SCRIPT], table(), SAME, numbers)
     head = ('bytes of text', 'rnn_size', 'characters learned for each parameter', 'iterations',
             'passes', 'passes / characters for each parameter',
             *(f'keep_prob={keep_prob}' for keep_prob in KEEP_PROBS))  # fmt: skip

@@ -85,7 +85,7 @@ def learning_curves():
     """
     runs, program = shared.ROOT / 'temp' / 'benchmark', pathlib.Path(__file__).resolve()
     table = {'script': {'': 'script --save_every=100'}, 'recipe': {'': 'recipe'}}
-    found = rows.train(runs, program, table, [shared.DATA_DIR])
+    found = rows.train(runs, [program], table, [shared.DATA_DIR])
     return [list(zip(one['']['iterations'], one['']['held_out'])) for one in found.values()]
 
 

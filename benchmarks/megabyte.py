@@ -65,7 +65,7 @@ def as_cells(text, settings, found):
 def main(text_file, *numbers):
     path = pathlib.Path(text_file).resolve()
     rows.train(
-        *(RUNS / path.stem, SCRIPT, TABLE),
+        *(RUNS / path.stem, [SCRIPT], TABLE),
         same=[f'--text_file={path}', *SAME, '--save_every=500', '--prime_texts', 'ROMEO:'],
         numbers=numbers,
         cores_each=os.cpu_count(),

@@ -177,7 +177,7 @@ if __name__ == '__main__':
         sys.exit(train(name, *arguments))
     table = {name: {seed: f'{name} --seed={seed}' for seed in SEEDS} for name in MISTAKES}
     how = (
-        pathlib.Path(__file__).resolve(),
+        [pathlib.Path(__file__).resolve()],
         table,
         [DATA_DIR, f'--epochs={EPOCHS}', '--save_every=100'],
     )

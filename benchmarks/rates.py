@@ -77,7 +77,7 @@ def as_cells(settings, found):
 
 
 def main(*numbers):
-    found = rows.train(RUNS, SCRIPT, table(), [DATA_DIR], numbers)
+    found = rows.train(RUNS, [SCRIPT], table(), [DATA_DIR], numbers)
     head = ('settings', 'iterations', *map(str, RATES), 'the default', 'behind the best by')
     rule = 'Nats, held-out, at the end. What the default is: `highest_rate` in the script.'
     text = f'{rule}\n\n{as_table(head, [as_cells(*one) for one in found.items()])}'

@@ -4,6 +4,7 @@ A table is a dict {row: {column: settings}}; the settings of a run are words in 
 """
 
 import concurrent.futures
+import fcntl
 import json
 import os
 import queue
@@ -25,18 +26,37 @@ def folder_of(runs, row, column=''):
     return runs / re.sub(r'[^\w.]+', '_', f'{row} {column}').strip('_')
 
 
-def found(runs, table):
+def noted(path):
+    """Return what a file of notes has, {name of a run's folder: dict}; empty without the file."""
+    return json.loads(path.read_text()) if path.exists() else {}
+
+
+def note(path, name, what):
+    """Add one entry to a file of notes, a line for each. Other processes may do so too."""
+    with open(path.with_suffix('.lock'), 'w') as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        notes = {**noted(path), name: what}
+        lines = ',\n'.join(f'{json.dumps(name)}: {json.dumps(notes[name])}' for name in notes)
+        part = path.with_suffix('.part')
+        part.write_text(f'{{\n{lines}\n}}\n')
+        part.replace(path)
+
+
+def found(runs, table, notes=None):
     """Return what runs that have ended found, {row: {column: dict}}, of the rows that have some."""
-    rows = {}
+    rows, ended = {}, noted(notes or runs / 'found.json')
     for row, columns in table.items():
         for column in columns:
-            path = folder_of(runs, row, column) / 'found.json'
-            if path.exists():
-                rows.setdefault(row, {})[column] = json.loads(path.read_text())
+            name = folder_of(runs, row, column).name
+            if name in ended:
+                rows.setdefault(row, {})[column] = ended[name]
     return rows
 
 
-def train(runs, program, table, same=(), numbers=(), cores_each=1, measure=lambda folder: {}):
+def train(
+    runs, program, table, same=(), numbers=(), cores_each=1, measure=lambda folder: {},
+    python=sys.executable, notes=None,
+):  # fmt: skip
     """Train what is missing of a table, as many runs at a time as there are cores; return `found`.
 
     Args:
@@ -44,8 +64,11 @@ def train(runs, program, table, same=(), numbers=(), cores_each=1, measure=lambd
       same: the arguments of all runs besides.
       numbers: str, which rows to train, counted from 0; if there are none, all.
       measure: what returns a dict of what else a run found.
+      python: the interpreter that runs the program.
+      notes: the path of the file that keeps what the runs found; None for one in `runs`.
     """
     runs.mkdir(parents=True, exist_ok=True)
+    notes = notes or runs / 'found.json'
     free, cores = queue.Queue(), sorted(os.sched_getaffinity(0))
     for first in range(0, len(cores), cores_each):
         free.put(cores[first : first + cores_each])
@@ -54,7 +77,7 @@ def train(runs, program, table, same=(), numbers=(), cores_each=1, measure=lambd
         folder, some = folder_of(runs, *cell), free.get()
         print(folder.name, flush=True)
         start = time.perf_counter()
-        command = ['taskset', '--cpu-list', ','.join(map(str, some)), sys.executable, program]
+        command = ['taskset', '--cpu-list', ','.join(map(str, some)), python, *program]
         command += [*table[cell[0]][cell[1]].split(), *same, *COMMON, f'--temp_dir={folder}']
         how = {'cwd': str(runs), 'env': ENVIRONMENT, 'stdout': subprocess.DEVNULL}
         status = subprocess.call(list(map(str, command)), **how)
@@ -63,7 +86,7 @@ def train(runs, program, table, same=(), numbers=(), cores_each=1, measure=lambd
             sys.exit(status)
         losses, held_out_losses = read_history(folder)
         iterations, held_out = zip(*held_out_losses)
-        noted = {
+        one = {
             'seconds': time.perf_counter() - start,
             'cores': len(some),
             'training': float(np.mean(losses[-100:])),
@@ -71,11 +94,11 @@ def train(runs, program, table, same=(), numbers=(), cores_each=1, measure=lambd
             'held_out': held_out,
             **measure(folder),
         }
-        (folder / 'found.json').write_text(json.dumps(noted))
+        note(notes, folder.name, one)
 
-    ended = found(runs, table)
+    ended = found(runs, table, notes)
     rows = [list(table)[int(number)] for number in numbers] or table
     missing = [(r, c) for r in rows for c in table[r] if c not in ended.get(r, {})]
     with concurrent.futures.ThreadPoolExecutor(free.qsize()) as pool:
         list(pool.map(run, missing))
-    return found(runs, table)
+    return found(runs, table, notes)

@@ -19,16 +19,17 @@ from shared import VOCAB_SIZE, machine, parse, script, tf
 # isort: split
 import numpy as np
 import recipe
+import variants
 from turns import serve
 
 DRAWN = 1000  # characters in each step of those that draw
 
 
 @contextlib.contextmanager
-def started(settings, config=None):
+def started(settings, config=None, vocab_size=VOCAB_SIZE):
     """Yield a session with the models of the script, and both: the one that learns comes first."""
     with machine.new_graph() as graph:
-        model, sampler = script.build_models(settings, VOCAB_SIZE)
+        model, sampler = script.build_models(settings, vocab_size)
         initialize = tf.global_variables_initializer()
     config = config or machine.session_config(settings.threads_per_operation)
     with tf.Session(graph=graph, config=config) as session:
@@ -57,7 +58,7 @@ def script_steps(*arguments, config=None, **how):
     settings, ids, split = prepared_text(*arguments)
     shape = settings.batch_size, settings.training_seq_len
     num_batches = script.batches_per_epoch(split, *shape)
-    with started(settings, config) as (session, model, _):
+    with started(settings, config, 1 + int(max(ids))) as (session, model, _):
         state = model.zero_state(shape[0])
         wanted = [model.cost, model.gradient_norm, model.final_state, model.train_op]
         yield
@@ -74,11 +75,17 @@ def default_steps(*arguments):
     return script_steps(*arguments, config=tf.ConfigProto())
 
 
+def variant_steps(names, *arguments):
+    """The same with something in the script replaced, as variants.py does."""
+    variants.replace(names)
+    return script_steps(*arguments)
+
+
 def recipe_steps(*arguments):
     """Training steps of the recipe."""
     settings, ids, split = prepared_text(*arguments)
     shape = settings.batch_size, settings.training_seq_len
-    with recipe.started(settings, VOCAB_SIZE, *shape) as (session, model):
+    with recipe.started(settings, 1 + int(max(ids)), *shape) as (session, model):
         state = session.run(model.initial_state)
         yield
         for _, x, y in recipe.training_batches(ids[:split], *shape, settings.epochs, seed=1):

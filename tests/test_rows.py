@@ -50,16 +50,16 @@ def test_of_each_dropout_a_row_has_the_loss_at_the_end_and_the_best_before_it():
 def test_what_is_missing_is_trained_on_each_core_and_kept(tmp_path, short_text, capfd):
     same = [*SMALL, f'--text_file={short_text}', '--save_every=2']
     table = {n: {'': f'--max_iterations={n}'} for n in (2, 4)}
-    found = rows.train(tmp_path, shared.SCRIPT, table, same, ['1'])
+    found = rows.train(tmp_path, [shared.SCRIPT], table, same, ['1'])
     assert list(found) == [4] and found[4]['']['iterations'] == [2, 4]
     assert len(found[4]['']['held_out']) == 2
     (tmp_path / '4' / 'found.json').write_text(json.dumps({'held_out': [9]}))
-    found = rows.train(tmp_path, shared.SCRIPT, table, same, measure=lambda folder: {'more': 1})
+    found = rows.train(tmp_path, [shared.SCRIPT], table, same, measure=lambda folder: {'more': 1})
     assert found[4][''] == {'held_out': [9]} and found[2]['']['more'] == 1
     capfd.readouterr()
     table = {n: {'': '--text_file=nowhere.txt'} for n in range(3)}
     with pytest.raises(SystemExit) as end:  # one that fails ends the program as the script ended
-        rows.train(tmp_path / 'none', shared.SCRIPT, table)
+        rows.train(tmp_path / 'none', [shared.SCRIPT], table)
     assert end.value.code == 2 and 'nowhere.txt' in capfd.readouterr().err
     assert rows.found(tmp_path / 'none', table) == {}
 

@@ -1,0 +1,133 @@
+"""Compare the script with nanoGPT and with the recipe after the same time: docs/results.md, a day.
+
+    python benchmarks/results.py seconds TEXT NANOGPT     the time of an iteration, of each in turns
+    python benchmarks/results.py trials TEXT NANOGPT [program ...]    settings, chosen by the middle
+    python benchmarks/results.py final TEXT NANOGPT [program ...]     what was chosen, by the end
+    python benchmarks/results.py page                     write the page from what was measured
+
+TEXT is tinyshakespeare, NANOGPT a checkout of nanoGPT. It runs on TensorFlow 2.21, in .venv-tf2,
+and takes PyTorch from .venv-torch (`make peers` makes both). What was measured is kept in
+docs/measurements/, and not measured again.
+
+A budget of some minutes on two cores is so many iterations as two cores take in this time. So each
+run may take a single core, or a busy one: that changes when it ends, and not how.
+"""
+
+import pathlib
+import sys
+
+import rows
+from shared import DOCS, ROOT, SCRIPT
+
+# isort: split
+from turns import STEPS, Stepper, take_turns
+
+RUNS, NOTES = ROOT / 'temp' / 'results', DOCS / 'measurements'
+HERE = pathlib.Path(__file__).resolve().parent
+PYTHON, TORCH = (str(ROOT / venv / 'bin' / 'python') for venv in ('.venv-tf2', '.venv-torch'))
+
+# As TensorFlow Datasets and tensorflow-char-rnn split it: to learn, to choose by, to report.
+LEARNED, MIDDLE, END = 1_003_854, 55_770, 55_770
+SEEDS = 1, 2, 3, 4, 5
+MINUTES = 3, 10, 30
+
+# What was tried at ten minutes, in this order, with seed 1.
+TRIALS = {
+    'script': [
+        '--rnn_size=256 --batch_size=50 --keep_prob=0.8',
+        '--rnn_size=256 --batch_size=50 --keep_prob=0.7',
+        '--rnn_size=256 --batch_size=50 --keep_prob=0.8 --weight_decay=0.3',
+        '--rnn_size=256 --batch_size=50 --keep_prob=0.7 --weight_decay=0.3',
+        '--rnn_size=384 --batch_size=50 --keep_prob=0.7',
+        '--rnn_size=256 --batch_size=25 --training_seq_len=100 --keep_prob=0.8',
+    ],
+    'variants': [
+        'any_offset --rnn_size=256 --batch_size=50 --keep_prob=0.8',
+        'drop_recurrent=0.8 --rnn_size=256 --batch_size=50 --keep_prob=0.8',
+        'drop_input=0.8 --rnn_size=256 --batch_size=50 --keep_prob=0.8',
+        'drop_characters=0.95 --rnn_size=256 --batch_size=50 --keep_prob=0.8',
+    ],
+}  # fmt: skip
+
+
+def same(program):
+    """Return the arguments that all runs of a program have."""
+    text = f'--text_file={RUNS / "chosen.txt"}'
+    held_out = f'--held_out={MIDDLE / (LEARNED + MIDDLE) - 1e-8:.8f}'
+    return [text, '--clean_text=False', '--min_word_freq=1', held_out, '--prime_texts', 'ROMEO:']
+
+
+def split(text_file):
+    """Write the parts of tinyshakespeare to files."""
+    text = pathlib.Path(text_file).read_bytes()
+    if len(text) != LEARNED + MIDDLE + END:
+        sys.exit(f'{text_file} is not tinyshakespeare: it has {len(text):,} bytes')
+    RUNS.mkdir(parents=True, exist_ok=True)
+    (RUNS / 'chosen.txt').write_bytes(text[: LEARNED + MIDDLE])
+    (RUNS / 'last.txt').write_bytes(text[LEARNED + MIDDLE :])
+
+
+def command(program, nanogpt):
+    """Return the interpreter of a program, and what is to be run."""
+    return {
+        'script': (PYTHON, [SCRIPT]),
+        'variants': (PYTHON, [HERE / 'variants.py']),
+        'recipe': (PYTHON, [HERE / 'benchmark.py', 'recipe']),
+        'nanogpt': (TORCH, [HERE / 'nanogpt.py', nanogpt]),
+    }[program]
+
+
+def iterations(program, settings, minutes):
+    """Return how many iterations take so many minutes on two cores."""
+    seconds = rows.noted(NOTES / 'seconds.json')[f'{program} {settings}']['seconds']
+    return round(60 * minutes / seconds)
+
+
+def stepper(program, settings, nanogpt):
+    """Return a Stepper of a program."""
+    if program == 'nanogpt':
+        how = {'python': TORCH, 'program': str(HERE / 'nanogpt.py')}
+        return Stepper('steps', nanogpt, *settings.split(), **how)
+    name = {'script': 'script_steps', 'variants': 'variant_steps', 'recipe': 'recipe_steps'}[
+        program
+    ]
+    first, *rest = settings.split()
+    return Stepper(name, first, *rest, *same(program), python=PYTHON, program=STEPS)
+
+
+def measure_seconds(nanogpt, table):
+    """Measure what is missing of the time of an iteration, some programs at a time, in turns."""
+    path = NOTES / 'seconds.json'
+    missing = [(p, s) for p in table for s in table[p] if f'{p} {s}' not in rows.noted(path)]
+    for first in range(0, len(missing), 8):
+        some = missing[first : first + 8]
+        steppers = [stepper(*each, nanogpt) for each in some]
+        *steppers, product = take_turns(5, *steppers, Stepper('product_steps', python=PYTHON))
+        for (program, settings), one in zip(some, steppers):
+            found = {'seconds': one.median, 'turns': one.seconds, 'product': product.median}
+            rows.note(path, f'{program} {settings}', found)
+            print(f'{program} {settings}: {one.median:.4f} s')
+
+
+def run_trials(nanogpt, programs):
+    for program in programs:
+        table = {}
+        for settings in TRIALS[program]:
+            number = iterations(program, settings, 10)
+            how = f'--max_iterations={number} --epochs=1000 --save_every={number // 10}'
+            table[f'{program} 10 {settings}'] = {1: f'{settings} {how}'}
+        python, what = command(program, nanogpt)
+        rows.train(RUNS, what, table, same(program), python=python, notes=NOTES / 'trials.json')
+
+
+def main(what, text, nanogpt, *programs):
+    split(text)
+    NOTES.mkdir(exist_ok=True)
+    if what == 'seconds':
+        measure_seconds(nanogpt, TRIALS)
+    elif what == 'trials':
+        run_trials(nanogpt, programs or TRIALS)
+
+
+if __name__ == '__main__':
+    main(*sys.argv[1:])

@@ -1,0 +1,98 @@
+"""Train the script with one thing in it replaced: what was tried to make the model better.
+
+    python benchmarks/variants.py NAME[,NAME ...] [a setting, such as --rnn_size=256 ...]
+
+docs/results.md has what each gained. NAME is a function of VARIANTS; `NAME=0.8` hands it a number.
+"""
+
+import sys
+
+from shared import script
+
+# isort: split
+from backstage import lstm, tf
+
+import numpy as np
+
+read_batch, layer_of, unroll = script.read_batch, lstm.layer_of, lstm.Stack.unroll
+
+
+def noise(shape, number):
+    """Return numbers from 0 up to 1 that follow from the iteration and from a number: float32."""
+    iteration = tf.cast(tf.train.get_or_create_global_step(), tf.int32)
+    return tf.random.stateless_uniform(shape, [number, iteration])
+
+
+def any_offset():
+    """Let the streams of an epoch begin anywhere, and the text go on after its end from its start.
+
+    The script moves them by less than `training_seq_len` characters, so that an epoch has nearly
+    the same windows, side by side, as the one before.
+    """
+
+    def read_wrapped(ids, batch_size, training_seq_len, offset, number, rows=slice(None)):
+        num_batches = script.batches_per_epoch(len(ids), batch_size, training_seq_len)
+        streams = offset + np.arange(batch_size) * num_batches * training_seq_len
+        columns = number * training_seq_len + np.arange(training_seq_len + 1)
+        window = ids[(streams[rows, None] + columns) % len(ids)]
+        return window[:, :-1], window[:, 1:]
+
+    script.read_batch = read_wrapped
+    script.stream_offset = lambda seed, epoch, _: np.random.RandomState([seed, epoch]).randint(1e6)
+
+
+def drop_recurrent(keep):
+    """Drop weights that lead from h to the gates, the same for all steps of a batch (DropConnect).
+
+    Merity, Keskar and Socher, "Regularizing and Optimizing LSTM Language Models", 2018.
+    """
+    number = iter(range(1, 1000))
+
+    def dropped(kernel, bias):
+        units = bias.shape[0].value // 4
+        width = kernel.shape[0].value - units
+        mask = tf.floor(noise([units, 4 * units], next(number)) + keep) / keep
+        return layer_of(kernel * tf.concat([tf.ones([width, 4 * units]), mask], axis=0), bias)
+
+    lstm.layer_of = dropped
+
+
+def drop_input(keep):
+    """Drop numbers of the embedding too, with one mask for a batch (Gal and Ghahramani, 2016)."""
+
+    def unroll_dropped(stack, inputs, state, masks=None):
+        mask = tf.floor(noise(inputs.shape[1:], 0) + keep) / keep
+        return unroll(stack, inputs * mask, state, masks)
+
+    lstm.Stack.unroll = unroll_dropped
+
+
+def drop_characters(keep):
+    """Drop whole characters of the input: their embedding is 0 wherever they are in the batch."""
+
+    def unroll_dropped(stack, inputs, state, masks=None):
+        mask = tf.floor(noise([*inputs.shape[:2], 1], 0) + keep) / keep
+        return unroll(stack, inputs * mask, state, masks)
+
+    lstm.Stack.unroll = unroll_dropped
+
+
+VARIANTS = {
+    each.__name__: each for each in (any_offset, drop_recurrent, drop_input, drop_characters)
+}
+
+
+def replace(names):
+    """Replace what NAME[,NAME ...] say."""
+    for each in names.split(','):
+        name, *number = each.split('=')
+        VARIANTS[name](*map(float, number))
+
+
+def main(names, *arguments):
+    replace(names)
+    return script.main(arguments)
+
+
+if __name__ == '__main__':
+    sys.exit(main(*sys.argv[1:]))
