@@ -116,10 +116,10 @@ def test_a_step_gives_what_the_loop_gives_and_what_is_not_learned_no_chance_to_b
     np.testing.assert_allclose(state, whole['final_state'], atol=1e-6)
 
 
-# --- Other runtimes: what README shows of them ---------------------------------------------------
+# --- Other runtimes: what docs/tools.md shows of them ---------------------------------------------
 
-README = (ROOT / 'README.md').read_text(encoding='utf-8')
-BLOCKS = re.findall(r'(?:^    .*\n)+', README, re.MULTILINE)
+PAGE = (ROOT / 'docs' / 'tools.md').read_text(encoding='utf-8')
+BLOCKS = re.findall(r'(?:^    .*\n)+', PAGE, re.MULTILINE)
 
 # Read several texts, one character of each at a time.
 READ = """
@@ -136,13 +136,13 @@ np.save('found.npy', np.stack(found, axis=2))
 
 
 def block(word):
-    """Return the lines of README around a word, as they can be run."""
+    """Return the lines of docs/tools.md around a word, as they can be run."""
     (found,) = [block for block in BLOCKS if word in block]
     return textwrap.dedent(found)
 
 
 @pytest.mark.long
-@pytest.mark.skipif(numbers_of(tf.__version__) < (2, 21), reason='README has them for 2.21')
+@pytest.mark.skipif(numbers_of(tf.__version__) < (2, 21), reason='the page has them for 2.21')
 @pytest.mark.parametrize(
     'convert, read',
     [
@@ -151,7 +151,7 @@ def block(word):
     ],
     ids=['TensorFlow Lite', 'ONNX'],
 )
-def test_the_lines_of_readme_draw_a_text_without_tensorflow_and_agree_with_it(
+def test_the_lines_of_the_page_draw_a_text_without_tensorflow_and_agree_with_it(
     trained, tmp_path, use, convert, read
 ):
     folder = tmp_path / 'serving' / 'shakespeare' / '1'

@@ -1,4 +1,4 @@
-"""README: every command in it is run as it stands there, in that order, on a smaller model."""
+"""README and docs/: every command in them is run as it stands there, on a smaller model."""
 
 import os
 import pathlib
@@ -14,19 +14,27 @@ from conftest import ROOT, SCRIPT
 
 pytestmark = [pytest.mark.long, pytest.mark.xdist_group('readme')]
 
-README = (ROOT / 'README.md').read_text(encoding='utf-8')
+PAGES = {
+    path.relative_to(ROOT).as_posix(): path.read_text(encoding='utf-8')
+    for path in [*ROOT.glob('*.md'), *sorted((ROOT / 'docs').rglob('*.md'))]
+}
+README, TOOLS = PAGES['README.md'], PAGES['docs/tools.md']
+# The pages with commands for users, in the order in which the commands are run
+MANUAL = 'README.md', 'docs/training.md', 'docs/tools.md', 'docs/install.md', 'docs/distributed.md'
 PROGRAMS = 'printf|python|python3.7|make|pip|head|horovodrun|tensorflow_model_server|\\.'
-COMMANDS = re.findall(rf'^    ((?:{PROGRAMS}) .*)', README, re.MULTILINE)
-# The Python of README, for TensorFlow 1.15, and what takes the place of its last lines in a 2.x
+COMMANDS = [
+    command
+    for page in MANUAL
+    for command in re.findall(rf'^    ((?:{PROGRAMS}) .*)', PAGES[page], re.MULTILINE)
+]
+# The Python of docs/tools.md, for TensorFlow 1.15, and what replaces its last lines in a 2.x
 LINES, TODAYS_LINES = (
     re.findall(r'^    (?:>>>|\.\.\.) (.*)', part, re.MULTILINE)
-    for part in README.split("With today's TensorFlow, from the fourth line on:")
+    for part in TOOLS.split('In TensorFlow 2, replace the last four lines:')
 )
 
-DOCS = [f'docs/{path.name}' for path in (ROOT / 'docs').glob('*.md')]
-
 # What has to be there already where a test runs; `make` makes it so.
-SETTING_UP = 'python3.7 -m venv .venv', '. .venv/bin/activate', 'pip install -r requirements.txt'
+SETTING_UP = re.compile(r'make|pip install|python3.7 -m venv|\. .venv/bin/activate')
 # (tests/workers.py runs what horovodrun starts, and tests/test_export.py the other runtimes.)
 NOT_HERE = re.compile('horovodrun|tensorflow_model_server|python -m tf2onnx')
 
@@ -43,7 +51,7 @@ def run(*command, cwd):
 
 @pytest.fixture(scope='module')
 def readme(tmp_path_factory, works):
-    """The folder in which all commands of README were run."""
+    """The folder in which all commands of README and docs/ were run."""
     folder = tmp_path_factory.mktemp('readme')
     text = SCRIPT.read_text(encoding='utf-8')
     # Edited at the top, as README says.
@@ -59,7 +67,7 @@ def readme(tmp_path_factory, works):
     (folder / 'input.txt').write_bytes(works[2_000_000:2_200_000])  # a text of one's own
     ran = []
     for command in COMMANDS:
-        if command in SETTING_UP or command.startswith('make') or NOT_HERE.match(command):
+        if SETTING_UP.match(command) or NOT_HERE.match(command):
             continue
         result = run('bash', '-c', command, cwd=folder)
         # Where the output is data, what else there is to say comes here.
@@ -69,13 +77,14 @@ def readme(tmp_path_factory, works):
         assert (result.returncode, told) == (0, ''), command
         assert result.stdout or not command.startswith('python'), command
         ran.append(command)
-    assert len(ran) > 12
+    assert len(ran) > 20
     return folder
 
 
-def test_the_files_that_readme_names_are_there(readme):
+def test_the_files_of_a_run_that_the_manual_names_are_there(readme):
     there = {path.name for path in (readme / 'temp').iterdir()}
-    (table,) = re.findall(r'`temp/` then holds\n\n(.*?)\n\n', README, re.DOTALL)
+    page = PAGES['docs/training.md']
+    (table,) = re.findall(r'`temp/` holds:\n\n(.*?)\n\n', page, re.DOTALL)
     named = re.findall(r'^\| `([^`]+)`', table, re.MULTILINE)
     assert len(named) > 5
     for name in named:
@@ -83,7 +92,7 @@ def test_the_files_that_readme_names_are_there(readme):
     assert (readme / 'temp' / 'runs.png').exists()
 
 
-def test_the_python_of_readme_writes_text_from_the_export(readme):
+def test_the_python_of_the_manual_writes_text_from_the_export(readme):
     *lines, last = LINES if hasattr(tensorflow, 'contrib') else LINES[:3] + TODAYS_LINES
     code = '\n'.join([*lines, f'print({last})'])
     result = run(sys.executable, '-W', 'ignore', '-c', code, cwd=readme)
@@ -107,26 +116,46 @@ def test_tensorboard_shows_all_runs_under_temp(readme):
     assert {'board', 'mine/board', 'dropout/board', 'short/board'} <= set(runs)
 
 
-@pytest.mark.parametrize('page', ['README.md', 'CONTRIBUTING.md', *sorted(DOCS)])
+@pytest.mark.parametrize('page', PAGES)
 def test_each_command_for_make_and_each_program_that_a_page_names_is_there(page):
-    text = (ROOT / page).read_text(encoding='utf-8')
     makefile = (ROOT / 'Makefile').read_text()
-    for target in re.findall(r'(?:`|    |&& )make ([a-z-]+)', text):
+    for target in re.findall(r'(?:`|    |&& )make\s([a-z-]+)', PAGES[page]):
         assert re.search(rf'^{target}:', makefile, re.MULTILINE), target
-    for program in re.findall(r'benchmarks/\w+\.(?:py|sh)', text):
+    for program in re.findall(r'benchmarks/\w+\.(?:py|sh)', PAGES[page]):
         assert (ROOT / program).exists(), program
 
 
-def test_readme_shows_only_pictures_and_links_only_files_that_are_there():
-    targets = re.findall(r'\]\(([^)#]+)\)', README)
-    assert len(targets) > 8
-    for target in targets:
-        assert target.startswith('https://') or (ROOT / target).exists(), target
+@pytest.mark.parametrize('page', PAGES)
+def test_each_link_and_picture_of_a_page_leads_somewhere(page):
+    for target in re.findall(r'\]\(([^)]+)\)', PAGES[page]):
+        if not target.startswith('https://'):
+            path, _, heading = target.partition('#')
+            linked = (ROOT / page).parent / path if path else ROOT / page
+            assert linked.exists(), target
+            if heading:
+                headings = re.findall(r'^#+ (.*)', linked.read_text(encoding='utf-8'), re.MULTILINE)
+                anchors = [
+                    re.sub(r'[^\w -]', '', text).lower().replace(' ', '-') for text in headings
+                ]
+                assert heading in anchors, target
 
 
-def test_the_figures_of_the_table_of_speed_are_those_that_were_measured():
-    (table,) = re.findall(r'\| what \| the script \| the recipe \|\n(.*?)\n\n', README, re.DOTALL)
-    figures = re.findall(r'[\d,.]*\d', table)
-    assert len(figures) > 8
-    measured = (ROOT / 'docs' / 'benchmark.md').read_text(encoding='utf-8')
-    assert set(figures) <= set(re.findall(r'[\d,.]*\d', measured))
+def test_the_code_that_readme_shows_is_that_of_the_script():
+    (code,) = re.findall(r'```python\n(.*?)```', README, re.DOTALL)
+    lines = [line.strip() for line in SCRIPT.read_text(encoding='utf-8').splitlines()]
+    assert len(code.splitlines()) > 8
+    for line in code.splitlines():
+        assert line in lines
+
+
+def test_the_figures_of_the_tables_of_speed_and_mistakes_are_those_that_were_measured():
+    measured = ' '.join(text for page, text in PAGES.items() if 'measurements' in page)
+    measured = set(re.findall(r'[\d,.]*\d', measured))
+    for page, head in [
+        ('docs/performance.md', 'two cores with | product'),
+        ('README.md', 'mistake | consequence'),
+    ]:
+        (table,) = re.findall(rf'\| {re.escape(head)}.*?\n\n', PAGES[page], re.DOTALL)
+        figures = re.findall(r'\d[\d,.]*\d{2}', table)
+        assert len(figures) > 4
+        assert set(figures) <= measured
