@@ -12,6 +12,7 @@ history.csv as the script does. Settings that are not of this program are handed
 import argparse
 import contextlib
 import json
+import os
 import pathlib
 import pickle
 import re
@@ -146,8 +147,8 @@ def run(checkout, settings, config):
     pathlib.Path('more.json').write_text(json.dumps(found))
 
 
-def steps(checkout, settings, config):
-    """Yield once ready, and then after each step that train.py takes: it waits for the next."""
+def serve_steps(checkout, settings, config):
+    """Take steps of train.py as turns.py asks for them, in a thread beside it."""
     ready, go = threading.Semaphore(0), threading.Semaphore(0)
     clip = torch.nn.utils.clip_grad_norm_
 
@@ -156,14 +157,20 @@ def steps(checkout, settings, config):
         go.acquire()
         return clip(*arguments)
 
+    def steps():
+        while True:
+            ready.acquire()
+            yield
+            go.release()
+
+    def serve_and_end():
+        serve(steps())
+        os._exit(0)  # train.py would go on for ever
+
     torch.nn.utils.clip_grad_norm_ = clip_and_wait
     settings.max_iterations = settings.save_every = 10**9
-    config = [*config, '--eval_iters=1']
-    threading.Thread(target=run, args=(checkout, settings, config), daemon=True).start()
-    while True:
-        ready.acquire()
-        yield
-        go.release()
+    threading.Thread(target=serve_and_end, daemon=True).start()
+    run(checkout, settings, [*config, '--eval_iters=1'])
 
 
 def main(what, checkout, *words):
@@ -176,7 +183,7 @@ def main(what, checkout, *words):
             run(checkout, settings, config)
     else:
         with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
-            serve(steps(checkout, settings, config))
+            serve_steps(checkout, settings, config)
 
 
 if __name__ == '__main__':

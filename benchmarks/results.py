@@ -54,6 +54,8 @@ def same(program):
     """Return the arguments that all runs of a program have."""
     text = f'--text_file={RUNS / "chosen.txt"}'
     held_out = f'--held_out={MIDDLE / (LEARNED + MIDDLE) - 1e-8:.8f}'
+    if program == 'nanogpt':
+        return [text, held_out]
     return [text, '--clean_text=False', '--min_word_freq=1', held_out, '--prime_texts', 'ROMEO:']
 
 
@@ -87,12 +89,9 @@ def stepper(program, settings, nanogpt):
     """Return a Stepper of a program."""
     if program == 'nanogpt':
         how = {'python': TORCH, 'program': str(HERE / 'nanogpt.py')}
-        return Stepper('steps', nanogpt, *settings.split(), **how)
-    name = {'script': 'script_steps', 'variants': 'variant_steps', 'recipe': 'recipe_steps'}[
-        program
-    ]
-    first, *rest = settings.split()
-    return Stepper(name, first, *rest, *same(program), python=PYTHON, program=STEPS)
+        return Stepper('steps', nanogpt, *settings.split(), *same(program), **how)
+    name = {'script': 'script_steps', 'variants': 'variant_steps', 'recipe': 'recipe_steps'}
+    return Stepper(name[program], *settings.split(), *same(program), python=PYTHON, program=STEPS)
 
 
 def measure_seconds(nanogpt, table):
