@@ -1,6 +1,5 @@
 """benchmarks/: the tables of short runs (rows.py, rates.py, advice.py, megabyte.py)."""
 
-import json
 import sys
 
 import numpy as np
@@ -53,7 +52,7 @@ def test_what_is_missing_is_trained_on_each_core_and_kept(tmp_path, short_text, 
     found = rows.train(tmp_path, [shared.SCRIPT], table, same, ['1'])
     assert list(found) == [4] and found[4]['']['iterations'] == [2, 4]
     assert len(found[4]['']['held_out']) == 2
-    (tmp_path / '4' / 'found.json').write_text(json.dumps({'held_out': [9]}))
+    rows.note(tmp_path / 'found.json', '4', {'held_out': [9]})
     found = rows.train(tmp_path, [shared.SCRIPT], table, same, measure=lambda folder: {'more': 1})
     assert found[4][''] == {'held_out': [9]} and found[2]['']['more'] == 1
     capfd.readouterr()
