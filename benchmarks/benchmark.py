@@ -155,7 +155,7 @@ def preparing_rows(megabytes):
 def interval_rows(step_seconds, iterations=9070, late=3_000_000):
     """Return rows on the cost of output and saves at the default intervals."""
     settings = parse()
-    saves = iterations // settings.save_every + 1  # the last at its end
+    saves = iterations // settings.save_every + 1  # one of them at the end
     early, held_out, sample, board, late_save = (
         stepper.median
         for stepper in measure(

@@ -45,13 +45,13 @@ class Dynamic(Way):
 
 
 class Cudnn(Way):
-    """One operation for all steps of a layer. (One for all layers could not be residual.)"""
+    """One operation for all steps of a layer. (One for all layers has no residual connections.)"""
 
     def unroll(self, inputs, state, _):
         time, batch, _ = inputs.shape.as_list()
         after = []
         for number, (weights, before) in enumerate(zip(self.stack.weights, state)):
-            # V3 has lengths, as Keras uses it: cuDNN deprecates the calls without them.
+            # Keras uses V3 too. It passes lengths; cuDNN deprecates calls without them.
             above, h, c, *_ = tf.raw_ops.CudnnRNNV3(
                 input=inputs, input_h=before.h[None], input_c=before.c[None],
                 params=cudnn_params(*weights), sequence_lengths=tf.fill([batch], time),

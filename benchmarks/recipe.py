@@ -95,7 +95,7 @@ def training_batches(ids, batch_size, training_seq_len, epochs, seed):
     num_batches = len(ids) // (batch_size * training_seq_len)
     rows = np.array(ids[: num_batches * batch_size * training_seq_len])
     x = np.stack(np.split(rows.reshape(batch_size, -1), num_batches, axis=1))
-    y = np.roll(x, -1, axis=2)  # the target at a row's end is the row's own beginning
+    y = np.roll(x, -1, axis=2)  # the last target of a row is the row's first character
     random = np.random.RandomState(seed)
     for epoch in range(1, epochs + 1):
         for number in random.permutation(num_batches):

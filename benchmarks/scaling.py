@@ -18,7 +18,7 @@ from shared import DATA_DIR, SCRIPT, as_table, multiplications, parse, script, w
 HOROVODRUN = str(pathlib.Path(sys.executable).with_name('horovodrun'))
 PYTHON = [sys.executable, str(SCRIPT)]
 ON_CORE = [['taskset', '--cpu-list', cores, *PYTHON] for cores in ('0', '1', '0,1')]
-# The beginnings of the commands that run at the same time. They share the batch.
+# For each case, how the commands begin that run together and share the batch.
 STARTS = {
     'one worker, one core': ON_CORE[:1],
     'one worker, two cores': ON_CORE[2:],

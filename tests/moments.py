@@ -54,7 +54,7 @@ SCENARIOS = {
     '--restart': ([RUN], (*RUN, '--restart')),
     'another seed': ([RUN], (*RUN, '--seed=2')),
     'an export': ([RUN], EXPORT),
-    'a download': ([], DOWNLOAD),  # what happens in data/ alone
+    'a download': ([], DOWNLOAD),  # only the calls in data/ count
 }
 HOW = 'kill', 'full', 'fail'  # as in tests/moments.c
 # The programs import these when they need them. Here it is done once, not in every fork.

@@ -8,7 +8,7 @@ SHAPES = [(1000, 4, 5), (1000, 7, 3), (999, 1, 50), (26, 4, 5), (25, 4, 5), (500
 
 
 @pytest.mark.parametrize('num_ids, batch_size, training_seq_len', SHAPES)
-def test_an_epoch_reads_the_text_in_order_and_targets_are_the_next_characters(
+def test_batches_read_the_text_in_order_and_targets_come_one_later(
     num_ids, batch_size, training_seq_len
 ):
     ids = np.arange(num_ids)  # each id is its own position

@@ -90,7 +90,7 @@ def test_a_model_that_does_not_fit_into_memory_is_refused(monkeypatch, workers, 
 
 
 def ancestors(tensors_and_operations):
-    """Return all operations that these depend on, and their own."""
+    """Return the operations of these, and all operations that they depend on."""
     seen = set()
     waiting = [getattr(one, 'op', one) for one in tensors_and_operations]
     while waiting:

@@ -145,7 +145,7 @@ def test_an_unusable_venv_is_reported(folder):
 
 
 def horovod(folder, *arguments):
-    """Call `make horovod` with cmake and g++ in place; return what the function `make` returns."""
+    """Call `make horovod` with cmake and g++ in place; return what `make` returns."""
     for tool in 'cmake', 'g++':
         add_program(folder / 'bin' / tool, 'exit 1')
     return make(folder, *arguments, target='horovod')

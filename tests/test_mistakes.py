@@ -34,7 +34,7 @@ NAMES = 'no_mistake', 'share_one_cell', 'delete_line_ends', 'wrap_targets', 'shu
 
 @pytest.fixture(scope='module')
 def runs(works, tmp_path_factory):
-    """A folder with a short run of the script and of each mistake, and the batches of these."""
+    """A folder with a short run of the script and of each of NAMES, and the batches of NAMES."""
     folder = tmp_path_factory.mktemp('mistakes')
     (folder / 'short.txt').write_bytes(works[2_000_000:2_020_000])
     arguments = (

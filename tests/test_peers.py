@@ -109,7 +109,7 @@ def test_each_process_takes_as_many_steps_in_a_turn_as_fill_the_time(tmp_path):
     for stepper, pace in zip(turns.take_turns(3, *steppers, seconds=0.1), paces):
         assert stepper.process.returncode == 0 and len(stepper.seconds) == 3
         assert pace <= stepper.median < 10 * pace
-        assert 1 < stepper.memory_at_start <= stepper.memory < 10_000  # with its parent's
+        assert 1 < stepper.memory_at_start <= stepper.memory < 10_000  # includes its parent's
     with pytest.raises(RuntimeError, match='ended early'):
         turns.take_turns(3, turns.Stepper('broken', program=str(program)))
 

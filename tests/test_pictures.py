@@ -147,7 +147,7 @@ def test_backend_matplotlibrc_and_cache_do_not_change_a_picture(tmp_path, backen
     if BACKENDS[backend]:
         (tmp_path / f'{backend[len("module://") :]}.py').write_text(BACKENDS[backend])
     more = {'MPLBACKEND': backend, 'DISPLAY': ':99999', 'PYTHONPATH': f'{tmp_path}:{ROOT}'}
-    if backend == FIRST:  # only once: without a cache matplotlib searches seconds for fonts
+    if backend == FIRST:  # just once: without a cache matplotlib takes seconds to find fonts
         more['MPLCONFIGDIR'] = '/proc/nowhere'
     assert draw_elsewhere('after.png', cwd=tmp_path, **more) == ''
     assert (tmp_path / 'after.png').read_bytes() == (tmp_path / 'before.png').read_bytes()

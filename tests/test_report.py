@@ -54,7 +54,7 @@ def test_losses_are_in_nats_bits_and_perplexity_and_the_best_is_the_saved_one(ca
     assert best.startswith('Best held-out loss, at iteration 40: 1.5000 nats')
 
 
-def test_the_final_loss_averages_the_last_tenth_at_most_100_and_no_unknown_loss(capsys):
+def test_the_final_loss_is_the_mean_of_the_last_tenth_or_100_known_losses(capsys):
     for length, width in (1, 1), (30, 3), (995, 100), (9070, 100):
         final, *_ = end_of(capsys, losses=[9.0] * (length - width) + [2.0] * width)
         assert final.startswith(f'Final loss, mean of the last {width} iterations: 2.0000 nats')
@@ -148,7 +148,7 @@ def test_tensorboard_shows_the_graph_samples_and_settings(run):
     assert "    text_file = 'short.txt'\n" in settings[0]
 
 
-def test_tensorboard_shows_histograms_of_the_weights_and_parameters_are_counted(run):
+def test_tensorboard_shows_histograms_of_all_parameters(run):
     temp, board = run
     reader = tf.train.load_checkpoint(str(temp / 'model-60'))
     shapes, average = reader.get_variable_to_shape_map(), '/ExponentialMovingAverage'

@@ -336,7 +336,7 @@ def test_a_closed_or_full_stream_does_not_change_the_exit_status(tmp_path, close
     assert errors == ('' if '2>' in closed else '-c: so.\n'.replace('-c', '<string>'))
 
 
-def test_output_comes_line_by_line_and_unencodable_characters_become_question_marks(monkeypatch):
+def test_output_comes_line_by_line_with_question_marks_if_it_cannot_be_shown(monkeypatch):
     output = io.BytesIO()
     monkeypatch.setattr(sys, 'stdout', io.TextIOWrapper(output, encoding='ascii'))
 
