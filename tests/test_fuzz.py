@@ -1,6 +1,6 @@
 """Mutated texts, settings and runs: one sentence or success, never a traceback.
 
-`make test` tries a hundred of each; `make fuzz` sets FUZZ_EXAMPLES and tries thousands.
+`make test` tries up to a hundred of each; `make fuzz` sets FUZZ_EXAMPLES and tries thousands.
 """
 
 import contextlib
