@@ -1,9 +1,9 @@
-"""Find out how much dropout a text of some size takes: docs/advice.md, an hour and a half.
+"""Measure how much dropout texts of several sizes need: docs/advice.md, an hour and a half.
 
     python benchmarks/advice.py [number of a row ...]
 
-The first bytes of the works, with their case and line ends, are trained on with each of KEEP_PROBS.
-Two runs at a time, each on one core. What was measured before is not run again.
+Each run trains on the first bytes of the works, with their case and line ends, with one of
+KEEP_PROBS. Two runs go on at a time, each on one core. Runs that were measured before are kept.
 """
 
 import itertools
@@ -35,7 +35,7 @@ def table():
 
 
 def leave_texts():
-    """Leave the texts in the folder of the runs."""
+    """Write the texts into the folder of the runs."""
     RUNS.mkdir(parents=True, exist_ok=True)
     text = works()
     for size in {size for size, *_ in TRIED}:
@@ -43,7 +43,7 @@ def leave_texts():
 
 
 def as_cells(row, found):
-    """Return the cells of a row, from what the runs of each of KEEP_PROBS found."""
+    """Return the cells of a row, from the results of its runs: a dict from KEEP_PROBS."""
     size, rnn_size, iterations = row
     learned = size * 0.9
     passes = iterations * 50 * script.training_seq_len / learned
@@ -64,8 +64,8 @@ def main(*numbers):
     head = ('bytes of text', 'rnn_size', 'characters learned for each parameter', 'iterations',
             'passes', 'passes / characters for each parameter',
             *(f'keep_prob={keep_prob}' for keep_prob in KEEP_PROBS))  # fmt: skip
-    same = f'All with `{" ".join(SAME)}`; nats at the end. The best of a row is bold.'
-    why = 'What a run says of dropout rests on this: `DROPOUT` in backstage/report.py.'
+    same = f'All runs use `{" ".join(SAME)}`. Losses are in nats, at the end; the best is bold.'
+    why = 'The advice of a run on dropout comes from this table: `DROPOUT` in backstage/report.py.'
     text = f'{same}\n{why}\n\n{as_table(head, [as_cells(*one) for one in found.items()])}'
     write_page('advice.md', 'Dropout', 'python benchmarks/advice.py', text)
 

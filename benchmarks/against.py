@@ -1,12 +1,12 @@
-"""Compare this checkout with another one, or two TensorFlows, in turns: some twenty minutes.
+"""Compare this checkout with another one, or two TensorFlows, in turns: about twenty minutes.
 
     python benchmarks/against.py OTHER_CHECKOUT [--quick]
     python benchmarks/against.py OTHER_CHECKOUT --bits               or `make witness`: five minutes
     python benchmarks/against.py --tensorflows .venv .venv-tf2       writes docs/tensorflows.md
 
-Shown are medians of turns, with quartiles; where the ratio is more than 1, this checkout is faster,
-or the second TensorFlow. The quick form has the default shape alone. The second form checks that
-both checkouts learn the same, bit for bit: all losses, the held-out losses, and the samples.
+The figures are medians of turns, with quartiles. A ratio above 1 means that this checkout is
+faster, or the second TensorFlow. --quick measures only the default shape. --bits checks that both
+checkouts learn the same, bit for bit: all losses, held-out losses and samples.
 """
 
 import pathlib
@@ -22,7 +22,7 @@ from turns import Stepper, take_turns, with_quartiles
 
 TURNS = 7
 TRIED = *SHAPES, ('--keep_prob=0.8',)
-# What `python -m tools.NAME` is started with
+# The arguments of `python -m tools.NAME`
 TOOLS = {
     'tools.sample, one stream': ['sample', '--prime_text=my', '--sample_length=30000'],
     'tools.sample, 100 streams': [
@@ -42,7 +42,7 @@ def as_row(what, ours, theirs, amount=None, product=''):
 
     Args:
       ours, theirs: the seconds of each turn, lists of float.
-      amount: int, of what there is so much per second; None: the seconds are shown.
+      amount: int, what a turn produces, for a rate per second; None: the row shows seconds.
     """
     shown = [
         with_quartiles([amount / s for s in seconds]) if amount else with_quartiles(seconds, '.3f')
@@ -53,7 +53,7 @@ def as_row(what, ours, theirs, amount=None, product=''):
 
 
 def step_row(contestants, what, name, *arguments, amount=None):
-    """Return a row on steps of a kind, and the rate of a product between them.
+    """Return a row on one kind of step, with the rate of a product measured in the same turns.
 
     Args:
       contestants: two pairs of a Python and a checkout.
@@ -68,13 +68,13 @@ def step_row(contestants, what, name, *arguments, amount=None):
 
 
 def turn_row(contestants, what, measure):
-    """Return a row on the seconds that `measure` of a Python and a checkout returns."""
+    """Return a row on the seconds that measure(python, checkout) returns."""
     seconds = [[measure(*one) for one in contestants] for _ in range(TURNS)]
     return as_row(what, *zip(*seconds))
 
 
 def tool_rows(contestants):
-    """Yield a row for each of TOOLS, from launch to end, with a model of the contestant's own."""
+    """Yield a row for each of TOOLS, from launch to end. Each contestant has its own model."""
     with tempfile.TemporaryDirectory() as name:
         temps = {one: f'--temp_dir={name}/{number}' for number, one in enumerate(contestants)}
         for python, checkout in contestants:
@@ -119,7 +119,7 @@ def compare_tensorflows(one, two):
     shared.write_page('tensorflows.md', f'TensorFlow {names[1]} and {names[0]}', command, text)
 
 
-RUNS = {  # what is run one after the other in the same folder
+RUNS = {  # runs that follow each other in the same folder
     'the default settings': ['--max_iterations=400'],
     'dropout, continued': [f'--keep_prob=0.7 --max_iterations={number}' for number in (150, 300)],
     'one layer': ['--num_layers=1 --max_iterations=400'],
@@ -127,7 +127,7 @@ RUNS = {  # what is run one after the other in the same folder
 
 
 def learned(checkout, runs, *arguments):
-    """Train with the script of a checkout; return its losses, held-out losses and samples, dict."""
+    """Train with the script of a checkout; return its losses, held-out losses and samples: dict."""
     output, program = '', [f'{checkout}/{shared.SCRIPT.name}']
     with tempfile.TemporaryDirectory() as folder:
         same = [DATA_DIR, '--save_every=100', '--eval_every=100', f'--temp_dir={folder}']
@@ -139,7 +139,7 @@ def learned(checkout, runs, *arguments):
 
 
 def compare_bits(ours, theirs):
-    """Return in words what of two results of `learned` is the same."""
+    """Return in words which parts of two results of `learned` are the same: str."""
     words = []
     for name, values in ours.items():
         alike = [a == b for a, b in zip(values, theirs[name])]

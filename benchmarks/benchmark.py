@@ -1,7 +1,7 @@
-"""Measure the script against the recipe that it goes back to, and against the machine.
+"""Measure the script against the recipe that it is based on, and against the machine.
 
     python benchmarks/benchmark.py         the quick form: docs/benchmark-quick.md, three minutes
-    python benchmarks/benchmark.py long    all of it: docs/benchmark.md and two pictures, an hour
+    python benchmarks/benchmark.py long    everything: docs/benchmark.md and two pictures, an hour
 
 All compared figures are medians of repetitions that take turns on the same cores.
 """
@@ -33,11 +33,11 @@ def measure(turns, *commands, seconds=1.0):
     return take_turns(turns, *(Stepper(*command) for command in commands), seconds=seconds)
 
 
-# --- Learning curves ------------------------------------------------------------------------------
+# --- Learning curves -----------------------------------------------------------------------------
 
 
 class RecipeReader:
-    """Stands for the session and for the model, so that the recipe is measured as the script is."""
+    """A stand-in for session and model, so that `script.measure` can measure the recipe."""
 
     x_data, y_output, initial_state, final_state = 'xysf'
 
@@ -57,7 +57,7 @@ class RecipeReader:
 
 
 def learn_recipe(*arguments):
-    """Train the recipe to its end; leave a history.csv as the script does."""
+    """Train the recipe to its end; write a history.csv as the script does."""
     settings, ids, split = prepared_text(*arguments)
     shape = settings.batch_size, settings.training_seq_len
     tf.set_random_seed(settings.seed)
@@ -81,7 +81,7 @@ def learn_recipe(*arguments):
 def learning_curves():
     """Return the held-out losses of the script and of the recipe, lists of (iteration, nats).
 
-    They do not depend on how fast the machine is, so those that were measured are used again.
+    They do not depend on the speed of the machine, so earlier measurements are kept.
     """
     runs, program = shared.ROOT / 'temp' / 'benchmark', pathlib.Path(__file__).resolve()
     table = {'script': {'': 'script --save_every=100'}, 'recipe': {'': 'recipe'}}
@@ -116,11 +116,11 @@ def learning_rows(ours, theirs, seconds_ours, seconds_theirs):
     ]  # fmt: skip
 
 
-# --- The main table -------------------------------------------------------------------------------
+# --- The main table ------------------------------------------------------------------------------
 
 
 def write_large(folder, megabytes):
-    """Write the works again and again, so many MB; return the path."""
+    """Write a text of this size, the works over and over; return its path."""
     path, text = f'{folder}/{megabytes}.txt', shared.works()
     with open(path, 'wb') as file:
         while file.tell() < megabytes * 1_000_000:
@@ -130,7 +130,7 @@ def write_large(folder, megabytes):
 
 
 def preparing_rows(megabytes):
-    """Return rows on making ids of a text of that size: the works again and again."""
+    """Return rows on preparing the ids of a text of this size, the works over and over."""
     table = []
     with tempfile.TemporaryDirectory() as folder:
         path = write_large(folder, megabytes)
@@ -153,9 +153,9 @@ def preparing_rows(megabytes):
 
 
 def interval_rows(step_seconds, iterations=9070, late=3_000_000):
-    """Return rows on what a run shows and saves at the default intervals."""
+    """Return rows on the cost of output and saves at the default intervals."""
     settings = parse()
-    saves = iterations // settings.save_every + 1  # the last at its end
+    saves = iterations // settings.save_every + 1  # one of them at the end
     early, held_out, sample, board, late_save = (
         stepper.median
         for stepper in measure(
@@ -167,7 +167,7 @@ def interval_rows(step_seconds, iterations=9070, late=3_000_000):
     samples = iterations // settings.eval_every * sample
     total = saves * (early + held_out) + samples + watching
     return [
-        ('all that a run shows and saves at the default intervals, s', f'{total:.0f}',
+        ('output and saves at the default intervals, s', f'{total:.0f}',
          f'{training:.0f}, the training', f'{total / training:.1%}', 'under 5 %'),
         ('of that, for TensorBoard, s', f'{watching:.1f}', f'{training:.0f}, the training',
          f'{watching / training:.1%}', 'under 2 %'),
@@ -177,7 +177,7 @@ def interval_rows(step_seconds, iterations=9070, late=3_000_000):
 
 
 def measure_start(turns=3):
-    """Return the seconds to import TensorFlow, and what shared.seconds_to_start does: medians."""
+    """Return medians: seconds to import TensorFlow, and what shared.seconds_to_start returns."""
     bare, ours = [], []
     for _ in range(turns):
         start = time.perf_counter()
@@ -215,7 +215,7 @@ def measure_table(turns, megabytes):
     return table, ours.median, theirs.median
 
 
-# --- How the cost grows ---------------------------------------------------------------------------
+# --- How the cost grows --------------------------------------------------------------------------
 
 GROWTH = {
     'rnn_size': (64, 128, 256, 512, 1024),
@@ -226,7 +226,7 @@ GROWTH = {
 
 
 def measure_growth():
-    """Yield a setting, its value, and characters per second with our session and the default."""
+    """Yield (setting, value, characters per second with our session, the same with the default)."""
     with tempfile.TemporaryDirectory() as folder:
         for name, values in GROWTH.items():
             for value in values:
@@ -252,7 +252,7 @@ def draw_growth(figure, growth):
         axes.legend()
 
 
-# --- The two forms of the whole -------------------------------------------------------------------
+# --- The two forms -------------------------------------------------------------------------------
 
 
 def write_quick():
@@ -277,7 +277,7 @@ def write_long():
         f'{as_table(HEAD, table)}\n![Held-out loss over time](learning.png)\n\n'
         '## How the cost grows\n\n![Characters per second over four settings](growth.png)\n\n'
         f'{as_table(head, shown)}\n'
-        'Why the curves bend where they bend: [benchmark-notes.md](benchmark-notes.md).\n'
+        '[benchmark-notes.md](benchmark-notes.md) explains the bends of the curves.\n'
     )
     shared.write_page('benchmark.md', 'Benchmark', 'python benchmarks/benchmark.py long', text)
 

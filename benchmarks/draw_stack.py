@@ -41,7 +41,7 @@ def draw_on(figure):
             box(x, y, text, GREY)
         for low, high in zip(HEIGHTS[:-1], HEIGHTS[1:]):
             arrow((x, low + 0.33), (x, high - 0.33), RED if high == HEIGHTS[-1] else GREY)
-        for low in HEIGHTS[2:4]:  # what comes from below is added to what cells 1 and 2 put out
+        for low in HEIGHTS[2:4]:  # cells 1 and 2 add their input to their output
             arrow((x + 0.1, low + 0.55), (x + 0.1, low + 2.15), BLUE, bend=0.75)
     for y in LEVELS:
         arrow((x + 0.5, y), (x + 1.1, y))

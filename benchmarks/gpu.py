@@ -1,9 +1,9 @@
-"""Measure on a GPU four ways to unroll the layers of the model: a table to send back.
+"""Measure four ways to unroll the model's layers on a GPU; print a table to send back.
 
     python benchmarks/gpu.py [--seconds=300] [a setting, such as --rnn_size=64 ...]
 
-All else is the script's: the first weights, the loss, the optimizer. The ways take turns at each
-batch size. No text is needed. Without a GPU it measures the CPU.
+All else is as in the script: the first weights, the loss, the optimizer. The ways take turns at
+each batch size. No text is needed. Without a GPU the program measures the CPU.
 """
 
 import argparse
@@ -21,11 +21,11 @@ BATCHES = 100, 200, 400, 800, 1600
 TURNS = 9
 
 
-# --- The ways -------------------------------------------------------------------------------------
+# --- The ways ------------------------------------------------------------------------------------
 
 
 class Way(script.LSTM_Model):
-    """The script's model, with a method `unroll` in the place of that of its `lstm.Stack`."""
+    """The script's model. Its own method `unroll` replaces the one of its `lstm.Stack`."""
 
     def _build_loss(self, settings):
         self.stack.unroll = self.unroll
@@ -45,13 +45,13 @@ class Dynamic(Way):
 
 
 class Cudnn(Way):
-    """One operation for all steps of a layer. (One for all layers would have nothing residual.)"""
+    """One operation for all steps of a layer. (One for all layers has no residual connections.)"""
 
     def unroll(self, inputs, state, _):
         time, batch, _ = inputs.shape.as_list()
         after = []
         for number, (weights, before) in enumerate(zip(self.stack.weights, state)):
-            # V3, with lengths, as in Keras: what calls cuDNN without them is deprecated there.
+            # Keras uses V3 too. It passes lengths; cuDNN deprecates calls without them.
             above, h, c, *_ = tf.raw_ops.CudnnRNNV3(
                 input=inputs, input_h=before.h[None], input_c=before.c[None],
                 params=cudnn_params(*weights), sequence_lengths=tf.fill([batch], time),
@@ -62,10 +62,10 @@ class Cudnn(Way):
 
 
 def cudnn_params(kernel, bias):
-    """Return the weights of a BasicLSTMCell as cuDNN takes them: float32, one vector.
+    """Return the weights of a BasicLSTMCell in the order of cuDNN: one vector, float32.
 
-    For each gate a matrix [units, width] for the input, then one [units, units] for h, then a bias
-    for the input and one for h, of which the second holds the forget bias.
+    These are the matrices for the input, [units, width] for each gate, then those for h,
+    [units, units], then the biases for the input, and those for h, which hold the forget bias.
     """
 
     def in_order(rows):
@@ -82,11 +82,11 @@ def cudnn_params(kernel, bias):
 WAYS = {'script': script.LSTM_Model, 'static_rnn': Static, 'dynamic_rnn': Dynamic, 'cuDNN': Cudnn}
 
 
-# --- Their speed ----------------------------------------------------------------------------------
+# --- Their speed ---------------------------------------------------------------------------------
 
 
 def build(way, settings):
-    """Return a tf.Graph, the model in it, of a class in WAYS, and what makes its first weights."""
+    """Return a tf.Graph, its model of the class `way`, and the operation that initializes it."""
     with machine.new_graph() as graph:
         tf.set_random_seed(settings.seed)
         with tf.variable_scope('lstm_model', custom_getter=script.lstm.weights_by_name):
@@ -100,11 +100,11 @@ def wanted(model):
 
 
 class Steps:
-    """Training steps in a session of this process, as `take_turns` takes them.
+    """Training steps in a session of this process, with the interface that `take_turns` needs.
 
     Attributes:
       losses: list of float, nats, before each step. The batch is always the same.
-      seconds: list of float, for a step, one for each turn.
+      seconds: list of float, the seconds for a step in each turn.
     """
 
     def __init__(self, way, settings):
@@ -120,7 +120,7 @@ class Steps:
         self.losses, self.seconds = [], []
 
     def run(self, steps):
-        """Take so many steps; return the seconds for each."""
+        """Take this many steps; return the seconds for each."""
         start = time.perf_counter()
         for _ in range(steps):
             loss, _, state, _ = self.session.run(self.wanted, self.feed)
@@ -133,11 +133,11 @@ class Steps:
 
 
 def measure(end, settings, ways):
-    """Let some of WAYS, a list of names, take turns until `end`, or for one step in each turn.
+    """Let some of WAYS, a list of names, take turns until `end`, with at least one step in each.
 
     Returns:
-      The characters per second, or the error, of each way: a dict of str; and the losses before
-      the first step, a dict of float.
+      A dict of str, the characters per second or the error of each way, and a dict of float, the
+      losses before the first step.
     """
     steps, found = {}, {}
     for name in ways:
@@ -155,11 +155,11 @@ def measure(end, settings, ways):
     return found, {name: one.losses[0] for name, one in steps.items()}
 
 
-# --- What drives it -------------------------------------------------------------------------------
+# --- GPU, driver and libraries -------------------------------------------------------------------
 
 
 def find_gpus(settings):
-    """Return what TensorFlow says of each GPU that it may use: list of str."""
+    """Return TensorFlow's description of each GPU that it may use: list of str."""
     config = machine.session_config(1, settings.device)
     from tensorflow.python.client import device_lib
 

@@ -1,10 +1,10 @@
-"""Count what a training step launches on a GPU, for docs/gpu.md.
+"""Count the kernels that a training step launches on a GPU, for docs/gpu.md.
 
     python benchmarks/launches.py [a setting, such as --rnn_size=64 ...]
 
-A step runs here, on the CPU, and each operation that ran is looked up in TensorFlow's list of
-kernels. One that needs a kernel of the GPU counts as one launch, or as LAUNCHES says. Some, such as
-sums, take more than one: the counts are the least that there can be.
+The program runs a step on the CPU, and looks up each operation that ran in TensorFlow's list of
+kernels. An operation with a GPU kernel counts as one launch, or as LAUNCHES says. Some, such as
+sums, launch more than one kernel, so the counts are lower bounds.
 """
 
 import collections
@@ -15,16 +15,17 @@ import shared
 from gpu import WAYS, Steps, build, wanted
 from shared import as_table, parse, tf
 
-# These hand on what they get, or a part of it: the memory is shared, if the parts are aligned, as
-# they are here. Or they compute nothing at all.
+# These pass on their input or a part of it, or compute nothing. A part shares the memory of the
+# input if it is aligned, which holds here.
 HAND_ON = {
     'Const', 'ControlTrigger', 'Enter', 'Exit', 'Identity', 'IdentityN', 'LoopCond', 'Merge',
     'NextIteration', 'NoOp', 'Placeholder', 'PreventGradient', 'Reshape', 'StackPopV2',
     'StackPushV2', 'StackV2', 'StridedSlice', 'Switch', 'TensorArrayGradV3', 'TensorArrayReadV3',
     'TensorArrayV3', 'TensorArrayWriteV3', 'Unpack', 'VariableV2',
 }  # fmt: skip
-# From TensorFlow's lstm_ops.cc and lstm_ops_gpu.cu.cc: a step joins x and h, multiplies, computes
-# the gates. Its gradient computes theirs, and fills three of peepholes with zeros.
+# From TensorFlow's lstm_ops.cc and lstm_ops_gpu.cu.cc: a step joins x and h, multiplies, and
+# computes the gates. Its gradient launches one kernel for the gates, and three that fill the
+# gradients of the peepholes with zeros.
 LAUNCHES = {'BlockLSTM': lambda op: 3 * op.inputs[1].shape[0].value, 'LSTMBlockCellGrad': 4}
 PLACES = 'launch', 'hand on', 'in host memory', 'no GPU kernel'
 
@@ -39,7 +40,7 @@ def kernels_of(kind):
 def gpu_kernel(operation):
     """Return TensorFlow's GPU kernel for an operation and the types it works on, a KernelDef."""
     for kernel in kernels_of(operation.type):
-        # In a 2.x what only moves memory has one kernel for all kinds of devices.
+        # In a 2.x, operations that only move memory have one kernel for all devices.
         if kernel.device_type in ('GPU', 'DEFAULT') and all(
             operation.get_attr(constraint.name)
             in [tf.as_dtype(number) for number in constraint.allowed_values.list.type]
@@ -50,28 +51,28 @@ def gpu_kernel(operation):
 
 
 def place_of(operation):
-    """Return in PLACES what an operation does on a GPU."""
+    """Return which of PLACES an operation belongs to on a GPU."""
     kernel = gpu_kernel(operation)
     if kernel is None:
         return 'no GPU kernel'
     results = {result.name for result in operation.op_def.output_arg}
     if results and results <= set(kernel.host_memory_arg):
         return 'in host memory'
-    if operation.type in ('Split', 'SplitV', 'Transpose'):  # by rows, or of no two axes
+    if operation.type in ('Split', 'SplitV', 'Transpose'):  # split by rows, or no two axes swapped
         before, after = operation.inputs[operation.type == 'Split'], operation.outputs[0]
         return 'hand on' if before.shape[1:].as_list() == after.shape[1:].as_list() else 'launch'
     return 'hand on' if operation.type in HAND_ON else 'launch'
 
 
 def launches_of(operation):
-    """Return how many kernels an operation launches on a GPU, at least."""
+    """Return the least number of kernels that an operation launches on a GPU."""
     number = LAUNCHES.get(operation.type, 1) if place_of(operation) == 'launch' else 0
     return number(operation) if callable(number) else number
 
 
 def operations_of(way, settings):
-    """Return the operations of a training step, list of tf.Operation; in a loop once each time."""
-    if way == 'cuDNN':  # does not run here, and has no loop
+    """Return the operations that run in a training step: list of tf.Operation, with repeats."""
+    if way == 'cuDNN':  # it does not run here, and has no loop
         graph, model, _ = build(WAYS[way], settings)
         names = [one.name.split(':')[0] for one in wanted(model)]
         needed = tf.graph_util.extract_sub_graph(graph.as_graph_def(), names)
@@ -86,7 +87,7 @@ def operations_of(way, settings):
     ]
     known = {operation.name: operation for operation in steps.session.graph.get_operations()}
     steps.end()
-    # What else ran is fed from outside, or a constant that TensorFlow has made of some operations.
+    # The others that ran are inputs, or constants that TensorFlow has folded.
     return [known[name] for name in ran if name in known]
 
 

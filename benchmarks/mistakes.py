@@ -1,10 +1,10 @@
-"""Make each of five mistakes that published versions of the recipe make: four are of training.
+"""Measure five mistakes of published versions of the recipe: four in training, one in sampling.
 
     python benchmarks/mistakes.py    an hour on two cores; writes docs/mistakes.png and .md
 
-Each run is one of the script itself, with one thing in it replaced. All are measured on the same
-held-out text, rightly prepared, so that their losses can be compared; with several seeds, since
-chance alone moves a loss by as much as some of the mistakes do. Runs that have ended are kept.
+Each run uses the script itself, with one part replaced. All runs are measured on the same correctly
+prepared held-out text, so their losses can be compared. Each has several seeds, because chance
+alone changes a loss as much as some mistakes do. Finished runs are kept.
 """
 
 import functools
@@ -24,8 +24,8 @@ RIGHT = rows.folder_of(RUNS, 'no_mistake', 1)
 
 
 def share_one_cell():
-    """Put the same cell object into all layers, as `[cell] * num_layers` does."""
-    cells = {}  # one for each model, since a cell keeps the weights that it has, averaged or not
+    """Use the same cell object for all layers, as `[cell] * num_layers` does."""
+    cells = {}  # one for each model: a cell keeps its weights, averaged or not
     of_size = tf.contrib.rnn.BasicLSTMCell
     tf.contrib.rnn.BasicLSTMCell = lambda size: cells.setdefault(
         tf.get_variable_scope().reuse, of_size(size)
@@ -33,7 +33,7 @@ def share_one_cell():
 
 
 def delete_line_ends():
-    """Take out the line ends, so that the last word of a line and the next run together."""
+    """Delete the line ends, so that the last word of a line and the next one run together."""
     read_pieces, measure = script.reading.read_pieces, script.measure
 
     def measure_right_text(session, model, what, _, __, *shape):
@@ -46,7 +46,7 @@ def delete_line_ends():
 
 
 def wrap_targets():
-    """Take as the last target of a row the row's own first character."""
+    """Make the first character of each row the last target of the row."""
     read_batch = script.read_batch
 
     def wrapped(*arguments):
@@ -72,11 +72,11 @@ def shuffle_batches():
     script.read_batch = shuffled
 
 
-# The function that makes the mistake, what it is called in the picture, and what it needs.
+# The function that makes the mistake, its name in the picture, and the arguments that it needs.
 MISTAKES = {
     'no_mistake': (None, 'as the script does it', ()),
     'wide_embedding': (None, 'the same, embedding_size=128', ('--embedding_size=128',)),
-    # A kernel can only be shared if all layers read as many numbers.
+    # Layers can share a kernel only if their inputs have the same width.
     'share_one_cell': (share_one_cell, 'one cell for all layers', ('--embedding_size=128',)),
     'delete_line_ends': (delete_line_ends, 'line ends deleted', ()),
     'wrap_targets': (wrap_targets, 'targets wrap around in each row', ()),
@@ -85,21 +85,21 @@ MISTAKES = {
 
 
 def train(name, *arguments):
-    """Train with a mistake, in this process, as the arguments of the script say."""
+    """Train with a mistake in this process, with these arguments of the script."""
     make, _, more = MISTAKES[name]
     if make:
         make()
     return script.main([*more, *arguments])
 
 
-# --- The fifth is one of drawing, not of training ------------------------------------------------
+# --- The fifth mistake is in sampling, not in training -------------------------------------------
 
 LENGTH = 5000  # characters of a sample
-PIECE = 20  # characters; a text that has the same twenty again is going in a circle
+PIECE = 20  # characters; a text that repeats a piece of this length goes in circles
 
 
 def fresh_share(text):
-    """Return, for each position, the share of pieces up to there that were not there before."""
+    """Return, for each position, the share of pieces up to it that were new."""
     seen, fresh = set(), []
     for end in range(PIECE, len(text) + 1):
         piece = text[end - PIECE : end]
@@ -122,7 +122,7 @@ def draw_text(temperature):
 
 
 def draw_on(figure, found, texts):
-    """Draw the losses that rows.train found with each mistake, and the fresh share of texts."""
+    """Draw the losses that rows.train found for each mistake, and the share of new pieces."""
     left, right = figure.subplots(1, 2)
     for (name, runs), color in zip(found.items(), script.pictures.COLORS):
         losses = np.mean([runs[seed]['held_out'] for seed in SEEDS], axis=0)
@@ -154,14 +154,14 @@ def write(found):
         table.append([MISTAKES[name][1], *shown, range_])
     head = ['held-out loss, nats', *(f'seed {seed}' for seed in SEEDS), 'mean', 'against none']
     shares = [[label, f'{fresh_share(text)[-1]:.0%}'] for label, text in texts.items()]
-    text = f"""The script as it is and with one mistake at a time, {EPOCHS} epochs each, with
-{len(SEEDS)} seeds; all is measured on the same held-out text.
+    text = f"""Each run trains the script for {EPOCHS} epochs, as it is or with one mistake, with
+{len(SEEDS)} seeds. All are measured on the same held-out text.
 
 ![Held-out losses, and how soon samples repeat themselves](mistakes.png)
 
 {as_table(head, table)}
-Argmax sampling changes nothing in training. The same model drew {LENGTH:,} characters, of which the
-pieces of {PIECE} that had not been there before were
+Argmax sampling does not affect training. The same model drew {LENGTH:,} characters. This is the
+share of its pieces of {PIECE} characters that were new:
 
 {as_table(['drawing', 'new pieces'], shares)}
 The likeliest text begins:
@@ -181,5 +181,5 @@ if __name__ == '__main__':
         table,
         [DATA_DIR, f'--epochs={EPOCHS}', '--save_every=100'],
     )
-    rows.train(RUNS, *how, numbers=['0'])  # a text of these is what the others are measured on
+    rows.train(RUNS, *how, numbers=['0'])  # first, because all others are measured on its text
     write(rows.train(RUNS, *how))

@@ -1,8 +1,8 @@
-"""Show where the time of a training step goes: the kinds of operations, and what each takes.
+"""Show where the time of a training step goes: the time of each kind of operation.
 
     python benchmarks/operations.py [a setting, such as --rnn_size=64 ...]
 
-The table is TensorFlow's own. While it takes these times, a step is slower by some per cent.
+TensorFlow prints the table. The measurement slows a step down by a few per cent.
 """
 
 import itertools
@@ -16,7 +16,7 @@ def profile(*arguments):
     """Print the operations of the fifth training step with these settings."""
     how = {'options': tf.RunOptions(trace_level=3), 'run_metadata': tf.RunMetadata()}
     steps = script_steps(*arguments, **how)
-    list(itertools.islice(steps, 6))  # its session, and so its graph, is the default one from now
+    list(itertools.islice(steps, 6))  # makes its session and its graph the default
     builder = tf.profiler.ProfileOptionBuilder
     options = builder(builder.time_and_memory()).select(['micros', 'occurrence'])
     options = options.with_min_execution_time(min_micros=100).order_by('micros').build()

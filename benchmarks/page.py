@@ -1,8 +1,8 @@
-"""Measure the page of tools.page in Chromium: its size and speed, and what 16 bits cost.
+"""Measure the page of tools.page in Chromium: its size, its speed, and the cost of 16 bits.
 
-    python benchmarks/page.py temp/demo    writes docs/page.md, and docs/page.png: a minute
+    python benchmarks/page.py temp/demo    writes docs/page.md and docs/page.png: a minute
 
-Chromium and its driver have to be installed, as for `make browser`.
+This needs Chromium and its driver, like `make browser`.
 """
 
 import argparse
@@ -18,12 +18,12 @@ from selenium.webdriver.support.wait import WebDriverWait
 from shared import DOCS, ROOT, as_table, run, script, write_page
 
 # isort: split
-# Only now does Python find it.
+# Only now can Python find it.
 from tools import trained
 
 import numpy as np
 
-PLACES = 1000  # of which probabilities are compared
+PLACES = 1000  # at which probabilities are compared
 WRITTEN = 500  # characters in the picture
 OPENED = 'const [e] = performance.getEntriesByType("navigation"); return e.loadEventEnd'  # ms
 SPEED = """const ids = [...content.text].map(symbol => idOf.get(symbol) || 0);
@@ -35,16 +35,16 @@ LOSSES = """const ids = [...content.text].map(symbol => idOf.get(symbol) || 0), 
     return [rows.slice(0, arguments[0]).map(row => [...row]),
             rows.slice(0, -1).map((row, place) => -Math.log(row[ids[place + 1]]))];"""
 TEXT = """The page holds {weights:,} weights, in {layers} layers of {units} units. Its text has
-{characters:,} characters. It is open at the browser's load event. Speed is that of the model's
-function alone, with the probabilities of all characters, the median of five readings. The
-loss is in nats. Differences are those of the probabilities of all {symbols} symbols at {places:,}
-places, from TensorFlow's.
+{characters:,} characters. "Opens in" is the time until the browser's load event. Speed is the
+median of five readings, of the model's function alone, with the probabilities of all characters.
+The loss is in nats. The differences compare the probabilities of all {symbols} symbols at
+{places:,} places with TensorFlow's.
 
 {table}"""
 
 
 def measure(browser, path):
-    """Return of a page: bytes, seconds to open, characters/s, probabilities, and losses."""
+    """Return (bytes, seconds to open, characters/s, probabilities, losses) of a page."""
     browser.get(path.resolve().as_uri())
     opened = browser.execute_script(OPENED) / 1000
     speed = statistics.median(browser.execute_script(SPEED) for _ in range(5))
@@ -53,7 +53,7 @@ def measure(browser, path):
 
 
 def take_picture(browser):
-    """Let the page in the browser write, and keep a picture of it."""
+    """Let the page in the browser write, and save a picture of it."""
     browser.execute_script("$('write').click()")
     wait = WebDriverWait(browser, 60)
     wait.until(lambda _: browser.execute_script(f'return text.symbols.length >= {WRITTEN}'))

@@ -1,8 +1,8 @@
-"""What the models of PyTorch and JAX share that the script is measured against. NumPy alone.
+"""What the models in PyTorch and JAX share. It needs only NumPy.
 
-A model has the shape of the script's: an embedding, LSTM layers, a matrix to the logits of 40
-characters, the mean cross-entropy, truncated back-propagation with the state carried on, gradients
-clipped to a global norm of 5, Adam. It has no residual connections, no decay, and no averages.
+The models have the shape of the script's: an embedding, LSTM layers, a matrix to the logits of 40
+characters, the mean cross-entropy, truncated BPTT with the state carried over, gradients clipped to
+a global norm of 5, and Adam. They have no residual connections, weight decay or weight averages.
 """
 
 import argparse
@@ -22,10 +22,10 @@ SHAPE = {
 
 
 def random_weights(settings):
-    """Return weights that both models take, float32 arrays by their names in PyTorch.
+    """Return weights for both models, float32 arrays by their names in PyTorch.
 
-    The four parts of a layer are the gates for input, forgetting and what is written (tanh), and
-    that for output: weight_ih [4 * rnn_size, width], weight_hh [4 * rnn_size, rnn_size].
+    Each array of a layer has four parts: the input gate, the forget gate, the new values (tanh),
+    and the output gate. weight_ih is [4 * rnn_size, width], weight_hh [4 * rnn_size, rnn_size].
     """
     n, width = settings.rnn_size, settings.embedding_size
     shapes = {'embedding.weight': (VOCAB_SIZE, width)}
@@ -39,19 +39,19 @@ def random_weights(settings):
 
 
 def batches(settings, number=10):
-    """Yield so many random batches again and again: integers [time, batch] and the next ones."""
+    """Yield (x, y), integers [time, batch], from `number` random batches over and over."""
     shape = number, settings.training_seq_len + 1, settings.batch_size
     made = np.random.RandomState(0).randint(VOCAB_SIZE, size=shape)
     return itertools.cycle([(ids[:-1], ids[1:]) for ids in made])
 
 
 def main(kinds, **besides):
-    """Take steps of a kind as turns.Stepper asks for them; or print what all learn of one batch.
+    """Take steps of a kind as turns.Stepper asks for them. "check" prints what all kinds learn.
 
     Args:
-      kinds: dict from names to functions of settings, weights and batches, which yield once ready
-        and then the loss of each step.
-      besides: others, which train nothing.
+      kinds: dict from names to functions of settings, weights and batches. They yield once when
+        they are ready, and then the loss of each step.
+      besides: other functions, which train nothing.
     """
     kind, *arguments = sys.argv[1:]
     parser = argparse.ArgumentParser()

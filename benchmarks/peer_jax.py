@@ -8,7 +8,7 @@ import peer
 
 
 def forward(weights, num_layers, unroll, x, state):
-    """Characters [time, batch] and the state, to logits and the state after the last of them."""
+    """Return the logits of characters [time, batch], and the state after the last of them."""
     inputs, states = weights['embedding.weight'][x], []
     for layer in range(num_layers):
 
@@ -20,7 +20,7 @@ def forward(weights, num_layers, unroll, x, state):
             return (h, c), h
 
         kernel, bias = weights[f'lstm.weight_ih_l{layer}'], weights[f'lstm.bias_ih_l{layer}']
-        of_inputs = inputs @ kernel.T + bias  # of all steps at once
+        of_inputs = inputs @ kernel.T + bias  # for all steps at once
         last, inputs = jax.lax.scan(step, state[layer], of_inputs, unroll=unroll)
         states.append(last)
     return inputs @ weights['linear.weight'].T + weights['linear.bias'], states
@@ -34,7 +34,7 @@ def loss_of(weights, num_layers, unroll, x, y, state):
 
 @functools.partial(jax.jit, static_argnums=(0, 1), donate_argnums=(2, 3, 4, 5))
 def take_step(num_layers, unroll, weights, means, squares, state, count, x, y):
-    """One step of Adam (Kingma and Ba, 2015), its gradients clipped to a global norm."""
+    """Take a step of Adam (Kingma and Ba, 2015), with gradients clipped to a global norm."""
     values = jax.value_and_grad(loss_of, has_aux=True)
     (loss, state), gradients = values(weights, num_layers, unroll, x, y, state)
     norm = jnp.sqrt(sum(jnp.vdot(g, g) for g in gradients.values()))
@@ -48,7 +48,7 @@ def take_step(num_layers, unroll, weights, means, squares, state, count, x, y):
 
 
 def train(unroll, settings, weights, batches):
-    """Yield once ready, and then the loss of each training step."""
+    """Yield once when ready, and then the loss of each training step."""
     weights = {name: jnp.array(value) for name, value in weights.items()}
     means, squares = ({k: jnp.zeros_like(v) for k, v in weights.items()} for _ in range(2))
     shape = settings.batch_size, settings.rnn_size

@@ -8,7 +8,7 @@ from torch import nn
 
 
 class Stack(nn.Module):
-    """Characters [time, batch] and the state to logits and the state after the last of them."""
+    """A model from characters [time, batch] and a state to logits and the state after them."""
 
     def __init__(self, settings):
         super().__init__()
@@ -22,7 +22,7 @@ class Stack(nn.Module):
 
 
 class Unrolled(Stack):
-    """The same, written step by step: what torch.compile sees as one graph."""
+    """The same, written step by step, so that torch.compile sees one graph."""
 
     def forward(self, x, state):
         hs, cs = list(state[0]), list(state[1])
@@ -42,10 +42,10 @@ class Unrolled(Stack):
 
 
 def train(kind, is_compiled, settings, weights, batches):
-    """Yield once ready, and then the loss of each training step."""
+    """Yield once when ready, and then the loss of each training step."""
     model = kind(settings)
-    # nn.LSTM has two biases, and adds them. Adam would move both, and so their sum at twice the
-    # pace of JAX's and ours; one stays at 0.
+    # nn.LSTM adds two biases. If Adam moved both, their sum would move twice as fast as the bias in
+    # JAX and in the script. So one stays at 0.
     zeros = {n: torch.zeros_like(p) for n, p in model.named_parameters() if 'bias_hh' in n}
     model.load_state_dict({**{n: torch.from_numpy(v) for n, v in weights.items()}, **zeros})
     parameters = [p for name, p in model.named_parameters() if name not in zeros]
@@ -66,7 +66,7 @@ def train(kind, is_compiled, settings, weights, batches):
 
 
 def multiply(*_):
-    """Yield once ready, and then after each product of two 2048 x 2048 matrices."""
+    """Yield once when ready, and then after each product of two 2048 x 2048 matrices."""
     a, b = torch.rand(2048, 2048), torch.rand(2048, 2048)
     yield
     while True:

@@ -1,12 +1,12 @@
 """Measure the speed of the script beside PyTorch and JAX: `make peers`, twenty-five minutes.
 
-It writes docs/peers-speed.md, or docs/peers-speed-avx512.md on a processor with AVX-512, where the
-ratios are others.
+It writes docs/peers-speed.md. On a processor with AVX-512 the ratios differ, and it writes
+docs/peers-speed-avx512.md.
 
     python benchmarks/peers.py .venv .venv-tf2 .venv-torch .venv-jax [quick]
 
 The folders have TensorFlow 1.15, a 2.x, PyTorch and JAX. All take turns on the same cores. The
-quick form is of the default shape alone: three minutes, and it only prints.
+quick form measures only the default shape, and only prints: three minutes.
 """
 
 import pathlib
@@ -19,8 +19,8 @@ from turns import STEPS, Stepper, take_turns, with_quartiles
 
 TURNS = 7
 TORCH, JAX = (str(pathlib.Path(__file__).with_name(f'peer_{name}.py')) for name in ('torch', 'jax'))
-# Which of the folders each kind is of, its program, its name there, and whether it is measured at
-# the default shape alone.
+# For each kind: the number of its folder, its program, its name in the program, and whether only
+# the default shape is measured.
 KINDS = {
     'the script, TensorFlow 1.15': (0, STEPS, 'script_steps', False),
     'the script, TensorFlow 2': (1, STEPS, 'script_steps', False),
@@ -37,26 +37,26 @@ KINDS = {
 }
 OURS, OURS_TF2, *_ = KINDS
 METHOD = f"""
-Each kind trains in a process of its own, with as many threads as it takes by itself. The processes
-take {TURNS} turns of about a second on the same cores; a figure is the median of the turns, with
-their quartiles, and so is a ratio: each turn gives one. A step ends when its loss is known. Memory
-is the most that the process had. Of a step's arithmetic only what is matrix products counts; its
-share is of the fastest product of two 2048 x 2048 matrices in the same turns.
+Each kind trains in its own process, with its default number of threads. The processes take {TURNS}
+turns of about a second on the same cores. Each figure is the median of the turns, with quartiles. A
+ratio is too: each turn gives one. A step ends when its loss is known. Memory is the peak of the
+process. GFLOP/s counts only the matrix products of a step. Its percentage is relative to the
+fastest product of two 2048 x 2048 matrices in the same turns.
 
-The models are the same but for what the script has besides, which is work that the others do not
-have: residual connections, a decay of the weights, and their averages. PyTorch has its `nn.LSTM`,
-which calls oneDNN, and its fused Adam; JAX one jitted step with donated arguments, whose `scan`
-takes the products with the inputs from before it. The script reads its text, the recipe too; the
-others random characters. Before anything is measured, all forms of PyTorch and JAX have to find the
-same loss of the same weights, to 5e-5 nats, and after 20 steps, to 5e-4.
+The models are the same, except that the script does more work: it has residual connections, weight
+decay and weight averages. PyTorch uses its `nn.LSTM`, which calls oneDNN, and its fused Adam. JAX
+uses one jitted step with donated arguments; the products with the inputs come before its `scan`.
+The script and the recipe read their text, the others random characters. Before the measurement, all
+forms of PyTorch and JAX must have the same loss with the same weights, to 5e-5 nats, and after 20
+steps, to 5e-4 nats.
 
-PyTorch is the build for CUDA, since pip installs that one; its memory has to be read with that in
-mind. (Another PyTorch: give its folder in the place of `.venv-torch`.)
+PyTorch is the CUDA build, which is what pip installs. That explains part of its memory. (To measure
+another PyTorch, give its folder instead of `.venv-torch`.)
 """
 
 
 def measure(pythons, shape):
-    """Return a Stepper for each kind that is measured at a shape, after its turns: a dict."""
+    """Return a dict from each kind that is measured at a shape to its Stepper, after its turns."""
     steppers = {
         kind: Stepper(name, *shape, python=pythons[number], program=program)
         for kind, (number, program, name, at_default) in KINDS.items()
@@ -67,18 +67,18 @@ def measure(pythons, shape):
 
 
 def fastest(measured, beginning):
-    """Return the fastest of the kinds that begin so."""
+    """Return the fastest of the kinds whose names begin with this text."""
     found = [one for kind, one in measured.items() if kind.startswith(beginning)]
     return min(found, key=lambda one: one.median)
 
 
 def ratio(ours, theirs):
-    """Return how many times as fast ours was, as text."""
+    """Return how many times as fast ours was: str."""
     return with_quartiles([b / a for a, b in zip(ours.seconds, theirs.seconds)], '.2f')
 
 
 def summary(found):
-    """Return the table of ratios at all shapes, from a dict of what `measure` returned for each."""
+    """Return the table of ratios at all shapes, from a dict of what `measure` returned."""
     names = '1.15 / PyTorch', '1.15 / JAX', '2.x / PyTorch', '2.x / JAX'
     rows = [
         (' '.join(shape) or 'default', *(
@@ -106,7 +106,7 @@ def details(shape, measured):
 
 
 def check(programs):
-    """Raise if the models of some programs, (python, path), find or learn different losses."""
+    """Raise if the models of some programs, (python, path), have or learn different losses."""
     found = []
     for python, path in programs:
         output = run('check', '--rnn_size=16', '--batch_size=4', program=[path], python=python)

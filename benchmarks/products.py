@@ -1,8 +1,8 @@
-"""Measure at which rate one core multiplies by kernels of some shapes: docs/products.md.
+"""Measure how fast one core multiplies by kernels of some shapes: docs/products.md.
 
     python benchmarks/products.py
 
-What is compared takes turns. The rows are [batch, units], the kernel [units, 4 * units].
+The ways take turns. The rows are [batch, units], the kernel is [units, 4 * units].
 """
 
 import os
@@ -35,7 +35,7 @@ def measure(units, batch):
                 x = tf.identity(rows)
         operations.append(tf.group(*products))
     config = tf.ConfigProto(intra_op_parallelism_threads=1, inter_op_parallelism_threads=1)
-    # Otherwise TensorFlow makes one product of those that are the same.
+    # Otherwise TensorFlow would merge equal products.
     config.graph_options.optimizer_options.opt_level = -1
     config.graph_options.rewrite_options.disable_meta_optimizer = True
     times = np.empty([TURNS + 1, len(operations)])
@@ -55,5 +55,5 @@ if __name__ == '__main__':
         with tf.Graph().as_default():
             rates = measure(units, batch)
         lines.append((f'{units:,} units, {batch} rows', *(f'{rate:.0f}' for rate in rates)))
-    text = f'On one of the cores.\n\n{as_table(("GFLOP/s", *WAYS), lines)}'
+    text = f'Measured on one core.\n\n{as_table(("GFLOP/s", *WAYS), lines)}'
     write_page('products.md', 'Products of matrices', 'python benchmarks/products.py', text)

@@ -1,9 +1,9 @@
-"""Find out at which sizes the default learning rate is good: docs/rates.md, eight hours.
+"""Measure how good the default learning rate is at many sizes: docs/rates.md, eight hours.
 
     python benchmarks/rates.py [number of a row ...]
 
-Each row of TRIED is trained with each of RATES and with the default; two runs at a time, each on
-one core. What was measured before is not run again.
+Each row of TRIED is trained with each of RATES and with the default. Two runs go on at a time, each
+on one core. Runs that were measured before are kept.
 """
 
 import sys
@@ -12,8 +12,8 @@ import rows
 from shared import DATA_DIR, ROOT, SCRIPT, as_table, parse, script, write_page
 
 RUNS = ROOT / 'temp' / 'rates'
-RATES = 0.01, 0.015, 0.02, 0.03, 0.04, 0.06, 0.12, 0.24  # for most rows the default is among them
-TRIED = {  # settings, and iterations: two million characters, but for large models and batches
+RATES = 0.01, 0.015, 0.02, 0.03, 0.04, 0.06, 0.12, 0.24  # include the default of most rows
+TRIED = {  # settings and iterations: two million characters, except for large models and batches
     '': 400,
     '--rnn_size=16': 400,
     '--rnn_size=32': 400,
@@ -55,7 +55,7 @@ def default_rate(settings):
 def table():
     """Return the runs of TRIED with each of RATES and with the default, as rows.train takes them.
 
-    A run is saved, and so measured, at its end alone.
+    A run is saved, and so measured, only at its end.
     """
     return {
         settings: {
@@ -67,7 +67,7 @@ def table():
 
 
 def as_cells(settings, found):
-    """Return the cells of a row, from what the runs of each rate found."""
+    """Return the cells of a row, from the results of its runs: a dict from rates."""
     losses = {rate: one['held_out'][-1] for rate, one in found.items()}
     default = default_rate(settings)
     ours = losses.get(default, float('nan'))
@@ -79,7 +79,7 @@ def as_cells(settings, found):
 def main(*numbers):
     found = rows.train(RUNS, [SCRIPT], table(), [DATA_DIR], numbers)
     head = ('settings', 'iterations', *map(str, RATES), 'the default', 'behind the best by')
-    rule = 'Nats, held-out, at the end. What the default is: `highest_rate` in the script.'
+    rule = 'Held-out loss at the end, in nats. `highest_rate` in the script gives the default.'
     text = f'{rule}\n\n{as_table(head, [as_cells(*one) for one in found.items()])}'
     write_page('rates.md', 'The learning rate', 'python benchmarks/rates.py', text)
 

@@ -1,10 +1,10 @@
 """The published recipe "Stacking multiple LSTM layers", with its mistakes, to measure against.
 
-Written anew from what the recipe does: one cell object for all three layers, so that they share
-their weights; an embedding as wide as the cells; one call of the cell after the other, as
-`legacy_seq2seq.rnn_decoder` makes them; targets that wrap around inside each row; batches in a new
-random order in each epoch, with the state carried over all the same; Adam at 0.0005; a session with
-the options left alone.
+This is new code that does what the recipe does. All three layers share one cell object, and so
+their weights. The embedding is as wide as the cells. The cell is called once for each step, as in
+`legacy_seq2seq.rnn_decoder`. Targets wrap around inside each row. Each epoch has a new random order
+of batches, and still carries the state from batch to batch. Adam has a rate of 0.0005. The session
+has the default options.
 """
 
 import contextlib
@@ -19,7 +19,7 @@ MAX_GRADIENT_NORM = 4.5
 
 
 class Recipe:
-    """The recipe's graph, in the default graph. One step of Adam is `train_op`.
+    """The recipe's model, in the default graph. `train_op` takes one step of Adam.
 
     Attributes:
       x_data, y_output: int32 [batch_size, training_seq_len], to be fed.
@@ -71,7 +71,7 @@ class Recipe:
     def draw(self, session, num, random):
         """Draw `num` characters as the recipe does, one session call each: list of int.
 
-        The graph must be one for batches of 1 x 1.
+        The model must be built for batches of 1 x 1.
         """
         drawn, state = [1], session.run(self.initial_state)
         for _ in range(num):
@@ -83,7 +83,7 @@ class Recipe:
 
 @contextlib.contextmanager
 def started(settings, vocab_size, *shape):
-    """Yield a session with the recipe's graph for batches of a shape, and the Recipe."""
+    """Yield a session, and a Recipe for batches of this shape."""
     model = Recipe(settings.rnn_size, settings.num_layers, *shape, vocab_size)
     with tf.Session() as session:
         session.run(tf.global_variables_initializer())
@@ -91,11 +91,11 @@ def started(settings, vocab_size, *shape):
 
 
 def training_batches(ids, batch_size, training_seq_len, epochs, seed):
-    """Yield (epoch, x, y) in the order in which the recipe trains on them; epochs count from 1."""
+    """Yield (epoch, x, y) in the recipe's order of training; epochs count from 1."""
     num_batches = len(ids) // (batch_size * training_seq_len)
     rows = np.array(ids[: num_batches * batch_size * training_seq_len])
     x = np.stack(np.split(rows.reshape(batch_size, -1), num_batches, axis=1))
-    y = np.roll(x, -1, axis=2)  # the target at a row's end is the row's own beginning
+    y = np.roll(x, -1, axis=2)  # the last target of a row is the row's first character
     random = np.random.RandomState(seed)
     for epoch in range(1, epochs + 1):
         for number in random.permutation(num_batches):

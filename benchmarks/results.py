@@ -14,6 +14,7 @@ run may take a single core, or a busy one: that changes when it ends, and not ho
 """
 
 import pathlib
+import re
 import sys
 
 import rows
@@ -36,16 +37,17 @@ TRIALS = {
     'script': [
         '--rnn_size=256 --batch_size=50 --keep_prob=0.8',
         '--rnn_size=256 --batch_size=50 --keep_prob=0.7',
-        '--rnn_size=256 --batch_size=50 --keep_prob=0.8 --weight_decay=0.3',
-        '--rnn_size=256 --batch_size=50 --keep_prob=0.7 --weight_decay=0.3',
-        '--rnn_size=384 --batch_size=50 --keep_prob=0.7',
+        '--rnn_size=256 --batch_size=50 --keep_prob=0.87',
+        '--rnn_size=256 --batch_size=50 --keep_prob=0.8 --learning_rate=0.02',
         '--rnn_size=256 --batch_size=25 --training_seq_len=100 --keep_prob=0.8',
+        '--rnn_size=256 --batch_size=50 --keep_prob=0.8 --embedding_size=128',
     ],
     'variants': [
         'any_offset --rnn_size=256 --batch_size=50 --keep_prob=0.8',
         'drop_recurrent=0.8 --rnn_size=256 --batch_size=50 --keep_prob=0.8',
-        'drop_input=0.8 --rnn_size=256 --batch_size=50 --keep_prob=0.8',
-        'drop_characters=0.95 --rnn_size=256 --batch_size=50 --keep_prob=0.8',
+        'drop_characters=0.95 --rnn_size=256 --batch_size=50 --keep_prob=0.87',
+        'drop_input=0.8 --rnn_size=256 --batch_size=50 --keep_prob=0.87',
+        'drop_recurrent=0.8 --rnn_size=256 --batch_size=50 --keep_prob=1',
     ],
 }  # fmt: skip
 
@@ -79,9 +81,15 @@ def command(program, nanogpt):
     }[program]
 
 
+def shape(program, settings):
+    """Return the name under which the time of an iteration is kept: what changes it."""
+    settings = re.sub(r' --(learning_rate|weight_decay|seed)=\S+', '', f'{program} {settings}')
+    return re.sub(r'keep_prob=0\S+', 'keep_prob=0.8', settings)
+
+
 def iterations(program, settings, minutes):
     """Return how many iterations take so many minutes on two cores."""
-    seconds = rows.noted(NOTES / 'seconds.json')[f'{program} {settings}']['seconds']
+    seconds = rows.noted(NOTES / 'seconds.json')[shape(program, settings)]['seconds']
     return round(60 * minutes / seconds)
 
 
@@ -97,15 +105,16 @@ def stepper(program, settings, nanogpt):
 def measure_seconds(nanogpt, table):
     """Measure what is missing of the time of an iteration, some programs at a time, in turns."""
     path = NOTES / 'seconds.json'
-    missing = [(p, s) for p in table for s in table[p] if f'{p} {s}' not in rows.noted(path)]
+    some = {shape(p, s): (p, s) for p in table for s in table[p]}
+    missing = [name for name in some if name not in rows.noted(path)]
     for first in range(0, len(missing), 8):
-        some = missing[first : first + 8]
-        steppers = [stepper(*each, nanogpt) for each in some]
+        names = missing[first : first + 8]
+        steppers = [stepper(*some[name], nanogpt) for name in names]
         *steppers, product = take_turns(5, *steppers, Stepper('product_steps', python=PYTHON))
-        for (program, settings), one in zip(some, steppers):
+        for name, one in zip(names, steppers):
             found = {'seconds': one.median, 'turns': one.seconds, 'product': product.median}
-            rows.note(path, f'{program} {settings}', found)
-            print(f'{program} {settings}: {one.median:.4f} s')
+            rows.note(path, name, found)
+            print(f'{name}: {one.median:.4f} s')
 
 
 def run_trials(nanogpt, programs):

@@ -1,8 +1,8 @@
-"""Measure two workers against one, and estimate what more of them would cost: docs/scaling.md.
+"""Measure two workers against one, and estimate the cost of more workers: docs/scaling.md.
 
     python benchmarks/scaling.py        eight minutes, on two cores, after `make horovod`
 
-Each run is one of the script, started as a user starts it. All take turns on the same cores.
+Each run starts the script as a user does. All take turns on the same cores.
 """
 
 import glob
@@ -18,7 +18,7 @@ from shared import DATA_DIR, SCRIPT, as_table, multiplications, parse, script, w
 HOROVODRUN = str(pathlib.Path(sys.executable).with_name('horovodrun'))
 PYTHON = [sys.executable, str(SCRIPT)]
 ON_CORE = [['taskset', '--cpu-list', cores, *PYTHON] for cores in ('0', '1', '0,1')]
-# What begins the commands that run at the same time, which share the batch.
+# For each case, how the commands begin that run together and share the batch.
 STARTS = {
     'one worker, one core': ON_CORE[:1],
     'one worker, two cores': ON_CORE[2:],
@@ -31,41 +31,43 @@ QUIET = {'env': shared.ENVIRONMENT, 'stdout': subprocess.DEVNULL}
 
 BATCH = 100  # streams of each worker
 NETWORKS = {'1 Gbit/s': 1e9, '10 Gbit/s': 1e10, '100 Gbit/s': 1e11}
-LATENCY = 50e-6  # seconds for one message, as TCP in one data centre has it
+LATENCY = 50e-6  # seconds for one message, typical of TCP in one data centre
 
 PAGE = """
-On one machine without GPUs one process does best; workers are for several machines or GPUs.
+On one machine without GPUs, one process is fastest. Workers are for several machines or GPUs.
 
 ## Measured
 
-`batch_size` streams in all, shared among the workers; characters per second of all together.
+The workers share `batch_size` streams. The rates are those of all workers together.
 
 {measured}
-Two workers are slower than one process on both cores: each has half of the batch, whose products
-are less tall, and the gradients have to be exchanged. The last two rows differ by the price of
-that: the all-reduce, Horovod's thread, which looks for work each millisecond, and the wait for the
-slower worker. With `HOROVOD_CYCLE_TIME=5`, in milliseconds, that thread looks less often.
+Two workers are slower than one process on both cores. Each has half of the batch, so its matrix
+products are smaller, and the workers exchange gradients. The cost of this exchange is the
+difference from two runs that share nothing: the all-reduce, the wait for the slower worker, and
+Horovod's thread, which looks for work every millisecond. With `HOROVOD_CYCLE_TIME=5` it looks every
+5 milliseconds.
 
 ## Estimated
 
-Each worker reads {batch} streams of 50 characters, and its arithmetic is done at the rate measured
-above, {speed:,.0f} GFLOP/s. The all-reduce comes after it: nothing overlaps, since gradients can be
-clipped only when all are known. For N workers in a ring it takes 2 (N - 1) messages, each of one
-N-th of the gradients (4 bytes for each parameter), and each 50 microseconds late (Patarasuk and
-Yuan, "Bandwidth optimal all-reduce algorithms for clusters of workstations", 2009). The share of a
-step that communication takes is
+Each worker reads {batch} streams of 50 characters, and computes at the rate measured above,
+{speed:,.0f} GFLOP/s. The all-reduce comes after the arithmetic. Nothing overlaps, because gradients
+can be clipped only when all are known. N workers in a ring exchange 2 (N - 1) messages. Each
+message has one N-th of the gradients (4 bytes for each parameter) and a latency of 50 microseconds
+(Patarasuk and Yuan, "Bandwidth optimal all-reduce algorithms for clusters of workstations", 2009).
+Communication takes this share of a step:
 
     2 (N - 1) (bytes / N / bandwidth + latency) / (that + arithmetic),   bandwidth in bytes/s
 
 {estimated}
-The last column is the point where communication costs 10 %: with more streams for each worker it
-costs less. On faster processors the arithmetic takes less time, and the share is larger: ten times
-the speed asks for ten times the streams, or for ten times the bandwidth at a tenth of the latency.
+With the number of streams in the last column, communication costs 10 %. With more streams for each
+worker it costs less. On faster processors the arithmetic takes less time, so the share is larger.
+Ten times the speed needs ten times the streams, or ten times the bandwidth at a tenth of the
+latency.
 """
 
 
 def characters_per_second(starts, batch_size):
-    """Return the median rate of the runs that begin so, together, as written for TensorBoard."""
+    """Return the sum of the runs' median rates, which they write for TensorBoard."""
     arguments = [
         *(DATA_DIR, f'--batch_size={batch_size // len(starts)}', '--save_every=1000000'),
         *('--eval_every=1000000', f'--max_iterations={20_000 // batch_size}'),
@@ -87,7 +89,7 @@ def characters_per_second(starts, batch_size):
 
 
 def measured_rows():
-    """Return the rows of what was measured, and the characters per second of two cores."""
+    """Return the rows of the measurements, and the characters per second of two cores."""
     found = {(name, batch_size): [] for name in STARTS for batch_size in BATCH_SIZES}
     for _ in range(TURNS):
         for (name, batch_size), rates in found.items():
@@ -114,7 +116,7 @@ def estimated_rows(flops):
                 for bits_per_second in NETWORKS.values()
             ]
             shares = [f'{seconds / (seconds + own):.0%}' for seconds in network]
-            # The arithmetic grows with the streams of a worker, and the gradients do not.
+            # The arithmetic grows with the streams of a worker; the gradients do not.
             streams = f'{max(1, BATCH * 9 * network[1] / own):,.0f}'
             about = f'{rnn_size}', f'{count}', f'{gradients / 1e6:,.1f}', f'{own:,.2f}'
             yield (*about, *shares, streams)

@@ -12,10 +12,10 @@ import tempfile
 import time
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
-CHECKOUT = os.environ.get('CHECKOUT', str(ROOT))  # of the script that is measured
+CHECKOUT = os.environ.get('CHECKOUT', str(ROOT))  # has the script to measure
 DOCS, SCRIPT = ROOT / 'docs', ROOT / 'stacked_lstm_shakespeare.py'
 DATA_DIR = f'--data_dir={ROOT / "data"}'
-ENVIRONMENT = {**os.environ, 'MPLBACKEND': 'Agg'}  # no window is opened
+ENVIRONMENT = {**os.environ, 'MPLBACKEND': 'Agg'}  # opens no window
 sys.path.insert(0, CHECKOUT)
 
 import stacked_lstm_shakespeare as script  # noqa: E402
@@ -33,20 +33,20 @@ PRODUCT = 2 * 2048**3 / 1e9  # GFLOP in a step of product_steps
 
 
 def parse(*arguments):
-    """Return the settings of the script with these changes, and with the data of this folder."""
+    """Return the settings of the script with these changes, and with this project's data."""
     return read_settings(vars(script), [DATA_DIR, *arguments])
 
 
 def characters(*arguments):
-    """Return the characters in a training step with these changes to the settings."""
+    """Return the number of characters in a training step with these settings."""
     settings = parse(*arguments)
     return settings.batch_size * settings.training_seq_len
 
 
 def multiplications(settings):
-    """Return the floating-point operations of a training step that are matrix products.
+    """Return the number of floating-point operations in the matrix products of a training step.
 
-    Two for each weight and character in the forward pass, four in the backward pass.
+    Each weight and character has two in the forward pass, and four in the backward pass.
     """
     n = settings.rnn_size
     widths = [settings.embedding_size, *[n] * (settings.num_layers - 1)]
@@ -55,7 +55,7 @@ def multiplications(settings):
 
 
 def works():
-    """Return the text that is learned: bytes."""
+    """Return the text to learn: bytes."""
     return pathlib.Path(sources.find_text(parse())).read_bytes()
 
 
@@ -79,7 +79,7 @@ def run(*arguments, program=(SCRIPT,), python=sys.executable, **how):
 
 
 def seconds_to_start(python=sys.executable, checkout=ROOT):
-    """Return the seconds from launch to the first iteration, and the MB of a short run."""
+    """Return the seconds from launch to the first iteration, and the peak MB of a short run."""
     with tempfile.TemporaryDirectory() as folder:
         start = time.perf_counter()
         command = [python, '-u', f'{checkout}/{SCRIPT.name}', DATA_DIR, f'--temp_dir={folder}']
@@ -101,7 +101,7 @@ def as_table(head, rows):
 
 
 def about_machine():
-    """Return what has to be known of the machine, as Markdown."""
+    """Return a line about the machine and its software: str."""
     about = pathlib.Path('/proc/cpuinfo').read_text()
     model = re.search(r'model name\s*: (.*)', about).group(1)
     avx = ' with AVX-512' if 'avx512f' in about else ''
@@ -112,7 +112,7 @@ def about_machine():
 
 
 def write_page(name, title, command, text):
-    """Write a page of docs/, which begins with the command that measured it, and print it."""
+    """Write and print a page of docs/. It begins with the command that measured it."""
     page = f'# {title}\n\n`{command}`. {about_machine()}\n{text}'
     (DOCS / name).write_text(page, encoding='utf-8')
     print(page)

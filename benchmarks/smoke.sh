@@ -1,14 +1,14 @@
 #!/bin/sh
-# Train, go on, sample and evaluate on the oldest and newest Pythons that have a TensorFlow for us:
+# Train, resume, sample and evaluate on the oldest and newest Pythons with a supported TensorFlow:
 #
-#     sh benchmarks/smoke.sh             each in an environment of its own, under .smoke/
+#     sh benchmarks/smoke.sh             each in its own environment, under .smoke/
 #
-# Pythons that are not here are named, and the exit status is then 1.
+# If a Python is not installed, its version is printed, and the exit status is 1.
 set -e
 failed=
 mkdir -p .smoke
 
-# smoke VERSION PACKAGES...: what pip is to install
+# smoke VERSION ARGUMENTS...: the arguments are for pip install
 smoke() {
     version=$1 venv=.smoke/$1 python=.smoke/$1/bin/python
     shift
@@ -18,7 +18,7 @@ smoke() {
             return 0
         }
     fi
-    # 21.3.1 is the last for Python 3.6, which comes with one that is too old.
+    # Python 3.6 comes with a pip that is too old; 21.3.1 is the last one for it.
     [ "$version" != 3.6 ] || "$python" -m pip install --quiet pip==21.3.1
     "$python" -m pip install --disable-pip-version-check --quiet "$@"
     name=$("$python" -c 'from backstage import tf; print("TensorFlow", tf.__version__)')
@@ -38,7 +38,7 @@ smoke() {
     echo "Python $version, $name: $(sed -n 's/^Loss: //p' "$venv/output")"
 }
 
-# What requirements.txt names, as Python 3.6 has it: that of TensorFlow's own images of 1.15
+# The packages of requirements.txt for Python 3.6, which TensorFlow's own images of 1.15 have
 smoke 3.6 tensorflow-gpu==1.15 numpy==1.18.5 matplotlib==3.3.4 requests tqdm protobuf==3.19.6
 smoke 3.7 --requirement requirements.txt
 smoke 3.9 --requirement requirements-tf2.txt

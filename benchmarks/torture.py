@@ -1,9 +1,9 @@
-"""Kill programs, or let their disk fail, at each call by which they change files.
+"""Kill programs, or let their disk fail, at each call that changes files.
 
-    python benchmarks/torture.py .venv .venv-tf2       writes docs/saving.md: some two hours
-    python benchmarks/torture.py --every=10            one of ten moments, with this one alone
+    python benchmarks/torture.py .venv .venv-tf2       writes docs/saving.md: about two hours
+    python benchmarks/torture.py --every=10            tries every tenth moment with this Python
 
-What is compared is described in tests/moments.py. A C compiler has to be installed.
+tests/moments.py describes what is compared. This needs a C compiler.
 """
 
 import argparse
@@ -21,31 +21,33 @@ sys.path.insert(0, str(ROOT / 'tests'))
 import moments
 
 HOW = {'kill': 'SIGKILL', 'full': 'disk full from then on', 'fail': 'this call fails'}
-EVERY = {'kill': 1, 'full': 4, 'fail': 4}  # a failure leaves what a kill leaves, and goes on
-TEXT = """Programs were ended at each call by which they change files, or their disk failed there.
-Then came the same command again, undisturbed. It has to succeed and to end with the same bits and
-the same history as if nothing had happened, and each file of an earlier run has to be there.
-**{tried:,} moments were tried; {bad:,} did not end so.**
+EVERY = {'kill': 1, 'full': 4, 'fail': 4}  # a failure leaves the same files as a kill
+TEXT = """Programs were killed at each call that changes files, or their disk failed there. Then the
+same command ran again, undisturbed. It must succeed, and end with the same bits and the same
+history as if nothing had happened. Every file of an earlier run must still exist.
+**{tried:,} moments were tried; {bad:,} ended differently.**
 
 {table}
-A *moment* is a call, in TensorFlow's C++ too: open for writing, write (before it, and when half is
-written), flush, sync, rename, remove, make a folder, cut. Of the writes of one file in a row the
-first two and the last two count. At one of `--every` moments a program was killed, at one of four
-times as many its disk failed. On a *disk full from then on* all later calls fail too, but removals.
-After a failure the program has to end by itself, with one line in standard error at most.
+A *moment* is a call, also one in TensorFlow's C++: open for writing, write (before it, and when
+half of it is done), flush, sync, rename, remove, make a folder, truncate. From a series of writes
+to one file, only the first two and the last two are tried. A program was killed at one of `--every`
+moments. Its disk failed at one of four times as many. With a *disk full from then on*, all later
+calls except removals fail too. After a failure the program must end by itself, with at most one
+line on standard error.
 
 ## What a save does to the disk
 
 These are the calls of `fsync`, `rename` and `unlink` in the last save of a run that goes on. The
-losses come first, their checksum before them, then the best model, the newest, and the picture. An
-older model is removed only after the new one and its names (`fsync` of its folder) are on the disk.
-So a power cut should leave a whole model and the losses up to it. (No power was cut here.)
+checksum of the losses comes first, then the losses, the best model, the newest model and the
+picture. An older model is removed only after the new one and its names (`fsync` of its folder) are
+on the disk. So a power cut should leave a whole model and the losses up to it. (This test did not
+cut the power.)
 
 {calls}"""
 
 
 def count(every, names):
-    """Try one of `every` moments of some scenarios; yield [scenario, calls, how, tried, bad]."""
+    """Try one of `every` moments of some scenarios; yield (scenario, calls, how, tried, bad)."""
     for name in names:
         with tempfile.TemporaryDirectory() as place:
             scenario = moments.Scenario(name, place)
@@ -62,10 +64,10 @@ def calls_of_a_save():
     """Return the calls of the last save of a run that goes on: list of str."""
     with tempfile.TemporaryDirectory() as place:
         calls = moments.Scenario('a run that goes on', place).calls
-    # The record is written before the history and after it.
+    # The record is written before and after the history.
     begin = [i for i, call in enumerate(calls) if call == 'rename temp/settings.json'][-2] - 1
     found = [call for call in calls[begin:] if call.split()[0] in ('fsync', 'rename', 'unlink')]
-    # Numbers of processes, and the random part of a name, are nothing to look at.
+    # Remove process numbers and the random parts of names.
     found = [re.sub(r'(tempstate|tmp)[0-9a-f]{9,}|\.\w+\.\d+(?=\.part)', r'\1', c) for c in found]
     return [call for call in found if 'text.' not in call]
 
@@ -73,10 +75,10 @@ def calls_of_a_save():
 def main(arguments):
     parser = argparse.ArgumentParser(description=__doc__.split('\n')[0])
     parser.add_argument(
-        'venvs', nargs='*', help='virtual environments; none: count here, and print'
+        'venvs', nargs='*', help='virtual environments; none: try with this Python, and print'
     )
-    parser.add_argument('--every', type=int, default=1, help='try one of so many moments')
-    parser.add_argument('--only', choices=moments.SCENARIOS, help='try this scenario, and print')
+    parser.add_argument('--every', type=int, default=1, help='try one of this many moments')
+    parser.add_argument('--only', choices=moments.SCENARIOS, help='try only this scenario')
     settings = parser.parse_args(arguments)
     moments.start_servers()
     if not settings.venvs:

@@ -1,6 +1,6 @@
 """Processes that take turns on the same cores, so that their speeds can be compared.
 
-NumPy alone: PyTorch and JAX run in environments of their own.
+This needs only NumPy, because PyTorch and JAX have their own environments.
 """
 
 import os
@@ -17,7 +17,7 @@ STEPS = str(pathlib.Path(__file__).with_name('steps.py'))
 
 
 def memory():
-    """Return the most memory that this process has had so far, in MB."""
+    """Return the peak memory of this process so far, in MB."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6
 
 
@@ -27,7 +27,7 @@ def serve(steps):
     Args:
       steps: iterator. It yields once when it is ready, and then after each step.
     """
-    output, sys.stdout = sys.stdout, sys.stderr  # what else is printed is no answer
+    output, sys.stdout = sys.stdout, sys.stderr  # keep other output apart from the answers
     next(steps)
     print(0, memory(), file=output, flush=True)
     for line in sys.stdin:
@@ -41,12 +41,12 @@ class Stepper:
     """A process that calls `serve`.
 
     Attributes:
-      seconds: list of float, for a step, one for each turn.
-      memory, memory_at_start: float, MB, the most so far, and the most until it was ready.
+      seconds: list of float, the seconds for a step in each turn.
+      memory, memory_at_start: float, MB, the peak so far, and the peak until it was ready.
     """
 
     def __init__(self, name, *arguments, python=sys.executable, program=STEPS, **environment):
-        # The script has TensorFlow keep freed memory; the recipe leaves its allocator alone.
+        # The script lets TensorFlow keep freed memory; the recipe uses the default allocator.
         keeps_memory = str(not name.startswith('recipe')).lower()
         self.process = subprocess.Popen(
             [python, program, name, *arguments],
@@ -66,7 +66,7 @@ class Stepper:
         return seconds
 
     def run(self, steps):
-        """Take so many steps; return the seconds for each."""
+        """Take this many steps; return the seconds for each."""
         if self.memory_at_start is None:
             self._read()
             self.memory_at_start = self.memory
@@ -83,7 +83,7 @@ class Stepper:
 
 
 def take_turns(turns, *steppers, seconds=1.0):
-    """Let each Stepper run for about so many seconds, in turn, so many times; return them."""
+    """Let the Steppers take `turns` turns of about `seconds` seconds each; return them."""
     steps = []
     for stepper in steppers:
         stepper.run(1)  # the first takes longer
@@ -97,6 +97,6 @@ def take_turns(turns, *steppers, seconds=1.0):
 
 
 def with_quartiles(values, form=',.0f'):
-    """Return the median of some numbers and, in brackets, their quartiles, as text."""
+    """Return the median of some numbers, with their quartiles in brackets: str."""
     first, median, third = (format(v, form) for v in np.percentile(values, [25, 50, 75]))
     return f'{median} ({first} to {third})'

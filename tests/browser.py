@@ -1,6 +1,6 @@
-"""The page of tools.page in a real browser, Debian's Chromium without a window: `make browser`.
+"""The page that tools.page writes, in headless Chromium: `make browser`.
 
-Pictures of the page are left in temp/browser, to be looked at.
+The tests leave screenshots in temp/browser.
 """
 
 import json
@@ -22,8 +22,8 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.wait import WebDriverWait
 
-# What 16 units learn from few lines is chance, so hardly a unit may have a name. The buttons of the
-# page need some: here a weak one is named too.
+# 16 units learn little from a few lines, so tools.page might name none of them. The tests of the
+# buttons need some named units: this program also names those that follow a feature weakly.
 NAME_THE_WEAK = """import sys
 from backstage import running
 from tools import page
@@ -38,7 +38,7 @@ LINE = (
 
 
 def make_page(folder, text, training, tool=('-m', 'tools.page'), *arguments):
-    """Train a model on a text, and return the address of its page."""
+    """Train a model on a text; return the URL of its page."""
     (folder / 'lines.txt').write_text(text, encoding='utf-8')
     for run in (
         run_script(*SMALL, '--text_file=lines.txt', *training, cwd=folder),
@@ -50,7 +50,7 @@ def make_page(folder, text, training, tool=('-m', 'tools.page'), *arguments):
 
 @pytest.fixture(scope='module')
 def page(tmp_path_factory):
-    """The address of the page of a small model that reads a text of all kinds."""
+    """The URL of the page of a small model. Its text has quotes, tags and punctuation."""
     folder = tmp_path_factory.mktemp('browser')
     tool = folder / 'page.py'
     tool.write_text(NAME_THE_WEAK, encoding='utf-8')
@@ -65,7 +65,7 @@ def started():
     for argument in '--headless=new', '--no-sandbox', '--window-size=1240,820':
         options.add_argument(argument)
     options.set_capability('goog:loggingPrefs', {'browser': 'ALL', 'performance': 'ALL'})
-    # The driver is named, so that selenium downloads none.
+    # Name the driver; otherwise Selenium downloads one.
     browser = webdriver.Chrome(options=options, service=Service(shutil.which('chromedriver')))
     yield browser
     browser.quit()
@@ -73,14 +73,14 @@ def started():
 
 @pytest.fixture
 def browser(started, page):
-    """The browser, in which the page has just been loaded."""
+    """The browser, with the page freshly loaded."""
     for log in 'browser', 'performance':
         started.get_log(log)
     scheme(started, 'light')
     started.get('about:blank')
     started.get(page)
     yield started
-    assert started.get_log('browser') == []  # neither errors nor warnings, whatever was done
+    assert started.get_log('browser') == []  # neither errors nor warnings
 
 
 def scheme(browser, name):
@@ -97,18 +97,18 @@ def find(browser, selector):
 
 
 def colours(browser):
-    """Return the background of each character that is shown, as it is computed."""
+    """Return the computed background colour of each character on the page."""
     script = 'return text.spans.map(span => getComputedStyle(span).backgroundColor)'
     return browser.execute_script(script)
 
 
 def wait(browser, condition):
-    """Wait until an expression of JavaScript is true."""
+    """Wait until a JavaScript expression is true."""
     WebDriverWait(browser, 60).until(lambda _: browser.execute_script(f'return {condition}'))
 
 
 def read(browser):
-    """Show the held-out text, and wait until it is read."""
+    """Show the held-out text, and wait until the model has read it."""
     find(browser, '#read-tab')[0].click()
     wait(browser, 'isRead(text)')
 
@@ -120,7 +120,7 @@ def type_in(browser, selector, words):
 
 
 def write(browser, characters):
-    """Let the model write until there are so many characters; return these."""
+    """Let the model write until the text has this many characters; return them."""
     find(browser, '#write')[0].click()
     wait(browser, f'text.symbols.length >= {characters}')
     find(browser, '#write')[0].click()
@@ -137,7 +137,7 @@ def set_temperature(browser, temperature):
 
 
 def unit(browser):
-    """Return which layer and unit are shown, counted from 1."""
+    """Return (layer, unit), the selected ones, both counted from 1."""
     (tab,) = find(browser, '#layers [role=tab][aria-selected=true]')
     number = re.match(r'Unit (\d+) of 16', find(browser, '#unit')[0].text).group(1)
     assert find(browser, '#slider')[0].get_attribute('value') == number
@@ -146,7 +146,7 @@ def unit(browser):
     return int(tab.text[-1]), int(number)
 
 
-def test_it_shows_the_text_and_asks_nobody_for_anything(browser):
+def test_the_page_shows_the_text_and_requests_nothing(browser):
     read(browser)
     shown = browser.execute_script('return document.getElementById("held-out").textContent')
     assert shown == (LINE * 60)[:2000]
@@ -162,7 +162,7 @@ def test_it_shows_the_text_and_asks_nobody_for_anything(browser):
     assert sum(url.startswith('file') for url in sent) == 1
 
 
-def test_keys_tabs_the_slider_and_the_address_change_the_unit_and_the_colours(browser, page):
+def test_keys_tabs_slider_and_url_select_the_unit(browser, page):
     read(browser)
     press(browser, '1')
     (_, number), before = unit(browser), colours(browser)
@@ -177,7 +177,7 @@ def test_keys_tabs_the_slider_and_the_address_change_the_unit_and_the_colours(br
     assert colours(browser) != before
     browser.execute_script('slider.value = 5; slider.dispatchEvent(new Event("input"))')
     assert unit(browser) == (2, 5)
-    browser.execute_script(  # a key that is held
+    browser.execute_script(  # a key held down
         'for (let i = 0; i < 403; i++) document.body'
         '.dispatchEvent(new KeyboardEvent("keydown", {key: "ArrowRight", bubbles: true}))'
     )
@@ -186,11 +186,11 @@ def test_keys_tabs_the_slider_and_the_address_change_the_unit_and_the_colours(br
     assert unit(browser) == (2, 7)
 
 
-def test_the_named_units_are_a_click_or_a_key_away(browser):
+def test_buttons_and_keys_select_the_named_units(browser):
     buttons = find(browser, '#named button')
     assert len(buttons) > 1
     first, second = (tuple(map(int, b.text.split()[0].split('.'))) for b in buttons[:2])
-    assert unit(browser) == first  # with which the page begins
+    assert unit(browser) == first  # the page begins with it
     press(browser, 'n')
     assert unit(browser) == second
     assert buttons[1].get_attribute('aria-pressed') == 'true'
@@ -200,7 +200,7 @@ def test_the_named_units_are_a_click_or_a_key_away(browser):
     assert unit(browser) == second
 
 
-def test_under_the_mouse_are_the_five_likeliest_next_characters(browser):
+def test_hovering_shows_the_five_likeliest_next_characters(browser):
     read(browser)
     place = LINE.index('question') + 2
     characters = find(browser, '#held-out > span')
@@ -213,11 +213,11 @@ def test_under_the_mouse_are_the_five_likeliest_next_characters(browser):
     assert 'que' in find(browser, '#after')[0].text
     press(browser, Keys.SHIFT, Keys.ARROW_RIGHT)
     assert 'ques' in find(browser, '#after')[0].text
-    # What is told of this s is what stood in the list one character earlier.
+    # The page repeats the probability that it listed for this s one character earlier.
     assert find(browser, '#came')[0].text == f'It gave this s a probability of {rows[0][1]}.'
 
 
-def test_the_same_prompt_and_seed_write_the_same_text_and_others_another(browser):
+def test_the_prompt_and_the_seed_determine_the_text(browser):
     set_temperature(browser, 1.5)  # the model is overfit
     written = {}
     for prompt, seed in ('to be', 1), ('so they say', 1), ('to be', 2), ('to be', 1):
@@ -232,7 +232,7 @@ def test_the_same_prompt_and_seed_write_the_same_text_and_others_another(browser
     assert len(endings) == 3
 
 
-def test_what_was_stopped_goes_on_as_if_it_had_not_been(browser):
+def test_stopping_and_resuming_does_not_change_the_text(browser):
     set_temperature(browser, 1.5)
     type_in(browser, '#prompt', 'to be')
     whole = write(browser, 90)
@@ -242,7 +242,7 @@ def test_what_was_stopped_goes_on_as_if_it_had_not_been(browser):
 
 
 @pytest.mark.parametrize('top_k, temperature', [(0, 0), (1, 1.5)])
-def test_the_likeliest_is_drawn_at_temperature_0_and_with_top_1(browser, top_k, temperature):
+def test_temperature_0_and_top_1_draw_the_likeliest_character(browser, top_k, temperature):
     type_in(browser, '#top', str(top_k))
     set_temperature(browser, temperature)
     write(browser, 60)
@@ -253,7 +253,7 @@ def test_the_likeliest_is_drawn_at_temperature_0_and_with_top_1(browser, top_k, 
     assert [vocabulary[ix] for ix in ids[begin - 1 : -1]] == symbols[begin:]
 
 
-def test_it_draws_as_often_as_the_probabilities_say_and_never_what_it_must_not(browser):
+def test_draws_follow_the_probabilities_and_never_pick_unknown(browser):
     logits = [9, 1, 0, -1, 2, 0.5]  # 0 is never drawn
     draws = (
         'const counts = Array(6).fill(0); for (let i = 0; i < 40000; i++)'
@@ -269,10 +269,10 @@ def test_it_draws_as_often_as_the_probabilities_say_and_never_what_it_must_not(b
         assert found.sum() == 40000 and not found[expected == 0].any()
         some = expected > 0
         squares = (found[some] - expected[some]) ** 2 / expected[some]
-        assert squares.sum() < 25  # chi-squared with up to 4 degrees of freedom: 1 of 20,000
+        assert squares.sum() < 25  # chi-squared, up to 4 degrees of freedom: p = 1/20,000
 
 
-def test_a_click_on_what_is_written_shows_what_was_expected_there(browser):
+def test_clicking_a_written_character_shows_the_predictions_there(browser):
     text = write(browser, 60)
     find(browser, '#typed > span')[40].click()
     assert text[30:41].replace(' ', '␣').replace('\n', '↵') in find(browser, '#after')[0].text
@@ -280,7 +280,7 @@ def test_a_click_on_what_is_written_shows_what_was_expected_there(browser):
     assert came in ([], [text[41].replace(' ', '␣').replace('\n', '↵')])
 
 
-def test_a_person_without_a_mouse_can_type_write_stop_and_look(browser):
+def test_the_page_works_without_a_mouse(browser):
     press(browser, Keys.TAB, Keys.TAB)
     names = []
     for _ in range(12):
@@ -288,7 +288,9 @@ def test_a_person_without_a_mouse_can_type_write_stop_and_look(browser):
         names.append(browser.execute_script('return document.activeElement.id'))
         if names[-1] == 'prompt':
             press(browser, Keys.CONTROL, 'a')
-            browser.switch_to.active_element.send_keys('n 1 ')  # no keys of the page, in here
+            browser.switch_to.active_element.send_keys(
+                'n 1 '
+            )  # the page's shortcuts are off in here
         if names[-1] == 'write':
             press(browser, Keys.ENTER)
             wait(browser, 'text.symbols.length > 20')
@@ -299,7 +301,7 @@ def test_a_person_without_a_mouse_can_type_write_stop_and_look(browser):
     assert find(browser, '#status')[0].text.endswith('characters written.')
 
 
-def test_an_empty_prompt_and_unknown_characters_get_a_sentence(browser):
+def test_an_empty_prompt_and_unknown_characters_get_a_message(browser):
     (prompt,) = find(browser, '#prompt')
     prompt.clear()
     prompt.send_keys(Keys.SPACE, Keys.BACKSPACE)
@@ -309,7 +311,7 @@ def test_an_empty_prompt_and_unknown_characters_get_a_sentence(browser):
     assert find(browser, '#status')[0].text == 'Unknown to the model: é Ω'
 
 
-def test_everything_that_can_be_used_has_a_name_for_a_screen_reader(browser):
+def test_every_control_has_a_name_for_screen_readers(browser):
     read(browser)
     nodes = browser.execute_cdp_cmd('Accessibility.getFullAXTree', {})['nodes']
     roles = {'button', 'tab', 'slider', 'textbox', 'spinbutton', 'tabpanel'}
@@ -322,7 +324,7 @@ def test_everything_that_can_be_used_has_a_name_for_a_screen_reader(browser):
     assert all(name for _, name in usable), usable
 
 
-def test_nothing_is_wider_than_a_phone(browser):
+def test_the_page_fits_a_phone(browser):
     size = {'width': 360, 'height': 740, 'deviceScaleFactor': 2, 'mobile': True}
     browser.execute_cdp_cmd('Emulation.setDeviceMetricsOverride', size)
     write(browser, 200)
@@ -332,7 +334,7 @@ def test_nothing_is_wider_than_a_phone(browser):
     assert widths[0] <= widths[1] == 360
 
 
-# --- The model of the page, beside TensorFlow's --------------------------------------------------
+# --- The page's model against TensorFlow's -------------------------------------------------------
 
 KINDS = 'Ab é\t"\'</script> <!-- 中文字 🙂🙃 שלום مرحبا \u2028 é ~\n'
 RAW = '--clean_text=False', '--min_word_freq=1'
@@ -347,7 +349,7 @@ SHAPES = {
 
 
 @pytest.mark.parametrize('name', SHAPES)
-def test_its_probabilities_are_those_of_tensorflow(started, tmp_path, name):
+def test_probabilities_match_tensorflow(started, tmp_path, name):
     training = ('--max_iterations=30', '--sample_length=1', *SHAPES[name])
     more = '--characters=1000', '--full_precision'
     address = make_page(tmp_path, KINDS * 60, training, ('-m', 'tools.page'), *more)
@@ -366,7 +368,7 @@ def test_its_probabilities_are_those_of_tensorflow(started, tmp_path, name):
     assert len(found) == len(shown) > 900
     assert not expected[:, 1:].std(axis=1).max() < 1e-3  # it has learned something
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5)
-    # What a person types is read as a prime text is.
+    # Typed text is encoded like a prime text.
     for typed in KINDS, 'Déjà-vu — “NO”', 'e\u0301':
         ids = started.execute_script(
             'return [...prepared(arguments[0])].map(symbol => idOf.get(symbol) || 0)', typed
@@ -382,20 +384,20 @@ def save(browser, name):
 
 
 def luminance(colour):
-    """Return the relative luminance of a colour, of three numbers from 0 to 255 (WCAG 2)."""
+    """Return the relative luminance (WCAG 2) of a colour: three numbers from 0 to 255."""
     parts = np.array(colour) / 255
     linear = np.where(parts <= 0.04045, parts / 12.92, ((parts + 0.055) / 1.055) ** 2.4)
     return linear @ [0.2126, 0.7152, 0.0722]
 
 
 def numbers(colour):
-    """Return red, green and blue, and alpha, of a colour of CSS."""
+    """Return ([red, green, blue], alpha) of a CSS colour."""
     red, green, blue, *alpha = map(float, re.findall(r'[\d.]+', colour))
     return np.array([red, green, blue]), (alpha or [1])[0]
 
 
 def contrast(text, background, page):
-    """Return the contrast of a text with a background that lets the page shine through."""
+    """Return the contrast ratio of text on a translucent background over the page."""
     (over, alpha), (under, _) = numbers(background), numbers(page)
     mixed = alpha * over + (1 - alpha) * under
     low, high = sorted([luminance(numbers(text)[0]), luminance(mixed)])
@@ -403,7 +405,7 @@ def contrast(text, background, page):
 
 
 @pytest.mark.parametrize('name', ['light', 'dark'])
-def test_every_character_is_legible_in_light_and_in_dark(browser, name):
+def test_every_character_is_legible_in_light_and_dark_mode(browser, name):
     scheme(browser, name)
     style = 'return getComputedStyle(document.body).'
     text, page = (browser.execute_script(style + what) for what in ('color', 'backgroundColor'))
@@ -412,7 +414,7 @@ def test_every_character_is_legible_in_light_and_in_dark(browser, name):
     for key in '123':
         press(browser, key)
         assert min(contrast(text, colour, page) for colour in colours(browser)) >= 4.5
-    # No unit of this model may be at an end of the scale.
+    # Perhaps no unit of this model reaches an end of the scale, so check both ends directly.
     for limit in 'up', 'down':
         strongest = browser.execute_script(
             'return getComputedStyle(document.documentElement).getPropertyValue(arguments[0])',

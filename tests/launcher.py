@@ -1,8 +1,9 @@
-"""Starts the programs of the project as processes that need not import TensorFlow first.
+"""Starts the programs of the project as processes that need not import TensorFlow.
 
-That takes three seconds, and the tests start some hundreds. So one process imports it, and each
-program is a fork of that: a process of its own, with its own streams, folder and environment, which
-ends, is killed and is waited for as any other. (Linux alone can make it a child of the tests.)
+The import takes three seconds, and the tests start hundreds of programs. So one process, the
+launcher, imports TensorFlow, and each program is a fork of it. A fork has its own streams, folder
+and environment. It ends, is killed and is waited for like any process. This works only on Linux,
+which can make it a child of the tests.
 """
 
 import atexit
@@ -15,20 +16,20 @@ import sys
 import threading
 from multiprocessing import connection, reduction
 
-PR_SET_CHILD_SUBREAPER = 36  # of prctl: what loses its parent becomes a child of this process
+PR_SET_CHILD_SUBREAPER = 36  # for prctl: this process adopts orphaned descendants
 
 
 class Process(subprocess.Popen):
     """A Popen of a Python program, [path, ...] or ['-m', module, ...], forked by the launcher.
 
-    It needs `cwd` and `env`, and knows no other argument than the three streams.
+    It needs `cwd` and `env`. Besides them it takes only the three streams.
     """
 
-    pipe, lock = None, threading.Lock()  # to the launcher; a request of one thread at a time
+    pipe, lock = None, threading.Lock()  # to the launcher; one thread at a time may use it
 
     def _execute_child(self, args, *more):
         cwd, env = more[4:6]
-        # Those of the program and ours, -1 where there is none, of each of the three streams.
+        # For each of the three streams the program's end and ours, or -1 if there is none.
         read_in, write_in, read_out, write_out, read_error, write_error = more[9:15]
         theirs, ours = (read_in, write_out, write_error), (write_in, read_out, read_error)
         with Process.lock:
@@ -37,7 +38,7 @@ class Process(subprocess.Popen):
             for number, stream in enumerate(theirs):
                 reduction.send_handle(Process.pipe, number if stream < 0 else stream, None)
             self.pid = Process.pipe.recv()
-            Process.pipe.recv()  # it is ours by now
+            Process.pipe.recv()  # by now the process is our child
         self._child_created = self._closed_child_pipe_fds = True
         for stream, other in zip(theirs, ours):
             if other >= 0:
@@ -47,7 +48,7 @@ class Process(subprocess.Popen):
 
 
 def start_launcher():
-    """Start the process that forks; return the pipe for requests. It ends with this one."""
+    """Start the launcher, which ends with this process; return the pipe for requests."""
     assert ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) == 0
     pipe, theirs = connection.Pipe()
     root = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
@@ -56,16 +57,16 @@ def start_launcher():
             [sys.executable, __file__, str(theirs.fileno())],
             env={**os.environ, 'MPLBACKEND': 'Agg', 'PYTHONPATH': root},
             pass_fds=[theirs.fileno()],
-            stdin=subprocess.PIPE,  # pipes, as those of the programs will be
+            stdin=subprocess.PIPE,  # pipes, like those of the programs
             stdout=subprocess.PIPE,
         )
     atexit.register(lambda: (pipe.close(), process.wait()))
-    pipe.recv()  # all is imported
+    pipe.recv()  # everything is imported
     return pipe
 
 
 def serve(pipe):
-    """Fork for each request; return in the new process: command, folder, environment, streams."""
+    """Fork for each request. The fork returns (command, folder, environment, streams)."""
     pipe.send('ready')
     while True:
         try:
@@ -80,7 +81,7 @@ def serve(pipe):
                 pipe.close()
                 return (*request, streams)
             pipe.send(number)
-            os._exit(0)  # so the new process loses its parent
+            os._exit(0)  # which orphans the new process
         os.waitpid(between, 0)
         pipe.send('done')
         for stream in streams:
@@ -88,7 +89,7 @@ def serve(pipe):
 
 
 def become(command, cwd, env, streams):
-    """Run a program, as if Python had been started with it."""
+    """Run a program as if Python had been started with it."""
     for number, stream in enumerate(streams):
         os.dup2(stream, number)
         os.close(stream)
@@ -100,7 +101,7 @@ def become(command, cwd, env, streams):
     sys.path[0] = cwd if is_module else os.path.dirname(command[0])
     path = importlib.util.find_spec(command[1]).origin if is_module else command[0]
     sys.modules['__main__'].__file__ = path
-    backstage.leave_signals_to_the_system()  # as where the program imports it first
+    backstage.leave_signals_to_the_system()  # as if the program had just imported it
     if is_module:
         runpy.run_module(command[1], run_name='__main__', alter_sys=True)
     else:
@@ -111,7 +112,7 @@ if __name__ == '__main__':
     import backstage
     from stacked_lstm_shakespeare import tf
 
-    tf.contrib.rnn.BasicLSTMCell  # noqa: B018  it is found only now
+    tf.contrib.rnn.BasicLSTMCell  # noqa: B018  the first access imports it
     import matplotlib.pyplot  # noqa: F401
 
     become(*serve(connection.Connection(int(sys.argv[1]))))

@@ -1,9 +1,10 @@
-/* Stops a process at one of the calls by which it changes files: a library to be preloaded.
+/* A library for LD_PRELOAD. It disturbs a process at one of the calls that change files.
 
-   The variable MOMENT says what is done: "kill 17 /folder /log" ends the process at its call number
-   17, counted from 0, among those that change something in /folder, and notes its calls in /log;
-   "full" lets this one and all later ones fail, as on a full disk, "fail" this one alone, as a bad
-   sector does, and "count" none. A write is two moments: before it, and when half of it is done. */
+   The environment variable MOMENT says how. With "kill 17 /folder /log" the library kills the
+   process at call number 17. It counts from 0, and only the calls that change something in /folder.
+   It writes these calls to /log. "full" makes this call and all later ones fail, as on a full disk.
+   "fail" makes only this call fail, as a bad sector does. "count" makes none fail. A write is two
+   moments: before it, and when half of it is done. */
 
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -25,7 +26,7 @@ static long at;
 static int log_file = -1;
 static atomic_long count;
 
-/* Returns whether a path is in the folder, which is also the current one. */
+/* Returns whether a path is in the folder. Relative paths are: it is the working directory. */
 static int is_inside(const char *path)
 {
     const char *said = how[0] ? NULL : getenv("MOMENT");
@@ -45,7 +46,7 @@ static const char *path_of(int file)
     return path[0] == '/' ? path : "/"; /* pipes have other names */
 }
 
-/* Returns the error with which a call has to fail, or 0. */
+/* Returns the error that a call must fail with, or 0. */
 static int moment(const char *call, const char *path)
 {
     if (!is_inside(path))
@@ -138,7 +139,7 @@ size_t fwrite(const void *data, size_t size, size_t number, FILE *file)
         return REAL(fwrite)(data, size, number, file);
     FAIL_AT_MOMENT("fwrite", path, 0);
     size_t half = REAL(fwrite)(data, size, number / 2, file);
-    REAL(fflush)(file); /* a kill would lose it otherwise, as at the moment before */
+    REAL(fflush)(file); /* otherwise a kill would lose this half too */
     FAIL_AT_MOMENT("fwrite, second half", path, half);
     return half + REAL(fwrite)((char *)data + half * size, size, number - half, file);
 }

@@ -1,8 +1,9 @@
-"""Runs that are ended, or whose disk fails, at one of the calls by which they change files.
+"""Programs that are killed, or whose disk fails, at any call that changes files.
 
-A scenario is a folder and a command. Each of its moments is tried in a copy of the folder; then the
-same command again, which nothing disturbs, has to end as if nothing had happened. Each process is
-forked from one that has built the graph: so it takes a second, and is as real as any other.
+A scenario is a folder and a command. Each call of the command that changes files is a moment. A
+moment is tried in a copy of the folder. Then the same command runs again, undisturbed. It must end
+as if nothing had happened. Each process is a fork of one that has built the graph, so it takes only
+a second.
 """
 
 import atexit
@@ -42,21 +43,21 @@ RUN = (
 )  # fmt: skip
 MORE = (*RUN, '--max_iterations=40')
 EXPORT = ('--folder=serving/1',)
-# All characters occur in it, so that `unseen` is [0].
+# Every character occurs in it, so `unseen` is [0].
 WORKS = ('Hamlet, Romeo and Macbeth. ' + script.CHARACTERS + '\n') * 75_000
 DOWNLOAD = (*RUN, '--text_file=', '--gutenberg_url=URL', '--held_out=1e-4')
-# What was done before, and what is disturbed. All that was there before is kept, but for a run that
-# goes on, whose files change.
+# The earlier commands, and the command to disturb. All earlier files must survive, except those of
+# a run that goes on, which change.
 SCENARIOS = {
     'a first run': ([], RUN),
     'a run that goes on': ([RUN], MORE),
     '--restart': ([RUN], (*RUN, '--restart')),
     'another seed': ([RUN], (*RUN, '--seed=2')),
     'an export': ([RUN], EXPORT),
-    'a download': ([], DOWNLOAD),  # what happens in data/ alone
+    'a download': ([], DOWNLOAD),  # only the calls in data/ count
 }
-HOW = 'kill', 'full', 'fail'  # as tests/moments.c has them
-# What the programs import when they need it: once here, instead of in every fork
+HOW = 'kill', 'full', 'fail'  # as in tests/moments.c
+# The programs import these when they need them. Here it is done once, not in every fork.
 LAZY = (
     'matplotlib.figure', 'matplotlib.backends.backend_agg', 'requests', 'tqdm',
     'tensorboard.plugins.histogram.summary', 'tensorboard.plugins.text.summary',
@@ -68,7 +69,7 @@ new_graph, build_models = machine.new_graph, script.build_models
 
 
 def prepare(command):
-    """Build the graph of a command, and let `train` take it instead of another."""
+    """Build the graph of a command; return substitutes for `new_graph` and `build_models`."""
     arguments = settings.read_settings(vars(script), command), len(script.CHARACTERS) + 1, [0]
     with new_graph() as graph:
         models = build_models(*arguments)
@@ -81,11 +82,11 @@ def prepare(command):
 
 
 def serve():
-    """Run a command for each line of standard input: in a folder, disturbed at a moment if any."""
+    """Run a command for each line of standard input: [folder, environment, command] as JSON."""
     for name in LAZY:
         importlib.import_module(name)
     prepared = {}
-    # A picture takes a third of a second; what is drawn is no matter here.
+    # A plot takes a third of a second, and its content does not matter here.
     script.draw_losses = lambda figure, *losses: None
     for line in sys.stdin:
         folder, moment, command = json.loads(line)
@@ -119,8 +120,8 @@ class Scenario:
     """A command, and the folder in which it is disturbed.
 
     Attributes:
-      earlier: dict, the files of the run that is there before.
-      calls: list of str, the calls by which the command changes files: its moments.
+      earlier: dict, the files of the earlier run.
+      calls: list of str, the calls that change files: the moments.
     """
 
     def __init__(self, name, place):
@@ -145,20 +146,20 @@ class Scenario:
     def moments(self):
         """Return the numbers of the moments to try.
 
-        Of the writes of one file in a row they are the first two and the last two: what a kill
-        leaves at the others differs in the length of that file alone.
+        From a series of writes to one file, these are the first two and the last two. A kill at the
+        others leaves the same, but for the length of that file.
         """
         files = [call.split()[-1] if 'write' in call else None for call in self.calls]
         numbers = []
         for path, group in itertools.groupby(range(len(files)), files.__getitem__):
             row = list(group)
             numbers += sorted({*row[:2], *row[-2:]}) if path else row
-        is_download = self.name == 'a download'  # the rest is that of a first run
+        is_download = self.name == 'a download'  # the rest is as in a first run
         return [n for n in numbers if not is_download or ' data/' in f'{self.calls[n]}/']
 
     @contextlib.contextmanager
     def copy(self, name):
-        """Make a copy of the folder, for a while."""
+        """Make a copy of the folder, and remove it at the end."""
         folder = self.place / name / 'work'
         try:
             shutil.copytree(str(self.folder), str(folder))
@@ -167,14 +168,14 @@ class Scenario:
             shutil.rmtree(str(folder.parent))
 
     def end_of(self, folder):
-        """Return what has to be the same in the end."""
+        """Return the results that must be the same in the end."""
         if self.name == 'an export':
             return sorted(files_of(folder / 'serving'))
         texts = {n: data for n, data in files_of(folder / 'data').items() if n.endswith('.txt')}
         return texts, content(folder / 'temp')
 
     def problem(self, how, number):
-        """Try a moment, and the same command again; return what is wrong then, '' if nothing is."""
+        """Try a moment, then the same command again; return what went wrong, or ''."""
         with self.copy(f'{how}-{number}') as folder:
             status, output, errors = run(self.command, folder, f'{how} {number} {folder}')
             ended = f'{status}: {output}{errors}'
@@ -193,14 +194,14 @@ class Scenario:
             return lost or self.difference(folder)
 
     def saved(self, number, where):
-        """Return the iterations that are saved in a folder by a moment: list of int."""
+        """Return the iterations saved in a folder before a moment: list of int."""
         pattern = rf'rename temp/{where}model-([0-9]+)\.index'
         found = [re.fullmatch(pattern, call) for call in self.calls[:number]]
         earlier = [20] * (self.name == 'a run that goes on')
         return earlier + [int(one.group(1)) for one in found if one]
 
     def lost_best(self, number, folder):
-        """Say so if a kill left no best model that can be read, though one was saved."""
+        """Return a message if a best model was saved and none can be read, else ''."""
         temp = str(folder / 'temp')
         if not self.saved(number, 'best/'):
             return ''
@@ -212,7 +213,10 @@ class Scenario:
         return 'lost the best model'
 
     def lost_save(self, number, output):
-        """Say so if a run did not go on from what was saved: it would end alike, but later."""
+        """Return a message if a run did not resume from its last save, else ''.
+
+        Such a run ends the same, only later.
+        """
         saved = self.saved(number, '')
         if not saved or self.name in ('--restart', 'an export', 'a download'):
             return ''
@@ -221,7 +225,7 @@ class Scenario:
         return '' if max(found, default=0) >= max(saved) else f'lost the save of {max(saved)}'
 
     def difference(self, folder):
-        """Return what is not as it should be in the end, '' if nothing is."""
+        """Return what is wrong with the files in the end, or ''."""
         names = files_of(folder)
         if self.end_of(folder) != self.end:
             return f'ended otherwise: {sorted(names)}'
@@ -238,7 +242,7 @@ SERVERS = queue.Queue()  # processes that fork commands
 
 
 def start_servers():
-    """Start a server for each of two cores. They end with this process."""
+    """Start two servers, one for each core. They end with this process."""
     environment = {**os.environ, 'LD_PRELOAD': library(), 'MPLBACKEND': 'Agg'}
     pipes = {'stdin': subprocess.PIPE, 'stdout': subprocess.PIPE, 'universal_newlines': True}
     for _ in range(2):
@@ -249,7 +253,7 @@ def start_servers():
 
 
 def run(command, folder, moment=''):
-    """Return the status, the standard output and the standard error of a command in a folder."""
+    """Run a command in a folder; return (exit status, standard output, standard error)."""
     environment = {'MOMENT': moment} if moment else {}
     server = SERVERS.get()
     server.stdin.write(json.dumps([str(folder), environment, command]) + '\n')
@@ -262,7 +266,7 @@ def run(command, folder, moment=''):
 
 @functools.lru_cache(maxsize=None)
 def library():
-    """Return the path of the library that is preloaded, compiled. It takes a C compiler."""
+    """Compile tests/moments.c; return the path of the library. This needs a C compiler."""
     folder = tempfile.mkdtemp()
     atexit.register(shutil.rmtree, folder)
     path, source = os.path.join(folder, 'moments.so'), ROOT / 'tests' / 'moments.c'
@@ -289,15 +293,15 @@ def site():
 
 
 def files_of(folder):
-    """Return what the files in a folder hold, but for a lock: a dict from their names."""
+    """Return the bytes of all files in a folder except a lock: a dict from their names."""
     paths = [path for path in folder.rglob('*') if path.is_file() and path.name != 'lock']
     return {str(path.relative_to(folder)): path.read_bytes() for path in paths}
 
 
 def content(temp):
-    """Return the history of a run, and all variables of its newest and of its best checkpoint.
+    """Return the history of a run, and all variables of its newest and its best checkpoint.
 
-    But for the name of the run, a random number.
+    `run_id` is left out: it is a random number.
     """
     found = [(temp / 'history.csv').read_bytes()]
     for paths in folders.checkpoints(str(temp)), folders.checkpoints(str(temp / 'best')):
@@ -308,7 +312,7 @@ def content(temp):
 
 
 def try_all(scenario, how, numbers):
-    """Try moments, two at a time; yield the number of each, its call, and what is wrong."""
+    """Try moments, two at a time; yield (number, call, problem) for each."""
     with futures.ThreadPoolExecutor(2) as pool:
         problems = pool.map(functools.partial(scenario.problem, how), numbers)
         for number, problem in zip(numbers, problems):

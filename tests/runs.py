@@ -1,6 +1,6 @@
-"""Runs of the script that tests begin, disturb and let go on, and one that nothing disturbs.
+"""Runs of the script that tests start, disturb and resume, and one that nothing disturbs.
 
-A pytest plugin; test modules import it first, as a module (PYTEST_DONT_REWRITE).
+A pytest plugin. Test modules import it before pytest loads it, hence PYTEST_DONT_REWRITE.
 """
 
 import contextlib
@@ -19,7 +19,7 @@ ARGUMENTS = (
     *SMALL, '--num_layers=2', '--batch_size=24', '--training_seq_len=4', '--text_file=short.txt',
     '--epochs=2', '--save_every=50', '--eval_every=60',
 )  # fmt: skip
-BEGUN = 60  # iterations of a run that is begun, with checkpoints after 50 and 60
+BEGUN = 60  # iterations of `begun`, a run with checkpoints at 50 and 60
 
 
 def samples(output):
@@ -27,14 +27,14 @@ def samples(output):
 
 
 def run_here(*arguments, cwd):
-    """Do in this process what `run_script` does, sooner."""
+    """Do what `run_script` does, but in this process, which is faster."""
     return call_here(script.main, *arguments, cwd=cwd)
 
 
 def call_here(main, *arguments, cwd):
     """Call the `main` of a program; return (exit status, standard output, standard error)."""
     output, errors = io.TextIOWrapper(io.BytesIO(), encoding='utf-8'), io.StringIO()
-    matplotlib.use('Agg')  # no window to be closed
+    matplotlib.use('Agg')  # opens no window
     before = os.getcwd()
     os.chdir(str(cwd))
     try:
@@ -42,14 +42,14 @@ def call_here(main, *arguments, cwd):
             status = running.run(main, list(map(str, arguments)))
     finally:
         os.chdir(before)
-        pyplot.close('all')  # what would have been shown
+        pyplot.close('all')  # the plots that the program would have shown
     output.seek(0)
     return status, output.read(), errors.getvalue()
 
 
 @pytest.fixture(scope='session')
 def undisturbed(tmp_path_factory, works):
-    """The folder of a run that nothing stopped, and what it printed."""
+    """The folder and the output of a run that nothing stopped."""
     folder = tmp_path_factory.mktemp('undisturbed')
     (folder / 'short.txt').write_bytes(works[2_000_000:2_020_000])
     status, output, errors = run_script(*ARGUMENTS, cwd=folder)
@@ -75,13 +75,13 @@ def begun_once(tmp_path_factory, works):
 
 @pytest.fixture
 def begun(begun_once, tmp_path):
-    """The folder of a run of 60 iterations, to be damaged and continued."""
+    """The folder of a run of 60 iterations, for the test to damage and resume."""
     shutil.copytree(str(begun_once), str(tmp_path / 'begun'))
     return tmp_path / 'begun'
 
 
 def wait_for(process, text):
-    """Read the output of a process up to a line that begins so."""
+    """Read the output of a process up to a line that begins with this text."""
     for line in process.stdout:
         if line.startswith(text):
             return
@@ -89,7 +89,7 @@ def wait_for(process, text):
 
 
 def finish(folder, undisturbed):
-    """Let the run in a folder go on to its end, and compare it with the undisturbed one."""
+    """Resume the run in a folder, compare its end with the undisturbed run; return its output."""
     status, output, errors = run_script(*ARGUMENTS, cwd=folder)
     assert (status, errors) == (0, '')
     assert content(folder / 'temp') == content(undisturbed[0] / 'temp')

@@ -1,6 +1,6 @@
-"""TensorFlow 1.15 and a 2.x: what the one has learned, saved and exported is good for the other.
+"""TensorFlow 1.15 and a 2.x: each can use what the other has learned, saved and exported.
 
-`make test-both` gives the two Pythons in ONE and TWO.
+`make test-both` names the two Pythons in ONE and TWO.
 """
 
 import csv
@@ -20,7 +20,7 @@ BOTH_WAYS = pytest.mark.parametrize('first, then', [('ONE', 'TWO'), ('TWO', 'ONE
 
 
 def call(name, *arguments, is_ours=True):
-    """Run a Python in the folder of the script; return its output. Ours says nothing on errors."""
+    """Run a Python in the project folder; return its output. Our programs print no errors."""
     result = subprocess.run(
         [PYTHONS[name], *map(str, arguments)], check=False, cwd=str(ROOT),
         env={**os.environ, 'MPLBACKEND': 'Agg'}, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
@@ -37,14 +37,14 @@ def losses(folder):
 
 @pytest.fixture(scope='session')
 def runs(tmp_path_factory):
-    """Runs of 200 iterations at the default settings: a dict from ONE and TWO to their folders."""
+    """The folders of runs of 200 iterations at the default settings: a dict from ONE and TWO."""
     folders = {name: tmp_path_factory.mktemp(name) for name in PYTHONS}
     for name, folder in folders.items():
         call(name, SCRIPT, *RUN, f'--temp_dir={folder}', '--max_iterations=200')
     return folders
 
 
-def test_both_begin_with_the_same_weights_and_learn_the_same(runs):
+def test_both_start_with_the_same_weights_and_learn_the_same(runs):
     version = '-c', 'from backstage import tf; print(tf.__version__)'
     assert call('ONE', *version).startswith('1.15') and call('TWO', *version).startswith('2.')
     one, two = (losses(folder) for folder in runs.values())
@@ -54,7 +54,7 @@ def test_both_begin_with_the_same_weights_and_learn_the_same(runs):
 
 
 @BOTH_WAYS
-def test_a_checkpoint_of_one_has_the_same_loss_on_the_other(runs, first, then):
+def test_a_checkpoint_has_the_same_loss_on_both(runs, first, then):
     tables = [
         call(name, '-m', 'tools.evaluate', f'--temp_dir={runs[first]}', '--csv', is_ours=False)
         for name in (first, then)
@@ -65,7 +65,7 @@ def test_a_checkpoint_of_one_has_the_same_loss_on_the_other(runs, first, then):
 
 
 @BOTH_WAYS
-def test_a_run_of_one_goes_on_and_is_sampled_on_the_other(runs, first, then, tmp_path):
+def test_a_run_resumes_and_samples_on_the_other(runs, first, then, tmp_path):
     folder = tmp_path / 'temp'
     shutil.copytree(str(runs[first]), str(folder))
     run = [SCRIPT, *RUN, f'--temp_dir={folder}', '--max_iterations=300']
@@ -79,7 +79,7 @@ def test_a_run_of_one_goes_on_and_is_sampled_on_the_other(runs, first, then, tmp
 
 
 @BOTH_WAYS
-def test_an_export_of_one_is_loaded_by_the_other(runs, first, then, tmp_path):
+def test_an_export_loads_on_the_other(runs, first, then, tmp_path):
     folder = tmp_path / 'model' / '1'
     call(first, '-m', 'tools.export', f'--temp_dir={runs[first]}', f'--folder={folder}')
     prime = [[5, 6, 7]]

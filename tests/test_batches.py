@@ -1,4 +1,4 @@
-"""Text: from ids to batches. Contiguous streams, and targets that are the next character."""
+"""From ids to batches: contiguous streams, and targets that are the next characters."""
 
 import numpy as np
 import pytest
@@ -8,10 +8,10 @@ SHAPES = [(1000, 4, 5), (1000, 7, 3), (999, 1, 50), (26, 4, 5), (25, 4, 5), (500
 
 
 @pytest.mark.parametrize('num_ids, batch_size, training_seq_len', SHAPES)
-def test_the_rows_of_an_epoch_are_the_text_and_the_targets_its_next_characters(
+def test_batches_read_the_text_in_order_and_targets_come_one_later(
     num_ids, batch_size, training_seq_len
 ):
-    ids = np.arange(num_ids)  # each character is its own position
+    ids = np.arange(num_ids)  # each id is its own position
     num_batches = script.batches_per_epoch(num_ids, batch_size, training_seq_len)
     for offset in range(training_seq_len):
         batches = [
@@ -24,7 +24,7 @@ def test_the_rows_of_an_epoch_are_the_text_and_the_targets_its_next_characters(
         np.testing.assert_array_equal(y, x + 1)
 
 
-def test_almost_the_whole_text_is_read_in_an_epoch_and_too_few_characters_are_no_batch():
+def test_an_epoch_reads_almost_the_whole_text_and_a_short_text_has_no_batch():
     num_ids = 4_535_554
     num_batches = script.batches_per_epoch(num_ids, 100, 50)
     assert num_ids - 100 * 50 - 50 < num_batches * 100 * 50 < num_ids
@@ -32,7 +32,7 @@ def test_almost_the_whole_text_is_read_in_an_epoch_and_too_few_characters_are_no
     assert script.batches_per_epoch(24, 4, 5) == 0
 
 
-def test_streams_are_shifted_from_epoch_to_epoch_and_alike_for_a_seed():
+def test_stream_offsets_vary_by_epoch_and_are_reproducible():
     offsets = [script.stream_offset(1, epoch, 50) for epoch in range(1, 11)]
     assert len(set(offsets)) > 5
     assert all(0 <= offset < 50 for offset in offsets)

@@ -1,4 +1,4 @@
-"""benchmarks/: the recipe that the script is measured against, and how it is measured."""
+"""benchmarks/: the recipe that the script is compared with, and the measurements."""
 
 import copy
 import os
@@ -24,12 +24,12 @@ import steps
 pytestmark = pytest.mark.long
 
 
-def test_each_program_finds_what_it_imports_with_its_own_folder_alone():
+def test_each_program_finds_its_imports_without_pythonpath():
     environment = {name: value for name, value in os.environ.items() if name != 'PYTHONPATH'}
     code = 'import sys, runpy\nfor name in sys.argv[1:]: runpy.run_path(name, run_name="imported")'
     programs = {path.name for path in (ROOT / 'benchmarks').glob('*.py')}
     programs -= {'peer_jax.py', 'peer_torch.py', 'torture.py'}
-    for some in ['torture.py'], sorted(programs):  # the first finds the tests instead
+    for some in ['torture.py'], sorted(programs):  # torture.py adds tests/ to the path
         command = [sys.executable, '-c', code, *some]
         subprocess.run(command, check=True, cwd=str(ROOT / 'benchmarks'), env=environment)
 
@@ -48,7 +48,7 @@ def test_the_recipe_shares_one_kernel_learns_and_draws():
     assert len(drawn) == 50 and set(drawn) <= {0, 1, 2}
 
 
-def test_the_recipes_targets_wrap_around_in_each_row_and_its_batches_are_shuffled():
+def test_the_recipe_wraps_targets_around_and_shuffles_batches():
     ids = np.arange(4 * 5 * 30 + 3)
     batches = list(recipe.training_batches(ids, 4, 5, epochs=2, seed=1))
     assert [epoch for epoch, _, _ in batches] == [1] * 30 + [2] * 30
@@ -58,7 +58,7 @@ def test_the_recipes_targets_wrap_around_in_each_row_and_its_batches_are_shuffle
     assert all((y == np.roll(x, -1, axis=1)).all() for _, x, y in batches)
 
 
-def test_the_recipe_leaves_a_history_as_the_script_does(short_text, tmp_path):
+def test_the_recipe_writes_a_history_like_the_script(short_text, tmp_path):
     where = f'--text_file={short_text}', f'--temp_dir={tmp_path}/run', '--epochs=1'
     with tf.Graph().as_default():
         benchmark.learn_recipe(*SMALL, *where)
@@ -67,7 +67,7 @@ def test_the_recipe_leaves_a_history_as_the_script_does(short_text, tmp_path):
     assert held_out_losses == [(len(losses), pytest.approx(3, abs=1))]
 
 
-def test_the_arithmetic_of_a_step_has_each_weight_once_forward_and_twice_backward():
+def test_a_step_multiplies_by_each_weight_once_forward_and_twice_backward():
     settings = parse(*SMALL)
     with tf.Graph().as_default():
         script.build_models(settings, shared.VOCAB_SIZE)
@@ -81,7 +81,7 @@ STEPS = [name for name in vars(steps) if name.endswith('_steps')]
 
 
 @pytest.mark.parametrize('name', [*STEPS, 'draw_hundred', 'recipe_draws'])
-def test_each_kind_of_step_can_be_taken_again_and_again(name, short_text, monkeypatch):
+def test_each_kind_of_step_can_be_repeated(name, short_text, monkeypatch):
     monkeypatch.setattr(steps, 'DRAWN', 100)
     first = ['3000'] if name == 'save_steps' else []
     with tf.Graph().as_default():
@@ -91,7 +91,7 @@ def test_each_kind_of_step_can_be_taken_again_and_again(name, short_text, monkey
         taken.close()
 
 
-def test_what_a_run_shows_and_saves_is_told_as_a_share_of_its_time(monkeypatch):
+def test_output_and_saves_are_given_as_a_share_of_training_time(monkeypatch):
     medians = 0.5, 0.25, 0.125, 0.02, 0.6  # save, held-out loss, samples, TensorBoard, late save
     steppers = [types.SimpleNamespace(median=median) for median in medians]
     monkeypatch.setattr(benchmark, 'measure', lambda *_, seconds: steppers)
@@ -101,14 +101,14 @@ def test_what_a_run_shows_and_saves_is_told_as_a_share_of_its_time(monkeypatch):
     assert rows[1][1] == '0.1' and rows[2][3] == '1.20 x'
 
 
-def test_the_learning_rows_name_the_first_time_that_the_recipes_last_loss_is_reached():
+def test_learning_rows_say_when_the_recipes_final_loss_is_reached():
     ours, theirs = [[100, 2.0], [200, 1.5], [300, 1.4]], [[500, 1.6], [1000, 1.5]]
     time_row, loss_row = benchmark.learning_rows(ours, theirs, 0.1, 0.2)
     assert time_row[1:4] == ('20', "200, the recipe's 10 epochs", '1/10')
     assert loss_row[3] == '0.100 lower'
 
 
-def test_the_witness_tells_where_what_two_checkouts_learned_differs(short_text):
+def test_the_witness_reports_the_first_difference_of_two_checkouts(short_text):
     arguments = (*SMALL, f'--text_file={short_text}', '--save_every=2', '--eval_every=2')
     ours = against.learned(ROOT, ['--max_iterations=2', '--max_iterations=4'], *arguments)
     theirs = copy.deepcopy(ours)
@@ -120,7 +120,7 @@ def test_the_witness_tells_where_what_two_checkouts_learned_differs(short_text):
     )
 
 
-def test_each_kind_of_operation_of_a_training_step_is_timed(short_text, capfd):
+def test_the_operations_of_a_training_step_are_timed(short_text, capfd):
     operations.profile(*SMALL, f'--text_file={short_text}')
     output = capfd.readouterr().out
     assert 'MatMul' in output and 'LSTMBlockCellGrad' in output

@@ -18,21 +18,19 @@ pytestmark = pytest.mark.xdist_group('tools')
 
 
 def table(output):
-    """Return the rows of a table in CSV, list of dict."""
+    """Return the rows of a CSV table: list of dict."""
     return list(csv.DictReader(io.StringIO(output)))
 
 
 def in_numpy(lstm, ids):
-    """Return the loss of each character but the first, and whether it was the likeliest one."""
+    """Return the loss of each character after the first, and whether it was the likeliest."""
     x, y, state = ids[None, :-1], ids[None, 1:], np.zeros((3, 2, 1, 16))
     losses, _ = lstm_losses(lstm, x, y, state)
     logits, _ = lstm_logits(lstm, x, state)
     return losses[0], (logits.argmax(axis=2) == y)[0]
 
 
-def test_the_loss_is_the_same_whatever_the_number_of_streams_and_of_texts(
-    trained, tmp_path, works, use
-):
+def test_the_loss_does_not_depend_on_the_number_of_streams_or_texts(trained, tmp_path, works, use):
     paths, expected = [tmp_path / f'{length}.txt' for length in (2, 39, 450, 3000)], []
     for path in paths:
         path.write_bytes(works[3_000_000:].replace(b'\n', b' ')[: int(path.stem)])
@@ -48,25 +46,25 @@ def test_the_loss_is_the_same_whatever_the_number_of_streams_and_of_texts(
 @pytest.mark.parametrize('num_ids', [100, 500, 10_000, 238_714])
 @pytest.mark.parametrize('start', [1, 50, 99])
 @pytest.mark.parametrize('most', [0, 1, 3, 1_000_000])
-def test_each_stream_reads_enough_before_it_or_all_there_is(num_ids, start, most):
+def test_each_stream_warms_up_long_enough_or_from_the_first_character(num_ids, start, most):
     run = parse()
     streams, warm_up = evaluate.streams_and_warm_up(num_ids, start, most, run)
     assert 1 <= streams <= (most or run.batch_size)
     starts = start + np.arange(streams) * -(-(num_ids - start) // streams)
     assert (starts[1:] > max(200, run.training_seq_len)).all()
-    # The first stream reads from the first character on; `measure` forgets what is before that.
+    # The first stream warms up from the first character; `measure` skips what comes before it.
     assert starts[0] in (1, warm_up + 1)
 
 
-def test_without_a_text_the_held_out_part_is_evaluated_as_in_training(copy, use):
+def test_by_default_the_held_out_part_is_evaluated_as_in_training(copy, use):
     (copy.folder / 'moved.txt').rename(copy.folder / 'short.txt')
     in_training = min(loss for _, loss in history(copy.temp)['held_out_losses'])
     ids = encode(copy.folder / 'short.txt', True, IX2VOCAB).astype(int)
     start = int(len(ids) * 0.95)
     expected = in_numpy(copy.lstm(copy.best), ids)[0][start - 1 :].mean()
-    # Training reads but 12 characters before each of its 8 streams of 24.
+    # Training warms up each of its 8 streams of 24 characters on only 12 characters.
     assert abs(expected - in_training) < 0.01
-    for arguments in [], ['--text_file=./short.txt']:  # never what was trained on
+    for arguments in [], ['--text_file=./short.txt']:  # never the part that was trained on
         status, output, errors = use(evaluate, copy, *arguments)
         assert (status, errors) == (0, '')
         loss, bits = re.search(r'Loss: ([\d.]+) nats, ([\d.]+) bits', output).groups()
@@ -75,16 +73,14 @@ def test_without_a_text_the_held_out_part_is_evaluated_as_in_training(copy, use)
         assert f'Characters: {len(ids) - start}, the held-out part of' in output
 
 
-def test_the_text_of_the_run_is_measured_from_any_folder_and_its_folder_stays_as_it_was(
-    trained, tmp_path, use
-):
+def test_a_run_can_be_evaluated_from_any_folder_and_is_not_changed(trained, tmp_path, use):
     expected, before = use(evaluate, trained)[1].splitlines()[1:], trained.content()
     status, output, errors = use(evaluate, tmp_path, f'--temp_dir={trained.temp}')
     assert (status, output.splitlines()[1:], errors) == (0, expected, '')
     assert trained.content() == before and not any(tmp_path.iterdir())
 
 
-def test_the_lines_of_the_run_need_its_characters(copy, use):
+def test_lines_need_the_text_file_of_the_run_and_not_just_its_ids(copy, use):
     status, output, errors = use(evaluate, copy, '--lines')
     assert (status, output) == (2, '')
     assert 'has learned is not in short.txt. Give it, or another one, with --text_file' in errors
@@ -95,11 +91,11 @@ def test_the_lines_of_the_run_need_its_characters(copy, use):
 
 @pytest.fixture(scope='module')
 def learned(tmp_path_factory, works):
-    """The settings of a run that has learned 20,000 characters, without a model, and its ids."""
+    """The settings and the ids of a run that has learned 20,000 characters. It has no model."""
     folder = tmp_path_factory.mktemp('learned')
     (folder / 'short.txt').write_bytes(works[2_000_000:2_020_000])
     run = parse(f'--temp_dir={folder}')
-    rows = np.repeat(np.uint8([IX2VOCAB.index('-'), 0]), 200)  # a line; unknown characters
+    rows = np.repeat(np.uint8([IX2VOCAB.index('-'), 0]), 200)  # a ruled line; unknown characters
     ids = np.concatenate([rows, encode(folder / 'short.txt', True, IX2VOCAB)])
     ids.tofile(str(folder / 'text.ids'))
     run.text_crc = zlib.crc32(ids)
@@ -108,7 +104,7 @@ def learned(tmp_path_factory, works):
     return run, ids
 
 
-def test_the_share_of_a_text_that_was_learned_is_known(learned, works):
+def test_the_learned_share_of_a_text_is_found(learned, works):
     run, ids = learned
     text = script.decode(ids[400:], IX2VOCAB)
     for edited, least, most in [
@@ -123,12 +119,10 @@ def test_the_share_of_a_text_that_was_learned_is_known(learned, works):
         assert least <= evaluate.learned_share(found, run) <= most, edited
 
 
-def test_where_the_learned_text_cannot_be_searched_no_share_is_known(
-    learned, tmp_path, monkeypatch
-):
+def test_without_a_searchable_text_the_learned_share_is_zero(learned, tmp_path, monkeypatch):
     run, ids = argparse.Namespace(**{**vars(learned[0]), 'temp_dir': str(tmp_path)}), learned[1]
     path = tmp_path / 'text.ids'
-    assert evaluate.learned_share(ids, run) == 0  # it is not there
+    assert evaluate.learned_share(ids, run) == 0  # there is no file
     for data, is_known in (b'', False), (ids[:-1].tobytes(), False), (ids.tobytes(), True):
         path.write_bytes(data)
         assert (evaluate.learned_share(ids, run) > 0.9) == is_known
@@ -136,7 +130,7 @@ def test_where_the_learned_text_cannot_be_searched_no_share_is_known(
     assert evaluate.learned_share(ids, run) == 0
 
 
-def test_it_is_told_how_much_of_a_text_was_learned_and_of_its_lines_too(trained, tmp_path, use):
+def test_the_learned_share_is_reported_for_texts_and_for_lines(trained, tmp_path, use):
     text = (trained.folder / 'moved.txt').read_text()
     (tmp_path / 'other.txt').write_text(f'\n\n{text}and more')
     file = f'--text_file={tmp_path}/other.txt'
@@ -149,8 +143,8 @@ def test_it_is_told_how_much_of_a_text_was_learned_and_of_its_lines_too(trained,
 ODD_LINES = '', 'a', 'to', 'x' * 99, 'what light ' * 10, '-', 'and ' * 1200, 'so it is', '...'
 
 
-def test_by_lines_each_has_the_loss_that_it_has_alone(trained, tmp_path, use):
-    text = '\r\n'.join(ODD_LINES)  # the last line has no end
+def test_each_line_has_the_same_loss_as_alone(trained, tmp_path, use):
+    text = '\r\n'.join(ODD_LINES)  # the last line has no line end
     (tmp_path / 'lines.txt').write_bytes(text.encode())
     arguments = ('--lines', '--csv', f'--text_file={tmp_path}/lines.txt')
     status, output, errors = use(evaluate, trained, *arguments)
@@ -166,7 +160,7 @@ def test_by_lines_each_has_the_loss_that_it_has_alone(trained, tmp_path, use):
         if not row['nats']:
             assert line in ('', '...')
             continue
-        losses, _ = in_numpy(lstm, np.append(1, ids))  # a blank comes before it
+        losses, _ = in_numpy(lstm, np.append(1, ids))  # each line begins after a space
         assert abs(float(row['nats']) - losses.mean()) < 1e-4
         assert abs(float(row['bits']) - losses.mean() / np.log(2)) < 2e-4
         assert abs(float(row['perplexity']) / np.exp(losses.mean()) - 1) < 1e-3
@@ -177,7 +171,7 @@ def test_by_lines_each_has_the_loss_that_it_has_alone(trained, tmp_path, use):
     assert output.splitlines() == expected
 
 
-def test_blank_lines_are_in_the_table_and_not_in_the_list_and_unknown_characters_count(copy, use):
+def test_only_the_table_has_blank_lines_and_it_counts_unknown_characters(copy, use):
     change(copy.temp, clean_text=False)
     text = '\n\n   \n\t\nto be \N{SNOWMAN}\n\nor not\n \n'
     (copy.folder / 'lines.txt').write_text(text, encoding='utf-8')
@@ -185,11 +179,11 @@ def test_blank_lines_are_in_the_table_and_not_in_the_list_and_unknown_characters
     assert re.fullmatch('\\d\\.\\d{4} to be \N{SNOWMAN}\n\\d\\.\\d{4} or not\n', printed)
     rows = table(use(evaluate, copy, '--lines', '--csv', '--text_file=lines.txt')[1])
     assert [row['line'] for row in rows] == list('12345678')
-    assert [row['unknown'] for row in rows] == list('00011000')  # a tab, too
+    assert [row['unknown'] for row in rows] == list('00011000')  # a tab is unknown too
     assert 'all of lines.txt; ' in use(evaluate, copy, '--text_file=lines.txt')[1]
 
 
-def test_a_text_in_a_table_is_no_formula_for_a_spreadsheet_and_a_number_stays_one():
+def test_texts_in_a_table_are_not_formulas_and_numbers_stay_numbers():
     for text in '=1+1', '+1', '-1', '@SUM(1)', '\t=1':
         assert evaluate.cell(text, sys.stdout) == f"'{text}"
     for value in '"=1"', 'a=1', "'to be", -0.5:
@@ -197,7 +191,7 @@ def test_a_text_in_a_table_is_no_formula_for_a_spreadsheet_and_a_number_stays_on
 
 
 @pytest.mark.long
-def test_lines_in_a_terminal_do_not_command_it_and_elsewhere_are_exact(
+def test_control_characters_are_replaced_in_a_terminal_and_exact_elsewhere(
     trained, tmp_path, use, monkeypatch
 ):
     (tmp_path / 'lines.txt').write_text('to \x1b[2Jbe\x07', encoding='utf-8')
@@ -211,9 +205,7 @@ def test_lines_in_a_terminal_do_not_command_it_and_elsewhere_are_exact(
 
 
 @pytest.mark.long
-def test_many_lines_come_in_their_order_however_they_are_read(
-    trained, tmp_path, works, use, monkeypatch
-):
+def test_many_lines_keep_their_order_in_any_block_size(trained, tmp_path, works, use, monkeypatch):
     verses = works[3_000_000:3_020_000].decode('ascii', 'replace').splitlines()
     (tmp_path / 'lines.txt').write_text('\n'.join(verses))
     arguments = ('--lines', '--csv', f'--text_file={tmp_path}/lines.txt')

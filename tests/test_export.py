@@ -1,4 +1,4 @@
-"""tools.export: a model for programs that know nothing of this one."""
+"""tools.export: a model for programs that do not know this project."""
 
 import json
 import re
@@ -44,9 +44,7 @@ print(json.dumps([answer['probabilities'].tolist(), drawn.tolist(), texts]))
 """
 
 
-def test_an_export_gives_the_same_in_a_process_that_knows_nothing_of_this_project(
-    trained, tmp_path, use
-):
+def test_an_export_gives_the_same_results_without_this_project(trained, tmp_path, use):
     folder = tmp_path / 'model' / '1'
     status, output, errors = use(export, trained, f'--folder={folder}')
     assert (status, errors) == (0, '')
@@ -63,7 +61,7 @@ def test_an_export_gives_the_same_in_a_process_that_knows_nothing_of_this_projec
     np.testing.assert_allclose(probabilities[0][0], np.exp(log_softmax(logits[0, -1])), atol=1e-5)
     expected = trained.likeliest(trained.best, 'the king', 40)
     assert 'the king' + script.decode(drawn[0], IX2VOCAB) == expected
-    # A text is the same alone and beside another; what begins otherwise ends otherwise.
+    # A text is the same alone or beside others. Another prime text or seed gives another text.
     (alone,) = texts['alone']
     assert texts['twice'][0] == texts['first'][0] == texts['last'][1] == alone
     others = [texts['twice'][1], texts['first'][1], texts['with another seed'][0]]
@@ -71,7 +69,7 @@ def test_an_export_gives_the_same_in_a_process_that_knows_nothing_of_this_projec
         assert sum(a == b for a, b in zip(text[-20:], alone[-20:])) < 15
 
 
-def test_an_export_that_does_not_succeed_leaves_no_folder(trained, tmp_path, use, monkeypatch):
+def test_a_failed_export_leaves_no_folder(trained, tmp_path, use, monkeypatch):
     monkeypatch.setattr(export, 'signatures_of', lambda _: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         export.main([f'--folder={tmp_path}/model/1', f'--temp_dir={trained.temp}'])
@@ -79,7 +77,7 @@ def test_an_export_that_does_not_succeed_leaves_no_folder(trained, tmp_path, use
 
 
 def probabilities_of(folder, ids):
-    """Return what the signature `probabilities` gives for texts, integers [streams, time]."""
+    """Return what the signature `probabilities` returns for ids, integers [streams, time]."""
     with tf.Graph().as_default(), tf.Session() as session:
         model = tf.saved_model.load(session, [tf.saved_model.SERVING], str(folder))
         signature = model.signature_def['probabilities']
@@ -89,9 +87,7 @@ def probabilities_of(folder, ids):
 
 
 @pytest.mark.parametrize('num_layers, residual', [(1, True), (2, False), (3, True)])
-def test_a_step_gives_what_the_loop_gives_and_what_is_not_learned_no_chance_to_be_drawn(
-    num_layers, residual
-):
+def test_steps_match_whole_texts_and_never_draw_unseen_characters(num_layers, residual):
     stack = Stack(num_layers, unseen=[2, 4], residual=residual)
     with stack.graph.as_default():
         signatures = export.signatures_of(stack.reader)
@@ -116,12 +112,12 @@ def test_a_step_gives_what_the_loop_gives_and_what_is_not_learned_no_chance_to_b
     np.testing.assert_allclose(state, whole['final_state'], atol=1e-6)
 
 
-# --- Other runtimes: what docs/tools.md shows of them ---------------------------------------------
+# --- Other runtimes: the code in docs/tools.md ----------------------------------------------------
 
 PAGE = (ROOT / 'docs' / 'tools.md').read_text(encoding='utf-8')
 BLOCKS = re.findall(r'(?:^    .*\n)+', PAGE, re.MULTILINE)
 
-# Read several texts, one character of each at a time.
+# Reads several texts in parallel, one character at a time.
 READ = """
 import sys
 assert 'tensorflow' not in sys.modules
@@ -136,13 +132,13 @@ np.save('found.npy', np.stack(found, axis=2))
 
 
 def block(word):
-    """Return the lines of docs/tools.md around a word, as they can be run."""
+    """Return the code block of docs/tools.md that contains a word, without its indentation."""
     (found,) = [block for block in BLOCKS if word in block]
     return textwrap.dedent(found)
 
 
 @pytest.mark.long
-@pytest.mark.skipif(numbers_of(tf.__version__) < (2, 21), reason='the page has them for 2.21')
+@pytest.mark.skipif(numbers_of(tf.__version__) < (2, 21), reason='README shows them for 2.21')
 @pytest.mark.parametrize(
     'convert, read',
     [
@@ -151,7 +147,7 @@ def block(word):
     ],
     ids=['TensorFlow Lite', 'ONNX'],
 )
-def test_the_lines_of_the_page_draw_a_text_without_tensorflow_and_agree_with_it(
+def test_the_code_in_readme_matches_tensorflow_without_importing_it(
     trained, tmp_path, use, convert, read
 ):
     folder = tmp_path / 'serving' / 'shakespeare' / '1'
@@ -171,6 +167,6 @@ def test_the_lines_of_the_page_draw_a_text_without_tensorflow_and_agree_with_it(
     assert text.startswith('thou art more') and len(text) == 101
     found, to_draw = np.load(str(tmp_path / 'found.npy'))
     np.testing.assert_allclose(found, probabilities_of(folder, ids), rtol=0, atol=1e-5)
-    # No digit is in the text that was learned.
+    # The text that was learned has no digits.
     never = [0, *(ix for ix, character in enumerate(IX2VOCAB) if character.isdigit())]
     assert not to_draw[..., never].any()

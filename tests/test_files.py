@@ -1,4 +1,4 @@
-"""Files: whole or not at all, whatever happens to the one who writes, and folders to write in."""
+"""Files: each write is complete or has no effect. Folders are made, or refused with a message."""
 
 import os
 import resource
@@ -19,12 +19,12 @@ def path(tmp_path):
 
 
 def in_another_process(function):
-    """Call a function in a copy of this process, and return how that ended."""
+    """Call a function in a fork of this process; return its wait status."""
     process = os.fork()
     if process == 0:
         try:
             function()
-        finally:  # nothing else of this process is to go on in its copy
+        finally:  # nothing else may run in the fork
             os._exit(0)
     return os.waitpid(process, 0)[1]
 
@@ -35,7 +35,7 @@ def left_in(folder):
 
 @pytest.mark.parametrize('moment', ['fsync', 'replace'])
 @pytest.mark.parametrize('error', [OSError, KeyboardInterrupt])
-def test_a_writer_that_fails_leaves_the_old_file_and_nothing_else(path, monkeypatch, moment, error):
+def test_a_failed_write_leaves_only_the_old_file(path, monkeypatch, moment, error):
     def fail(*_):
         raise error
 
@@ -46,9 +46,7 @@ def test_a_writer_that_fails_leaves_the_old_file_and_nothing_else(path, monkeypa
 
 
 @pytest.mark.parametrize('moment', ['fsync', 'replace'])
-def test_a_writer_that_is_killed_leaves_the_old_file_and_a_part_that_is_in_nobodys_way(
-    path, monkeypatch, moment
-):
+def test_a_killed_write_leaves_the_old_file_and_a_harmless_part(path, monkeypatch, moment):
     with monkeypatch.context() as killing:
         killing.setattr(os, moment, lambda *_: os.kill(os.getpid(), signal.SIGKILL))
         assert in_another_process(lambda: files.write(str(path), b'half')) == signal.SIGKILL
@@ -60,7 +58,7 @@ def test_a_writer_that_is_killed_leaves_the_old_file_and_a_part_that_is_in_nobod
     assert path.read_bytes() == b'new'
 
 
-def test_a_disk_that_is_full_leaves_the_old_file_and_nothing_else(path):
+def test_a_full_disk_leaves_only_the_old_file(path):
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))
     try:
@@ -71,7 +69,7 @@ def test_a_disk_that_is_full_leaves_the_old_file_and_nothing_else(path):
     assert left_in(path.parent) == {'file': b'old'}
 
 
-def test_two_processes_that_write_the_same_file_do_not_meet(path, monkeypatch):
+def test_two_processes_can_write_the_same_file_at_once(path, monkeypatch):
     replace = os.replace
 
     def meanwhile(source, target):
@@ -86,13 +84,13 @@ def test_two_processes_that_write_the_same_file_do_not_meet(path, monkeypatch):
 
 
 @pytest.mark.parametrize('data', [b'', b'{"losses": [1.5, 2', b'\0' * 99, b'{"a": "\xff"}', b'[1]'])
-def test_damaged_json_is_told_with_its_path(path, data):
+def test_damaged_json_is_reported_with_its_path(path, data):
     path.write_bytes(data)
     with pytest.raises(UserError, match=f'^{path} cannot be read: it is damaged$'):
         files.read_json(str(path))
 
 
-def test_json_of_a_gigabyte_is_not_read(path):
+def test_a_gigabyte_of_json_is_not_read(path):
     os.truncate(str(path), 2**30)
     begin = time.monotonic()
     with pytest.raises(UserError, match='cannot be read: it is damaged'):
@@ -100,15 +98,17 @@ def test_json_of_a_gigabyte_is_not_read(path):
     assert time.monotonic() - begin < 1
 
 
-def test_a_folder_is_made_with_those_above_it_and_may_be_there_already(tmp_path):
+def test_a_folder_is_made_with_its_parents_unless_it_exists(tmp_path):
     for _ in range(2):
         files.make_folder(str(tmp_path / 'a' / 'b'), 'temp_dir')
         assert list((tmp_path / 'a' / 'b').iterdir()) == []
 
 
-def test_a_folder_that_cannot_be_is_told_with_the_setting_to_change(path):
+def test_a_folder_that_cannot_be_made_is_reported_with_its_setting(path):
     (path.parent / 'theirs').mkdir(mode=0o555)
-    theirs = path.parent / 'theirs' if os.getuid() else '/proc/self'  # where root cannot either
+    theirs = (
+        path.parent / 'theirs' if os.getuid() else '/proc/self'
+    )  # root cannot write there either
     for folder in path, path / 'below', theirs:
         with pytest.raises(UserError, match=f'^{folder} cannot be written .*Give another data_dir'):
             files.make_folder(str(folder), 'data_dir')

@@ -1,4 +1,4 @@
-"""The folder of a run: whose files are whose, what its record decides, and an earlier run aside."""
+"""The folder of a run: its files, its record, and where an earlier run goes."""
 
 import contextlib
 import errno
@@ -31,7 +31,7 @@ def settings_of(temp, *arguments):
 
 @pytest.fixture
 def temp(tmp_path, monkeypatch):
-    """A folder with what a run of 60 iterations has left; its weights are empty files."""
+    """A folder as a run of 60 iterations leaves it, with dummies in place of the checkpoints."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / 'short.txt').write_text('a text')
     for name in 'best', 'board':
@@ -52,7 +52,7 @@ def temp(tmp_path, monkeypatch):
 
 
 def files_in(folder):
-    """Return what the files in a folder hold, but for a lock: a dict from their names."""
+    """Return the bytes of all files in a folder except a lock: a dict from their names."""
     paths = [path for path in folder.rglob('*') if path.is_file() and path.name != 'lock']
     return {str(path.relative_to(folder)): path.read_bytes() for path in paths}
 
@@ -68,10 +68,10 @@ def decide(temp, *arguments, text_crc=CRC, num_batches=NUM_BATCHES):
         return run_folder
 
 
-# --- One run at a time, and no file of somebody else ---------------------------------------------
+# --- One run at a time, and foreign files --------------------------------------------------------
 
 
-def test_a_second_run_is_refused_and_a_lock_that_was_left_behind_is_not(temp):
+def test_a_second_run_is_refused_but_a_stale_lock_is_ignored(temp):
     reader, writer = os.pipe()
     process = os.fork()
     if process == 0:
@@ -93,7 +93,7 @@ def test_a_second_run_is_refused_and_a_lock_that_was_left_behind_is_not(temp):
     assert files_in(temp) == before
 
 
-def test_where_there_are_no_locks_a_line_says_so_and_the_run_goes_on(temp, monkeypatch, capsys):
+def test_without_file_locks_the_run_prints_a_line_and_continues(temp, monkeypatch, capsys):
     def flock(*_):
         raise OSError(errno.ENOLCK, 'No locks available')
 
@@ -125,10 +125,8 @@ def add(temp, names):
 
 @pytest.mark.parametrize('before', ['a first run', 'a run'])
 @pytest.mark.parametrize('restart', [False, True])
-def test_files_with_other_names_are_nobodys_business_and_leftovers_no_hindrance(
-    temp, before, restart
-):
-    """A log that is written beside the model, as by `> temp/train.log`, notes, other models."""
+def test_foreign_files_are_kept_and_leftovers_are_removed(temp, before, restart):
+    """Foreign files are a log beside the model (`> temp/train.log`), notes, and other models."""
     if before == 'a first run':
         shutil.rmtree(str(temp))
     ours = files_in(temp)
@@ -162,7 +160,7 @@ def test_files_with_other_names_are_nobodys_business_and_leftovers_no_hindrance(
         )],
     ],
 )  # fmt: skip
-def test_something_else_with_a_name_that_a_run_writes_is_left_as_it_is(tmp_path, name, text):
+def test_a_foreign_file_with_the_name_of_a_run_file_is_refused_and_kept(tmp_path, name, text):
     temp = tmp_path / 'temp'
     (temp / name).parent.mkdir(parents=True)
     (temp / name).write_text(text)
@@ -174,7 +172,7 @@ def test_something_else_with_a_name_that_a_run_writes_is_left_as_it_is(tmp_path,
 
 
 @pytest.mark.parametrize('make', [os.mkdir, os.mkfifo, lambda path: os.symlink('x', path)])
-def test_what_is_no_file_gets_a_sentence(temp, make):
+def test_folders_pipes_and_links_in_place_of_files_are_refused(temp, make):
     for name in 'history.csv', 'model-60.index', 'settings.json', 'lock':
         with contextlib.suppress(FileNotFoundError):
             (temp / name).unlink()
@@ -184,7 +182,7 @@ def test_what_is_no_file_gets_a_sentence(temp, make):
 
 
 @pytest.mark.parametrize('name', ['new[1]', 'a*', 's3://bucket/run', 'a\\b'])
-def test_a_name_that_tensorflow_takes_for_another_is_refused(tmp_path, monkeypatch, name):
+def test_a_folder_name_that_tensorflow_misreads_is_refused(tmp_path, monkeypatch, name):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UserError, match=r'temp_dir must have none of .* TensorFlow takes'):
         decide(name)
@@ -205,21 +203,21 @@ def test_a_name_that_tensorflow_takes_for_another_is_refused(tmp_path, monkeypat
     + [{'unseen': 'a'}, {'unseen': [-1]}, {'unseen': [True]}],
     ids=str,
 )
-def test_damaged_settings_of_a_run_are_told_and_restart_moves_them_aside(temp, changes):
+def test_damaged_settings_are_reported_and_restart_puts_them_aside(temp, changes):
     change(temp, **changes)
     with pytest.raises(UserError, match='the settings in temp are damaged'):
         decide('temp')
     run_folder = decide('temp', '--restart')
     assert run_folder.is_new and run_folder.aside
-    assert run_folder.earlier == ''  # no command would go on with it
+    assert run_folder.earlier == ''  # no command could resume it
 
 
-def test_every_file_that_a_run_writes_is_in_the_table(begun):
+def test_the_table_has_every_file_that_a_run_writes(begun):
     kinds = [kind for kind, _, _ in folders.FILES if kind != 'leftover']
     assert sorted(files_in(begun / 'temp')) == sorted(folders.find(str(begun / 'temp'), *{*kinds}))
 
 
-def test_checkpoints_are_found_in_the_order_of_their_iterations(tmp_path):
+def test_checkpoints_are_sorted_by_iteration(tmp_path):
     (tmp_path / 'best').mkdir()
     for name in '100.index', '20.index', '3.data', 'x.index', '².index', '.index':
         (tmp_path / f'model-{name}').write_text('')
@@ -228,9 +226,9 @@ def test_checkpoints_are_found_in_the_order_of_their_iterations(tmp_path):
     assert folders.checkpoints(str(tmp_path)) == [f'{tmp_path}/{name}' for name in expected]
 
 
-# --- What becomes of the run that is there -------------------------------------------------------
+# --- Whether a run resumes, is finished, or is replaced ------------------------------------------
 
-# Settings in another value: the whole table of README.
+# Changed settings: the whole table of README.
 OTHER_MODEL = [
     '--num_layers=3', '--rnn_size=24', '--embedding_size=9', '--residual=False',
     '--clean_text=False', '--min_word_freq=6', '--held_out=0.1', '--batch_size=9',
@@ -250,7 +248,7 @@ LENGTH = ['--epochs=5', '--max_iterations=0', '--restart']
 FINISHED, UNFINISHED = '--max_iterations=60', '--max_iterations=61'
 
 
-def test_every_setting_has_its_row():
+def test_every_setting_has_a_row():
     named = {a.split('=')[0][2:] for a in [*OTHER_MODEL, *OTHER_TRAINING, *NO_MATTER, *LENGTH]}
     assert named == set(vars(parse())) - {'temp_dir'}
 
@@ -270,7 +268,7 @@ def test_every_setting_has_its_row():
     ],
     ids=str,
 )
-def test_what_becomes_of_a_run_follows_from_what_has_changed(temp, capsys, arguments, outcome):
+def test_changed_settings_decide_whether_a_run_resumes(temp, capsys, arguments, outcome):
     change(temp, max_iterations=60)
     shutil.copytree('temp', 'other')
     if arguments[0] == '--init_from=other':
@@ -291,7 +289,7 @@ def test_what_becomes_of_a_run_follows_from_what_has_changed(temp, capsys, argum
     )
 
 
-def test_a_run_of_an_earlier_version_goes_on_and_what_it_did_not_know_is_named(temp, capsys):
+def test_a_run_of_an_earlier_version_resumes_and_new_settings_are_named(temp, capsys):
     lacking = dict.fromkeys(['init_from', 'patience', 'num_batches', 'unseen', 'workers'])
     change(temp, **lacking)
     run_folder = decide('temp', UNFINISHED)
@@ -304,7 +302,7 @@ def test_a_run_of_an_earlier_version_goes_on_and_what_it_did_not_know_is_named(t
 
 
 @pytest.mark.parametrize('done', ['--max_iterations=60', '--max_iterations=0'])
-def test_another_text_is_refused_while_no_setting_names_another(temp, done):
+def test_a_changed_text_is_refused_unless_a_setting_of_its_source_changed(temp, done):
     before = files_in(temp)
     with pytest.raises(UserError, match=r'learned another text, short.txt as it was then\. Gi'):
         decide('temp', done, text_crc=8)
@@ -317,7 +315,7 @@ def test_another_text_is_refused_while_no_setting_names_another(temp, done):
         assert decide('temp', done, '--text_file=', more, text_crc=8).is_new
 
 
-def test_what_is_said_to_train_a_finished_run_further_does(temp, capsys):
+def test_the_advice_to_train_a_finished_run_further_works(temp, capsys):
     def said(*arguments):
         run_folder = decide('temp', *arguments)
         run_folder.print_end()
@@ -327,7 +325,7 @@ def test_what_is_said_to_train_a_finished_run_further_does(temp, capsys):
 
     assert said('--epochs=1', '--max_iterations=60') == {'max_iterations': '60'}
     assert said('--epochs=1', '--max_iterations=61') == {}
-    held_out = {20: 1.0, 40: 2.0, 50: 0.5, 60: 1.5}  # that after 50 iterations came with a stop
+    held_out = {20: 1.0, 40: 2.0, 50: 0.5, 60: 1.5}  # the loss at 50 came with a stop
     lines = [f'{i},2.5,{held_out.get(i, "")}\n' for i in range(1, 61)]
     (temp / 'history.csv').write_text(''.join(lines))
     assert said('--save_every=20', '--patience=2', '--epochs=9') == {'patience': '2'}
@@ -337,7 +335,7 @@ def test_what_is_said_to_train_a_finished_run_further_does(temp, capsys):
     assert said('--save_every=20', '--patience=2') == {}
 
 
-def test_what_a_new_run_cannot_begin_with_gets_a_sentence_before_the_text_is_read(temp):
+def test_a_bad_init_from_is_refused_before_the_text_is_read(temp):
     shutil.copytree('temp', 'damaged')
     (temp / '..' / 'damaged' / 'settings.json').write_text('{"text_crc": 1')
     for more, sentence in [
@@ -353,16 +351,16 @@ def test_what_a_new_run_cannot_begin_with_gets_a_sentence_before_the_text_is_rea
         decide('temp', '--init_from=nowhere')
 
 
-# --- An earlier run, put aside -------------------------------------------------------------------
+# --- Putting an earlier run aside ----------------------------------------------------------------
 
 
-def test_two_earlier_runs_of_one_second_go_into_folders_of_their_own(temp):
+def test_earlier_runs_of_the_same_second_get_separate_folders(temp):
     for expected in 'earlier', 'earlier-2', 'earlier-3':
         assert folders.free_name('temp/earlier') == f'temp/{expected}'
         (temp / expected).mkdir()
 
 
-def test_a_text_of_ones_own_stays_and_a_copy_of_a_pipe_goes_with_its_run(temp):
+def test_a_users_text_stays_and_the_copy_of_a_pipe_moves_with_its_run(temp):
     change(temp, text_file='temp/text.txt')
     (temp / 'text.txt').write_text('ours')
     for own in [True, False]:
@@ -378,7 +376,7 @@ def test_a_text_of_ones_own_stays_and_a_copy_of_a_pipe_goes_with_its_run(temp):
     assert os.path.exists(f'{run_folder.aside}/text.txt')
 
 
-def test_the_command_that_is_named_has_all_settings_that_decide(temp):
+def test_the_command_to_resume_has_all_deciding_settings(temp):
     earlier = decide('temp', '--rnn_size=8').earlier
     _, program, *arguments = shlex.split(earlier.split('To go on with it: ')[1])
     assert program == str(SCRIPT)
@@ -392,7 +390,7 @@ def test_the_command_that_is_named_has_all_settings_that_decide(temp):
     assert re.fullmatch(rf'{temp}/earlier-\d{{8}}-\d{{6}}', settings['temp_dir'])
 
 
-def test_restart_keeps_the_earlier_run_whole_and_the_same_comes_of_it_again(begun):
+def test_restart_keeps_the_earlier_run_and_gives_the_same_results(begun):
     earlier, files = content(begun / 'temp'), files_in(begun / 'temp')
     status, output, errors = run_here(*ARGUMENTS, '--restart', '--max_iterations=60', cwd=begun)
     assert (status, errors) == (0, '')
@@ -405,8 +403,8 @@ def test_restart_keeps_the_earlier_run_whole_and_the_same_comes_of_it_again(begu
 
 
 @pytest.mark.long
-def test_an_earlier_run_goes_on_there_with_the_command_that_is_named(begun):
-    """It holds whatever the constants are by then, and wherever it is pasted."""
+def test_the_printed_command_resumes_an_earlier_run(begun):
+    """It works in any folder, and after the constants have changed."""
     output = run_here(*ARGUMENTS, '--learning_rate=0.01', '--max_iterations=3', cwd=begun)[1]
     (aside,) = (begun / 'temp').glob('earlier-*')
     command = output.splitlines()[-1].split('To go on with it: ')[1]
@@ -425,11 +423,11 @@ def test_an_earlier_run_goes_on_there_with_the_command_that_is_named(begun):
 
 
 class Killed(BaseException):
-    """Ends a process as a kill does: nothing is cleaned up after it."""
+    """Ends a process like a kill: nothing cleans up after it."""
 
 
-def test_a_run_that_is_put_aside_loses_nothing_wherever_that_is_killed(temp, monkeypatch, capsys):
-    """At each rename; the next start finishes it first."""
+def test_a_kill_while_a_run_is_put_aside_loses_nothing(temp, monkeypatch, capsys):
+    """The kill comes at each rename. The next start finishes the move first."""
     before, rename = files_in(temp), os.rename
     for moment in itertools.count():
         here = temp.parent / f'killed-{moment}'
@@ -454,7 +452,7 @@ def test_a_run_that_is_put_aside_loses_nothing_wherever_that_is_killed(temp, mon
     assert moment == len(before) + 1
 
 
-def test_nothing_is_moved_for_a_new_run_that_is_refused(begun):
+def test_a_refused_new_run_moves_nothing(begun):
     before = files_in(begun / 'temp')
     for how in '--text_file=none.txt', '--init_from=nowhere':
         status, _, errors = run_here(*ARGUMENTS, '--rnn_size=8', how, cwd=begun)

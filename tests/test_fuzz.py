@@ -1,6 +1,6 @@
 """Mutated texts, settings and runs: one sentence or success, never a traceback.
 
-`make test` tries some of each; `make fuzz` sets FUZZ_EXAMPLES and tries thousands.
+`make test` tries up to a hundred of each; `make fuzz` sets FUZZ_EXAMPLES and tries thousands.
 """
 
 import contextlib
@@ -30,7 +30,7 @@ EXAMPLES = int(os.environ.get('FUZZ_EXAMPLES', '100'))
 many = hypothesis.settings(
     max_examples=EXAMPLES,
     deadline=None,
-    derandomize='FUZZ_EXAMPLES' not in os.environ,  # `make test` tries the same in each run
+    derandomize='FUZZ_EXAMPLES' not in os.environ,  # `make test` always tries the same ones
     suppress_health_check=list(hypothesis.HealthCheck),
 )
 few = hypothesis.settings(many, max_examples=max(5, EXAMPLES // 50))
@@ -68,7 +68,7 @@ texts = st.one_of(
     held_out=st.floats(1e-9, 0.9),
     shape=st.tuples(st.integers(1, 9), st.integers(1, 9)),
 )
-def test_any_bytes_are_a_text_or_a_sentence(text, clean_text, min_word_freq, held_out, shape):
+def test_any_bytes_give_a_text_or_a_message(text, clean_text, min_word_freq, held_out, shape):
     with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
         path = pathlib.Path(folder, 'text.txt')
         path.write_bytes(text)
@@ -87,7 +87,7 @@ def test_any_bytes_are_a_text_or_a_sentence(text, clean_text, min_word_freq, hel
         assert 0 < split < len(ids)
         seen = reading.Counter()
         whole = ''.join(script.read_text(path, clean_text, seen))
-        if not clean_text:  # all that is in the file is in the text, or was cut off
+        if not clean_text:  # the text has all of the file that was not cut off
             as_read = io.TextIOWrapper(io.BytesIO(text), encoding='utf-8-sig').read()
             assert seen['cut'] + len(whole) == len(unicodedata.normalize('NFC', as_read))
         decoded = script.decode(ids, ix2vocab)
@@ -99,14 +99,14 @@ def test_any_bytes_are_a_text_or_a_sentence(text, clean_text, min_word_freq, hel
 
 @many
 @hypothesis.given(pieces, st.integers(1, 100_000))
-def test_what_is_gutenbergs_is_the_same_wherever_a_text_is_parted(parts, size):
+def test_the_cut_does_not_depend_on_where_a_text_is_split(parts, size):
     text = ''.join(parts)
     size = max(size, len(text) // 99)
     parted = [text[i * size : (i + 1) * size] for i in range(len(text) // size + 1)]
     counted = reading.Counter(), reading.Counter()
     whole = ''.join(reading.cut_off([text], counted[0]))
     is_same = ''.join(reading.cut_off(parted, counted[1])) == whole
-    assert is_same  # to show how two long texts differ would take pytest hours
+    assert is_same  # pytest would take hours to show how long texts differ
     assert counted[0] == counted[1]
 
 
@@ -119,7 +119,7 @@ values = st.one_of(
 
 
 def calls_of(program):
-    """Return a strategy for a program, a module, and its arguments, a list of str."""
+    """Return a strategy for pairs of a program, a module, and its arguments, a list of str."""
     names = st.sampled_from([*read_settings(vars(program), []).__dict__, 'sample'])
     option = names.map('--{}'.format)
     word = st.one_of(st.tuples(option, values).map('='.join), option, values)
@@ -128,7 +128,7 @@ def calls_of(program):
 
 @many
 @hypothesis.given(st.sampled_from([script] * len(TOOLS) + TOOLS).flatmap(calls_of))
-def test_any_arguments_are_settings_or_a_sentence(call):
+def test_any_arguments_give_settings_or_a_message(call):
     program, arguments = call
     hypothesis.assume('--help' not in arguments and '-h' not in arguments)
     errors = io.StringIO()
@@ -146,7 +146,7 @@ def test_any_arguments_are_settings_or_a_sentence(call):
 
 
 def train(folder):
-    """Train to iteration 61 in this process; return the exit status and what is on errors."""
+    """Train to iteration 61 in this process; return (exit status, standard error)."""
     return run_here(*ARGUMENTS, f'--max_iterations={BEGUN + 1}', cwd=folder)[::2]
 
 
@@ -158,7 +158,7 @@ def weights(folder):
 
 @pytest.fixture(scope='module')
 def expected(begun_once, tmp_path_factory):
-    """What the weights are after 61 iterations."""
+    """The weights after 61 iterations without damage."""
     folder = tmp_path_factory.mktemp('expected') / 'run'
     shutil.copytree(str(begun_once), str(folder))
     assert train(folder)[0] == 0
@@ -170,7 +170,7 @@ FILES = (
     'model-60.data-00000-of-00001', 'model-50.index', 'model-50.data-00000-of-00001', 'text.ids',
     'lock',
 )  # fmt: skip
-# At a place, so many bytes are cut out, and others come in; with all, the file is removed.
+# At a place in a file, this many bytes are replaced by others. 'all' removes the file.
 LENGTHS = st.sampled_from([0, 1, 40, 10**7, 'all'])
 damages = st.tuples(st.sampled_from(FILES), st.integers(0, 10**6), LENGTHS, st.binary(max_size=40))
 
@@ -178,7 +178,7 @@ damages = st.tuples(st.sampled_from(FILES), st.integers(0, 10**6), LENGTHS, st.b
 @pytest.mark.long
 @few
 @hypothesis.given(st.lists(damages, min_size=1, max_size=3))
-def test_any_damage_to_a_run_is_mended_or_a_sentence(begun_once, expected, damage):
+def test_any_damage_to_a_run_is_repaired_or_reported(begun_once, expected, damage):
     with tempfile.TemporaryDirectory() as parent:
         folder = pathlib.Path(parent, 'run')
         shutil.copytree(str(begun_once), str(folder))
@@ -194,6 +194,6 @@ def test_any_damage_to_a_run_is_mended_or_a_sentence(begun_once, expected, damag
         assert status in (0, 2), errors
         assert len(errors.strip().splitlines()) == (status == 2), errors
         if status == 0:
-            # Whatever was damaged, the model is one that was saved, or a new one, trained on to the
-            # same end; never a mixture.
+            # The run resumed from a saved model or began again, and came to the same end. It never
+            # mixes two models.
             np.testing.assert_equal(weights(folder), expected)

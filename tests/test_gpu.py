@@ -1,4 +1,4 @@
-"""benchmarks/gpu.py, which a person with a card runs, as far as it goes without one; launches."""
+"""benchmarks/gpu.py and launches.py, as far as they can be tested without a GPU."""
 
 import collections
 import subprocess
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.long
 
 
 def cudnn_lstm(input, input_h, input_c, params, sequence_lengths):
-    """Stand in for CudnnRNNV3 with the equations and the order of weights that NVIDIA documents."""
+    """Stand in for CudnnRNNV3, with the equations and the weight order that NVIDIA documents."""
     time, _, width = input.shape.as_list()
     units = input_h.shape[2].value
     sizes = [4 * units * width, 4 * units * units, 4 * units, 4 * units]
@@ -38,7 +38,7 @@ def cudnn_lstm(input, input_h, input_c, params, sequence_lengths):
 
 
 @pytest.mark.parametrize('residual', [True, False])
-def test_all_ways_have_the_same_losses_and_learn_the_same(residual, monkeypatch):
+def test_all_ways_have_the_same_losses(residual, monkeypatch):
     monkeypatch.setattr(tf.raw_ops, 'CudnnRNNV3', cudnn_lstm)
     found = {}
     for name, way in gpu.WAYS.items():
@@ -52,13 +52,13 @@ def test_all_ways_have_the_same_losses_and_learn_the_same(residual, monkeypatch)
     assert len(set(found['script'])) == 4 and len(found) == 4
 
 
-def test_a_way_that_cannot_run_costs_its_cell_alone():
+def test_a_way_that_fails_loses_only_its_own_cell():
     found, losses = gpu.measure(0, parse(*SMALL), ['cuDNN', 'script'])
     assert 'CudnnRNNV3' in found['cuDNN'] and ' to ' in found['script']
     assert list(losses) == ['script']
 
 
-def test_where_there_is_no_gpu_a_table_comes_without_a_word_of_tensorflow():
+def test_without_a_gpu_there_is_a_table_and_no_tensorflow_log():
     short = '--seconds=0', *SMALL, '--num_layers=1', '--training_seq_len=2', '--device=cpu'
     command = [sys.executable, 'benchmarks/gpu.py', *short]
     pipes = {'stdout': subprocess.PIPE, 'stderr': subprocess.PIPE, 'universal_newlines': True}
@@ -72,7 +72,7 @@ def test_where_there_is_no_gpu_a_table_comes_without_a_word_of_tensorflow():
     assert 'cudnn_version' in done.stdout
 
 
-def test_the_version_of_the_driver_is_what_nvidia_smi_says(tmp_path, monkeypatch):
+def test_the_driver_version_comes_from_nvidia_smi(tmp_path, monkeypatch):
     monkeypatch.setenv('PATH', str(tmp_path))
     assert gpu.driver() == 'none found'
     for text, said in ('echo 535.104.05', '535.104.05'), ('exit 9', 'none found'):
@@ -81,21 +81,21 @@ def test_the_version_of_the_driver_is_what_nvidia_smi_says(tmp_path, monkeypatch
         assert gpu.driver() == said
 
 
-def test_launches_are_counted_once_for_each_time_that_an_operation_runs():
+def test_launches_count_each_execution_of_an_operation():
     settings = parse(*SMALL, '--device=cpu')  # 3 layers, 12 characters
     found = {way: launches.operations_of(way, settings) for way in gpu.WAYS}
     kinds = {way: collections.Counter(op.type for op in found[way]) for way in found}
     assert kinds['script']['LSTMBlockCellGrad'] == 3 * 12
     blocks = [op for op in found['script'] if op.type == 'BlockLSTM']
     assert sum(map(launches.launches_of, blocks)) == 3 * 3 * 12
-    # A product for each step of a layer, two for its gradient, and three of the last matrix
+    # For each step of a layer one product, and two for the gradient; three for the matrix W.
     assert kinds['static_rnn']['MatMul'] == kinds['dynamic_rnn']['MatMul'] == 3 * 3 * 12 + 3
     assert kinds['cuDNN']['CudnnRNNV3'] == kinds['cuDNN']['CudnnRNNBackpropV3'] == 3
     places = {launches.place_of(operation) for some in found.values() for operation in some}
     assert places == set(launches.PLACES) - {'no GPU kernel'}
 
 
-def test_what_only_hands_on_memory_launches_nothing():
+def test_operations_that_only_pass_on_memory_launch_nothing():
     with tf.Graph().as_default():
         values = tf.placeholder(tf.float32, [16, 32])
         places = {

@@ -1,4 +1,4 @@
-"""tools.heatmap: the picture of what a model expects of each character."""
+"""tools.heatmap: the picture of what a model expects at each character."""
 
 from backstage import pictures
 from tools import heatmap
@@ -13,7 +13,7 @@ pytest_plugins = 'trained_model'
 pytestmark = pytest.mark.xdist_group('tools')
 
 
-def test_the_picture_shows_what_the_model_expected_of_each_character(trained, use, monkeypatch):
+def test_the_picture_shows_the_probabilities_of_the_model(trained, use, monkeypatch):
     drawn = []
     draw = heatmap.draw_heatmap
     monkeypatch.setattr(heatmap, 'draw_heatmap', lambda *what: (drawn.append(what), draw(*what)))
@@ -36,11 +36,11 @@ def shades(axes):
 
 
 def letters(axes):
-    """Return a dict from (column, row) to the character that is drawn there."""
+    """Return a dict from (column, row) to the character drawn there."""
     return {(t.get_position()[0], round(t.get_position()[1])): t.get_text() for t in axes.texts}
 
 
-def test_the_text_is_in_the_first_row_and_the_likeliest_characters_are_below():
+def test_the_first_row_is_the_text_and_the_likeliest_characters_are_below():
     figure = Figure()
     text = np.array([3, 1, 2, 1])
     probabilities = np.array(
@@ -56,12 +56,12 @@ def test_the_text_is_in_the_first_row_and_the_likeliest_characters_are_below():
 
 
 @pytest.mark.parametrize('characters', [12, 40, 41, 90])
-def test_a_text_is_broken_into_lines_of_one_length_of_40_characters_at_most(characters):
+def test_a_text_is_split_into_equal_lines_of_at_most_40_characters(characters):
     figure = Figure()
     text = np.arange(characters) % 39 + 1
     probabilities = np.random.RandomState(0).dirichlet(np.ones(40), size=characters - 1)
     heatmap.draw_heatmap(figure, text, probabilities, IX2VOCAB)
-    *lines, _ = figure.axes  # the last is the bar of colours
+    *lines, _ = figure.axes  # the last one is the colour bar
     widths = {shades(axes).shape[1] for axes in lines}
     assert len(lines) == -(-characters // 40) and len(widths) == 1 and max(widths) <= 40
     own = np.concatenate([shades(axes)[0] for axes in lines])
@@ -73,17 +73,19 @@ def test_a_text_is_broken_into_lines_of_one_length_of_40_characters_at_most(char
         assert letters(axes)[0, 0] == IX2VOCAB[text[number * max(widths)]].replace(' ', '\u2423')
 
 
-def test_what_has_no_letter_is_drawn_as_its_symbol(tmp_path):
+def test_invisible_characters_are_drawn_as_symbols(tmp_path):
     figure = Figure()
     ix2vocab = [script.UNKNOWN, *' \n\t\a\x1b\x7f\x9b\u202eb\u6587']
     drawing = heatmap.draw_heatmap, np.arange(11), np.full([10, 11], 1 / 11), ix2vocab
     drawing[0](figure, *drawing[1:])
     there = letters(figure.axes[0])
     assert ''.join(there[column, 0] for column in range(11)) == '\ufffd␣↵⇥␇␛␡\ufffd\ufffdb\u6587'
-    pictures.save(str(tmp_path / 'heatmap.png'), *drawing)  # the font lacks some: no warning
+    pictures.save(
+        str(tmp_path / 'heatmap.png'), *drawing
+    )  # no warning, although the font lacks some
 
 
-def test_a_text_that_is_too_long_is_told(trained, use):
+def test_a_text_that_is_too_long_is_refused(trained, use):
     status, output, errors = use(heatmap, trained, '--text=' + 2001 * 'a')
     assert (status, output, errors.count('\n')) == (2, '', 1)
     assert '2 to 2,000 characters, and the model reads 2,001' in errors

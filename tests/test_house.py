@@ -1,4 +1,4 @@
-"""The house: tools call the script, the script calls backstage, and nothing calls upstairs."""
+"""The house: tools import the script, the script imports backstage, and never the reverse."""
 
 import ast
 
@@ -10,7 +10,7 @@ FILES = [*BACKSTAGE, SCRIPT, *sorted((ROOT / 'tools').glob('*.py'))]
 
 
 def imported(path):
-    """Return the dotted names of all that a file imports anywhere in it."""
+    """Return the dotted names of everything that a file imports, in functions too."""
     names = set()
     for node in ast.walk(ast.parse(path.read_text(encoding='utf-8'))):
         if isinstance(node, ast.Import):
@@ -22,7 +22,7 @@ def imported(path):
 
 
 @pytest.mark.parametrize('path', FILES, ids=lambda path: path.stem)
-def test_imports_run_down_only_and_each_room_is_imported_by_somebody(path):
+def test_imports_only_run_down_and_each_room_is_used(path):
     above = {'backstage': {SCRIPT.stem, 'tools'}, 'tools': set()}.get(path.parent.name, {'tools'})
     names = imported(path)
     assert not {name.split('.')[0] for name in names} & {*above, 'benchmarks', 'tests'}

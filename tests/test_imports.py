@@ -1,4 +1,4 @@
-"""TensorFlow is imported when needed; where something is missing, one line says what to install."""
+"""TensorFlow is imported only when needed. If it is missing, one line says what to install."""
 
 import os
 import pathlib
@@ -13,18 +13,18 @@ import pytest
 from conftest import ROOT, SCRIPT, SMALL, end, run_script, start
 
 SITE = pathlib.Path(np.__file__).parents[1]
-IS_NEW = sys.version_info >= (3, 9)  # and so has TensorFlow 2
+IS_NEW = sys.version_info >= (3, 9)  # this Python has TensorFlow 2
 INSTALL = f'{shlex.quote(sys.executable)} -m pip install '
 FOR_THIS_PYTHON = (
     "'tensorflow>=2.15,<2.22' 'tf_keras<2.22'" if IS_NEW else "'tensorflow==1.15.*' 'protobuf<4'"
 )
 
 
-# What `python -c` makes of "script.py --setting=value": first some other code, then the script.
+# For `python -c`, after other code: run the script with the arguments that follow.
 RUN = "import runpy, sys; sys.argv = sys.argv[1:]; runpy.run_path(sys.argv[0], run_name='__main__')"
 
 
-# What a program of the project does not import before it needs it.
+# The programs of the project do not import these before they need them.
 LATER = {'tensorflow', 'tf_keras', 'tensorboard', 'matplotlib', 'requests'}
 ASK = f"""
 import atexit, runpy, sys
@@ -43,20 +43,20 @@ runpy.run_path(sys.argv[0], run_name='__main__')
         ('tools/__main__.py', '--help', 0),
     ],
 )
-def test_help_and_mistakes_do_not_wait_for_tensorflow(program, argument, status, tmp_path):
+def test_help_and_mistakes_do_not_import_tensorflow(program, argument, status, tmp_path):
     found, output, _ = end(start(sys.executable, '-c', ASK, ROOT / program, argument, cwd=tmp_path))
     assert (found, output.split('\n')[-2]) == (status, 'imported: set()')
 
 
-def test_tensorflow_has_the_interface_of_1_x_and_its_import_waits_for_the_first_use():
+def test_tensorflow_has_the_interface_of_1_x():
     tf = backstage.tf
-    assert not hasattr(tf, '__wrapped__')  # asked by what looks through modules
+    assert not hasattr(tf, '__wrapped__')  # programs that inspect modules ask for it
     assert (tf.executing_eagerly(), bool(tf.contrib.rnn.BasicLSTMCell)) == (False, True)
     assert backstage.is_supported(tf.__version__)
 
 
 def link_packages(folder, *without):
-    """Make a folder with links to all packages that are installed here, without some of them."""
+    """Make a folder with links to all installed packages, without some of them."""
     folder.mkdir(exist_ok=True)
     for path in SITE.iterdir():
         if path.name not in without:
@@ -65,9 +65,9 @@ def link_packages(folder, *without):
 
 
 def refusal(tmp_path, packages, *arguments, python=(sys.executable, '-S')):
-    """Run the script with the packages in some folders alone; return the one line that it prints.
+    """Run the script with only the packages in some folders; return the one line that it prints.
 
-    By then it must not have written anything.
+    It must not write anything.
     """
     work = tmp_path / 'work'
     work.mkdir()
@@ -82,7 +82,7 @@ def refusal(tmp_path, packages, *arguments, python=(sys.executable, '-S')):
     return line
 
 
-def test_after_a_plain_pip_install_tensorflow_one_line_installs_the_rest(tmp_path):
+def test_after_pip_install_tensorflow_one_line_installs_the_rest(tmp_path):
     packages = link_packages(tmp_path / 'packages', 'tf_keras', 'matplotlib', 'tqdm')
     line = refusal(tmp_path, [packages])
     words = "'tf_keras==2.21.*' matplotlib tqdm" if IS_NEW else 'matplotlib tqdm'
@@ -90,7 +90,7 @@ def test_after_a_plain_pip_install_tensorflow_one_line_installs_the_rest(tmp_pat
     assert line.endswith(f': {INSTALL}{words}')
 
 
-def test_which_versions_are_supported(monkeypatch):
+def test_supported_versions(monkeypatch):
     supported = ['1.15.0', '1.15.5', '2.15.0', '2.21.0']
     others = ['1.14.0', '2.1.0', '2.14.1', '2.22.0', '3.0.0']
     assert list(filter(backstage.is_supported, supported + others)) == supported
@@ -114,7 +114,7 @@ def test_which_versions_are_supported(monkeypatch):
         (ImportError('x.so: failed to map segment'), 'segment. It needs more memory', 'ulimit'),
     ],
 )
-def test_why_tensorflow_could_not_be_imported_is_told(error, why, advice, capsys):
+def test_a_failed_import_of_tensorflow_is_explained(error, why, advice, capsys):
     with pytest.raises(SystemExit) as end:
         backstage.end_without('TensorFlow', error)
     line = capsys.readouterr().err
@@ -122,7 +122,7 @@ def test_why_tensorflow_could_not_be_imported_is_told(error, why, advice, capsys
     assert ': TensorFlow could not be imported: ' in line and why in line and advice in line
 
 
-def test_where_no_tensorflow_is_for_this_python_no_command_is_named(monkeypatch, capsys):
+def test_no_command_is_named_if_this_python_has_no_tensorflow(monkeypatch, capsys):
     monkeypatch.setattr(backstage.sys, 'version_info', (3, 8, 0))
     for error in ImportError('its version must be another'), ValueError():
         with pytest.raises(SystemExit):
@@ -132,7 +132,7 @@ def test_where_no_tensorflow_is_for_this_python_no_command_is_named(monkeypatch,
         assert 'pip' not in line
 
 
-def test_which_keras_is_missing_is_found_whatever_else_is_on_the_path(tmp_path, monkeypatch):
+def test_the_missing_keras_is_found_on_any_path(tmp_path, monkeypatch):
     monkeypatch.setattr(backstage.importlib.util, 'find_spec', lambda name: name != 'tf_keras')
     (tmp_path / 'a.zip').touch()
     for number, version in enumerate(['1.15.0', '2.15.1', '2.21.0', '2.22.0']):
@@ -155,7 +155,7 @@ def test_which_keras_is_missing_is_found_whatever_else_is_on_the_path(tmp_path, 
         ),
     ],
 )
-def test_another_tensorflow_ends_the_script_before_it_writes_anything(
+def test_an_unusable_tensorflow_ends_the_script_before_it_writes_anything(
     tmp_path, source, metadata, why
 ):
     (tmp_path / 'tensorflow.py').write_text(source)
@@ -182,7 +182,7 @@ def test_another_tensorflow_ends_the_script_before_it_writes_anything(
     ],
     ids=['-O', '-W error', 'notebook'],
 )
-def test_it_trains_whatever_python_makes_of_assertions_and_warnings(tmp_path, works, python):
+def test_it_trains_with_any_python_flags_and_after_other_code(tmp_path, works, python):
     (tmp_path / 'short.txt').write_bytes(works[2_000_000:2_010_000])
     arguments = [*SMALL, '--text_file=short.txt', '--max_iterations=2']
     how = {'TF_USE_LEGACY_KERAS': '0'} if '-c' in python else {}
@@ -192,7 +192,7 @@ def test_it_trains_whatever_python_makes_of_assertions_and_warnings(tmp_path, wo
 
 
 @pytest.mark.skipif(not IS_NEW, reason='TensorFlow 1.15 has no Keras 3')
-def test_cells_that_an_earlier_cell_has_taken_from_keras_3_need_a_restart(tmp_path):
+def test_lstm_cells_loaded_from_keras_3_need_a_restart(tmp_path):
     cell = "import tensorflow as tf; hasattr(tf.compat.v1.nn.rnn_cell, 'BasicLSTMCell')"
     python = (sys.executable, '-c', f'{cell}; {RUN}')
     status, _, errors = run_script(cwd=tmp_path, python=python, TF_USE_LEGACY_KERAS='0')
@@ -200,7 +200,7 @@ def test_cells_that_an_earlier_cell_has_taken_from_keras_3_need_a_restart(tmp_pa
     assert 'TensorFlow was imported here before (' in errors.splitlines()[-1]
 
 
-def test_in_a_notebook_the_line_can_be_pasted_and_names_the_restart(tmp_path):
+def test_in_a_notebook_the_line_can_be_pasted_and_mentions_the_restart(tmp_path):
     packages = link_packages(tmp_path / 'packages', 'tqdm')
     cells = f"import tensorflow\nget_ipython().run_line_magic('run', {str(SCRIPT)!r})"
     (tmp_path / 'tensorflow.py').touch()
@@ -214,7 +214,7 @@ def test_in_a_notebook_the_line_can_be_pasted_and_names_the_restart(tmp_path):
     assert line.endswith(f' (and restart the kernel then): !{INSTALL}tqdm')
 
 
-def test_the_script_copied_alone_says_that_it_needs_the_project(tmp_path):
+def test_the_script_alone_says_that_it_needs_the_project(tmp_path):
     shutil.copy(str(SCRIPT), str(tmp_path))
     status, output, errors = end(start(sys.executable, SCRIPT.name, cwd=tmp_path, PYTHONPATH=''))
     assert (status, output, errors.count('\n')) == (1, '', 1)

@@ -1,4 +1,4 @@
-"""backstage/lstm.py: a stack of layers computes what TensorFlow's own would, and its gradient."""
+"""backstage/lstm.py: the outputs, the state and the gradients of a stack of layers."""
 
 from backstage import lstm, machine, tf
 
@@ -15,7 +15,7 @@ from conftest import (
 )
 
 USUAL, LARGE, PADDED, LARGE_PADDED = (False, False), (True, False), (False, True), (True, True)
-MODELS = [  # settings, and as what layers are built
+MODELS = [  # settings, and how layers are built
     ({}, [USUAL, PADDED]),
     ({'residual': False}, [LARGE_PADDED]),
     ({'keep_prob': 0.6}, [LARGE]),
@@ -25,14 +25,14 @@ MODELS = [  # settings, and as what layers are built
 
 
 def build_as(monkeypatch, is_large, is_padded):
-    """Let a small model be built as a large one is, or one whose rows are padded."""
+    """Build small models as if they were large, or as if their rows needed padding."""
     monkeypatch.setattr(lstm, 'BLOCKS', 3)
     monkeypatch.setattr(lstm, 'LARGE', 1 if is_large else 10_000)
     monkeypatch.setattr(lstm, 'COLUMNS', UNITS if is_padded else 10_000)
 
 
 def masks_of(settings, layers):
-    """Return what dropout multiplies the output of each layer by, in the first iteration."""
+    """Return the dropout masks of the first iteration: factors of each layer's output."""
     keep_prob = settings.get('keep_prob', 1)
     noise = tf.random.stateless_uniform([layers, BATCH, UNITS], [1, 0])
     with tf.Session() as session:
@@ -40,7 +40,7 @@ def masks_of(settings, layers):
 
 
 def slopes_of(loss, weights):
-    """Return how steep a loss is along some random directions of each array: pairs of lists."""
+    """Return random directions for each array, and the slopes of a loss along them: pairs."""
     random, found = np.random.RandomState(0), []
     for number, weight in enumerate(weights):
         directions = random.normal(size=(4, *weight.shape))
@@ -55,7 +55,7 @@ def slopes_of(loss, weights):
 
 
 @pytest.mark.parametrize('settings, ways', MODELS, ids=str)
-def test_outputs_state_and_gradients_are_those_of_numpy(settings, ways, monkeypatch):
+def test_outputs_state_and_gradients_match_numpy(settings, ways, monkeypatch):
     residual, slopes = settings.get('residual', True), None
     for way in ways:
         build_as(monkeypatch, *way)
@@ -90,7 +90,7 @@ def assert_close(found, expected, tolerance=2e-5):
         np.testing.assert_allclose(one, other, rtol=0, atol=tolerance * np.abs(other).max())
 
 
-def test_asked_twice_it_gives_the_same_and_with_a_second_loss_their_sum(size):
+def test_gradients_are_reproducible_and_two_losses_add_up(size):
     stack = Stack()
     with stack.graph.as_default():
         cost, state = stack.model.cost, tf.reduce_sum(tf.square(stack.model.final_state))
@@ -103,7 +103,7 @@ def test_asked_twice_it_gives_the_same_and_with_a_second_loss_their_sum(size):
     once, twice, both, second = stack.run([once, twice, both, second])
     for one, other in zip(once, twice):
         np.testing.assert_array_equal(one, other)
-    second[1:1] = [0, 0]  # W and b do not come into it
+    second[1:1] = [0, 0]  # the state does not depend on W and b
     assert_close(both, [one + other for one, other in zip(once, second)], 1e-4)
 
 
@@ -128,7 +128,7 @@ def test_any_optimizer_moves_every_variable(optimizer):
         assert np.abs(value - before[name]).max() > 1e-6, name
 
 
-def test_one_kernel_that_all_layers_share_gets_the_sum_of_their_gradients(size):
+def test_a_kernel_that_all_layers_share_gets_the_sum_of_their_gradients(size):
     """The first of the five classic mistakes: [cell] * 3."""
     random = np.random.RandomState(0)
     with tf.Graph().as_default(), tf.Session() as session:
@@ -149,7 +149,7 @@ def test_one_kernel_that_all_layers_share_gets_the_sum_of_their_gradients(size):
     assert_close(shared, [sum(apart[::2]), sum(apart[1::2])])
 
 
-def test_no_more_blocks_are_on_their_way_through_the_layers_than_there_are_cores(monkeypatch):
+def test_at_most_one_block_per_core_is_in_flight(monkeypatch):
     for cores in 1, 2, 3, TIME + 1:
         monkeypatch.setattr(machine, 'available_cores', lambda cores=cores: cores)
         with tf.Graph().as_default() as graph:
@@ -172,7 +172,7 @@ def test_rows_2_kb_apart_are_padded_with_zeros(columns, padded):
         assert not result[..., columns:].any()
 
 
-def test_weights_begin_as_the_seed_and_their_names_say_whatever_else_is_in_the_graph():
+def test_initial_weights_depend_only_on_the_seed_and_their_name():
     def begin(name, seed, operations):
         with tf.Graph().as_default(), tf.Session() as session:
             tf.set_random_seed(seed)
@@ -189,8 +189,8 @@ def test_weights_begin_as_the_seed_and_their_names_say_whatever_else_is_in_the_g
     assert np.abs(begin('W', 1, 0)).max() < np.sqrt(6 / (3 + 4))  # Glorot and Bengio, 2010
 
 
-def test_each_prime_and_each_of_its_samples_has_noise_of_its_own():
-    primes = np.arange(300).reshape(-1, 1) % 150  # each of them twice
+def test_each_sample_of_each_prime_has_its_own_noise():
+    primes = np.arange(300).reshape(-1, 1) % 150  # each one twice
     with tf.Graph().as_default(), tf.Session() as session:
         noise = session.run(lstm.noise(tf.constant(primes, tf.int32), 4, tf.constant([1, 2])))
     assert len(np.unique(noise, axis=0)) == 300

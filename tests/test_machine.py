@@ -1,7 +1,4 @@
-"""The machine: its cores, its memory, and its GPU.
-
-Of a GPU this is what can be known where there is none.
-"""
+"""The machine: its cores, its memory, and its GPU. No test needs a GPU."""
 
 import os
 import sys
@@ -18,7 +15,7 @@ sys.path.insert(0, str(ROOT / 'benchmarks'))
 from launches import gpu_kernel
 
 
-def test_the_cores_are_those_that_this_process_may_use(monkeypatch):
+def test_only_the_cores_that_this_process_may_use_count(monkeypatch):
     monkeypatch.setattr(os, 'sched_getaffinity', lambda _: {1, 5, 6}, raising=False)
     assert machine.available_cores() == 3
     assert machine.session_config().inter_op_parallelism_threads == 3
@@ -26,7 +23,7 @@ def test_the_cores_are_those_that_this_process_may_use(monkeypatch):
     assert machine.available_cores() == os.cpu_count()
 
 
-GROUPS = {  # what a container finds: the files of its control group, and what it may use
+GROUPS = {  # what a container finds: /proc/self/cgroup, and the files of its control groups
     'version 2': (
         '0::/user/session\n',
         {
@@ -39,7 +36,7 @@ GROUPS = {  # what a container finds: the files of its control group, and what i
     ),
     'version 1': (
         '4:memory:/docker/1f\n1:cpu,cpuacct:/docker/1f\n0::/system.slice\n',
-        {  # Docker shows a container its own group at the top, and not where it is named
+        {  # Docker mounts the container's own group at the top, not under its name
             'cpu,cpuacct/cpu.cfs_quota_us': '160000\n',
             'cpu,cpuacct/cpu.cfs_period_us': '100000\n',
             'memory/memory.limit_in_bytes': '1073741824\n',
@@ -50,7 +47,7 @@ GROUPS = {  # what a container finds: the files of its control group, and what i
 
 
 @pytest.mark.parametrize('kind', GROUPS)
-def test_in_a_container_its_limits_count(kind, tmp_path, monkeypatch):
+def test_the_limits_of_a_container_apply(kind, tmp_path, monkeypatch):
     groups, contents = GROUPS[kind]
     (tmp_path / 'proc/self').mkdir(parents=True)
     (tmp_path / 'proc/self/cgroup').write_text(groups)
@@ -66,7 +63,7 @@ def test_in_a_container_its_limits_count(kind, tmp_path, monkeypatch):
     assert found == ((2, 2**30) if contents else (64, 2**33))
 
 
-def test_sessions_use_one_thread_per_operation_and_a_gpu_as_far_as_they_need_one():
+def test_sessions_use_one_thread_per_operation_and_gpu_memory_as_needed():
     config = machine.session_config()
     assert config.intra_op_parallelism_threads == 1
     assert machine.session_config(4).intra_op_parallelism_threads == 4
@@ -82,9 +79,7 @@ def test_sessions_use_one_thread_per_operation_and_a_gpu_as_far_as_they_need_one
         (4, 2, 2 * (7 * 2600 + 24 * (25 * 16 + 6 * 40))),
     ],
 )
-def test_a_model_that_needs_more_memory_than_there_is_is_refused(
-    monkeypatch, workers, on_host, numbers
-):
+def test_a_model_that_does_not_fit_into_memory_is_refused(monkeypatch, workers, on_host, numbers):
     settings = parse(*SMALL, '--num_layers=1')
     present = {'SC_PHYS_PAGES': numbers, 'SC_PAGE_SIZE': 4}
     monkeypatch.setattr(os, 'sysconf', present.get)
@@ -95,7 +90,7 @@ def test_a_model_that_needs_more_memory_than_there_is_is_refused(
 
 
 def ancestors(tensors_and_operations):
-    """Return all operations that have to run for these."""
+    """Return the operations of these, and all operations that they depend on."""
     seen = set()
     waiting = [getattr(one, 'op', one) for one in tensors_and_operations]
     while waiting:
@@ -106,22 +101,22 @@ def ancestors(tensors_and_operations):
     return seen
 
 
-def test_everything_from_the_batch_to_the_update_of_the_weights_has_a_gpu_kernel():
+def test_every_operation_of_a_training_step_has_a_gpu_kernel():
     with tf.Graph().as_default():
         model = script.LSTM_Model(parse(*SMALL, '--num_layers=2', '--keep_prob=0.5'), 40)
-        # Two that have none, which would be found
+        # Two operations without one, to check that they would be found
         assert not gpu_kernel(tf.strings.length('text').op)
         assert not gpu_kernel(tf.matmul(*[tf.ones([2, 2], tf.int32)] * 2).op)
     operations = ancestors([model.train_op, model.cost, model.final_state, model.gradient_norm])
     assert len(operations) > 200
     without = {operation.type for operation in operations if not gpu_kernel(operation)}
-    # What is never run on a device: fed from outside, and points where others wait for each other.
+    # These never run on a device: they are fed from outside, or only wait for other operations.
     assert without <= {'Placeholder', 'NoOp'}
     expected = {'MatMul', 'ApplyAdam', 'BlockLSTM', 'LSTMBlockCellGrad'}
     assert expected <= {one.type for one in operations}
 
 
-def test_a_gpu_has_to_be_there_only_if_it_is_asked_for(monkeypatch):
+def test_a_gpu_is_required_only_if_it_is_asked_for(monkeypatch):
     devices = []
     monkeypatch.setattr(device_lib, 'list_local_devices', lambda *_: devices)
     machine.check_device('cpu')

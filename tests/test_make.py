@@ -1,4 +1,4 @@
-"""Setting up: which TensorFlow `make` installs, and what it says where that cannot be."""
+"""Setting up: which TensorFlow `make` installs, and what it says if it cannot."""
 
 import os
 import pty
@@ -12,7 +12,7 @@ from conftest import ROOT
 
 @pytest.fixture
 def folder(tmp_path):
-    """A folder with what `make` reads, and with programs of its own in `bin`."""
+    """A folder with the files that `make` reads, and with its own programs in `bin`."""
     folder = tmp_path / "it's"
     (folder / 'bin').mkdir(parents=True)
     (folder / 'backstage').mkdir()
@@ -31,8 +31,8 @@ def add_program(path, code):
 
 
 def add_python(folder, version, pip='24.0', name=None):
-    """Add a program that makes a `.venv` of itself, and notes what it is asked to install."""
-    # What pip leaves of a TensorFlow, in the folder of the program
+    """Add a fake Python. It copies itself into a `.venv`, and logs what it is asked to install."""
+    # Where pip would install TensorFlow
     packages = f'${{0%/bin/python}}/lib/python{version}/site-packages'
     add_program(
         folder / (name or f'bin/python{version}'),
@@ -54,7 +54,7 @@ esac""",
 
 
 def make(folder, *arguments, target='train', system='Linux x86_64', stdout=subprocess.PIPE):
-    """Call `make` where no Python is but those of `folder`; return status and output."""
+    """Call `make` with only the Pythons in `folder`; return (status, output lines, error lines)."""
     add_program(folder / 'bin' / 'uname', f'echo {system}')
     result = subprocess.run(
         ['make', '--no-print-directory', target, *arguments],
@@ -68,8 +68,8 @@ def installed(folder):
     return (folder / 'installed').read_text().splitlines()
 
 
-def test_with_python_3_7_it_is_tensorflow_1_15_and_its_size_is_told(folder):
-    add_python(folder, '3.7', pip='18.1')  # an old one, which is renewed first
+def test_python_3_7_gets_tensorflow_1_15_and_its_size_is_printed(folder):
+    add_python(folder, '3.7', pip='18.1')  # an old pip, which is upgraded first
     add_python(folder, '3.12')
     status, output, _ = make(folder)
     assert (status, output[0], output[-1]) == (0, 'Making .venv with Python 3.7.', 'training')
@@ -79,7 +79,7 @@ def test_with_python_3_7_it_is_tensorflow_1_15_and_its_size_is_told(folder):
     assert packages.endswith('install --requirement requirements.txt')
 
 
-def test_in_a_terminal_pip_shows_its_bar_and_in_a_log_it_is_quiet(folder):
+def test_pip_shows_its_progress_in_a_terminal_and_is_quiet_in_a_log(folder):
     add_python(folder, '3.7')
     terminal, end = pty.openpty()
     assert make(folder, stdout=end)[0] == make(folder, 'VENV=.venv2')[0] == 0
@@ -89,7 +89,7 @@ def test_in_a_terminal_pip_shows_its_bar_and_in_a_log_it_is_quiet(folder):
 
 
 @pytest.mark.parametrize('system', ['Linux x86_64', 'Darwin arm64'])
-def test_where_1_15_cannot_be_had_it_is_todays_tensorflow_and_that_is_said(folder, system):
+def test_without_1_15_it_installs_todays_tensorflow_and_says_why(folder, system):
     add_python(folder, '3.11')
     status, output, _ = make(folder, system=system)
     assert (status, output[-1]) == (0, 'training')
@@ -108,18 +108,18 @@ def test_where_1_15_cannot_be_had_it_is_todays_tensorflow_and_that_is_said(folde
         (['TF=3'], 'Linux x86_64', 'TF is 3, and has to be 1 or 2.'),
     ],
 )
-def test_without_a_python_that_fits_it_is_said_what_to_install(folder, arguments, system, problem):
+def test_without_a_suitable_python_it_says_what_to_install(folder, arguments, system, problem):
     add_python(folder, '3.8')
     status, _, errors = make(folder, *arguments, system=system)
     assert status == 2
     assert any(line.startswith(problem) for line in errors)
 
 
-def test_todays_tensorflow_can_be_chosen_and_a_venv_of_the_other_is_left_as_it_is(folder):
+def test_todays_tensorflow_can_be_chosen_and_an_existing_venv_is_kept(folder):
     add_python(folder, '3.7')
     add_python(folder, '3.10')
     assert make(folder, 'TF=2')[0] == 0
-    assert make(folder)[0] == 0  # what is there is used
+    assert make(folder)[0] == 0  # it uses what is there
     (command,) = installed(folder)
     assert command.endswith('requirements-tf2.txt')
     status, output, errors = make(folder, 'TF=1')
@@ -131,7 +131,7 @@ def test_todays_tensorflow_can_be_chosen_and_a_venv_of_the_other_is_left_as_it_i
     assert len(installed(folder)) == 1
 
 
-def test_a_venv_of_which_nothing_can_be_made_is_told(folder):
+def test_an_unusable_venv_is_reported(folder):
     python = folder / '.venv' / 'bin' / 'python'
     add_python(folder, '3.8', name=python)
     status, _, errors = make(folder)
@@ -145,7 +145,7 @@ def test_a_venv_of_which_nothing_can_be_made_is_told(folder):
 
 
 def horovod(folder, *arguments):
-    """Call `make horovod` where cmake and g++ are; return what `make` does."""
+    """Call `make horovod` with cmake and g++ in place; return what `make` returns."""
     for tool in 'cmake', 'g++':
         add_program(folder / 'bin' / tool, 'exit 1')
     return make(folder, *arguments, target='horovod')
@@ -155,7 +155,7 @@ def files(folder):
     return [re.findall(r'--requirement (\S+)', command)[0] for command in installed(folder)]
 
 
-def test_horovod_is_built_for_1_15_and_beside_it_for_the_2_x_that_it_takes(folder):
+def test_horovod_is_built_for_1_15_and_in_another_folder_for_2_17(folder):
     for version in '3.7', '3.11', '3.13':
         add_python(folder, version)
     assert horovod(folder)[0] == 0
@@ -167,13 +167,13 @@ def test_horovod_is_built_for_1_15_and_beside_it_for_the_2_x_that_it_takes(folde
     build = 'requirements-horovod.txt'
     made = ['requirements.txt', build, 'requirements-horovod-tf2.txt', build]
     assert files(folder) == made
-    os.utime(str(folder / 'requirements-tf2.txt'))  # a later one, for other folders
+    os.utime(str(folder / 'requirements-tf2.txt'))  # newer, but for other folders
     os.utime(str(folder / 'requirements-horovod-tf2.txt'))
     assert make(folder, 'VENV=.venv-horovod')[0] == 0
     assert files(folder) == [*made, 'requirements-horovod-tf2.txt']
 
 
-def test_with_another_tensorflow_horovod_is_not_built_and_that_is_said(folder):
+def test_horovod_is_refused_for_another_tensorflow(folder):
     for version in '3.7', '3.11':
         add_python(folder, version)
     assert make(folder, 'TF=2')[0] == 0
@@ -194,7 +194,7 @@ def test_with_another_tensorflow_horovod_is_not_built_and_that_is_said(folder):
 
 
 @pytest.mark.parametrize('tool', ['cmake', 'g++'])
-def test_what_horovod_is_built_with_is_named_where_it_lacks(folder, tool):
+def test_a_missing_build_tool_of_horovod_is_named(folder, tool):
     add_python(folder, '3.7')
     add_program(folder / 'bin' / {'cmake': 'g++', 'g++': 'cmake'}[tool], 'exit 1')
     status, _, errors = make(folder, target='horovod')

@@ -1,4 +1,4 @@
-"""benchmarks/: the script with each of the mistakes that published versions of the recipe make."""
+"""benchmarks/mistakes.py: the script with mistakes that published versions of the recipe make."""
 
 import json
 import math
@@ -12,13 +12,13 @@ import numpy as np
 import pytest
 from conftest import IX2VOCAB, ROOT, SMALL, history, lstm_losses, read_lstm, run_script, script
 
-# In a group, so that `runs` is made in one process only.
+# One group, so that only one process makes `runs`.
 pytestmark = [pytest.mark.long, pytest.mark.xdist_group('mistakes')]
 
 ITERATIONS = 6
 
-# Makes a mistake, trains, and shows a batch of the ids 0 to 99. Each needs a process of its own,
-# since it replaces functions of the script.
+# Trains with a mistake, and prints a batch of the ids 0 to 99. A mistake replaces functions of the
+# script, so each needs its own process.
 PROGRAM = """
 import json, pathlib, sys
 import mistakes
@@ -34,7 +34,7 @@ NAMES = 'no_mistake', 'share_one_cell', 'delete_line_ends', 'wrap_targets', 'shu
 
 @pytest.fixture(scope='module')
 def runs(works, tmp_path_factory):
-    """A folder with a short run of each mistake and of the script itself, and their batches."""
+    """A folder with a short run of the script and of each of NAMES, and the batches of NAMES."""
     folder = tmp_path_factory.mktemp('mistakes')
     (folder / 'short.txt').write_bytes(works[2_000_000:2_020_000])
     arguments = (
@@ -54,14 +54,14 @@ def runs(works, tmp_path_factory):
 
 
 def weights(runs, name):
-    """Return the averaged weights of the newest checkpoint of a run, by their names."""
+    """Return the averaged weights of the newest checkpoint of a run: a dict from names."""
     reader = tf.train.load_checkpoint(str(runs[0] / name / f'model-{ITERATIONS}'))
     average = '/ExponentialMovingAverage'
     names = [n for n in reader.get_variable_to_shape_map() if n.endswith(average)]
     return {n[: -len(average)]: reader.get_tensor(n) for n in names}
 
 
-def test_without_a_mistake_a_run_is_one_of_the_script_and_each_mistake_changes_it(runs):
+def test_no_mistake_equals_the_script_and_each_mistake_changes_the_losses(runs):
     learned = [history(runs[0] / name)['losses'] for name in NAMES]
     assert history(runs[0] / 'no_mistake') == history(runs[0] / 'script')
     assert {len(losses) for losses in learned} == {ITERATIONS}
@@ -83,13 +83,13 @@ def test_without_line_ends_words_run_together(runs):
 
 
 @pytest.mark.parametrize('name', ['share_one_cell', 'delete_line_ends'])
-def test_each_is_measured_with_its_averaged_weights_on_the_right_text(name, runs):
+def test_each_mistake_is_measured_on_the_right_text_with_averaged_weights(name, runs):
     lstm = read_lstm(weights(runs, name))
     if name == 'share_one_cell':
         lstm = lstm._replace(kernels=lstm.kernels * 3, biases=lstm.biases * 3)
     ids = np.fromfile(str(runs[0] / 'no_mistake' / 'text.ids'), np.uint8)
     start = script.held_out_begin(len(ids), script.held_out)
-    # Eight streams, each of which reads twelve characters before it counts
+    # Eight streams, each of which warms up on twelve characters
     length = math.ceil((len(ids) - start) / 8)
     targets = start + length * np.arange(8)[:, None] + np.arange(-12, length)
     at = np.minimum(targets, len(ids) - 1)
@@ -99,7 +99,7 @@ def test_each_is_measured_with_its_averaged_weights_on_the_right_text(name, runs
     np.testing.assert_allclose(loss, measured, rtol=1e-5)
 
 
-def test_targets_wrap_around_in_each_row_and_batches_are_read_in_another_order(runs):
+def test_targets_wrap_around_in_each_row_and_batches_are_shuffled(runs):
     (right, _), (x, y) = runs[1]['no_mistake'], runs[1]['wrap_targets']
     np.testing.assert_array_equal(x, right)
     np.testing.assert_array_equal(y, np.roll(x, -1, axis=1))

@@ -1,4 +1,4 @@
-"""Model: the stack of LSTMs against an independent one in NumPy, its training step, its samples."""
+"""The model: the LSTM stack against an independent one in NumPy, the training step, samples."""
 
 from backstage import tf
 
@@ -24,15 +24,15 @@ def built():
 
 @pytest.fixture
 def stack(built):
-    """A Stack as it was built, whatever other tests have done with it."""
+    """A Stack, reset after other tests."""
     built.reset()
     return built
 
 
 @pytest.mark.parametrize('num_layers, residual', [(1, True), (2, False), (3, True)])
-def test_logits_state_and_loss_are_those_of_an_independent_implementation(num_layers, residual):
+def test_logits_state_and_loss_match_an_independent_implementation(num_layers, residual):
     stack = Stack(num_layers, residual=residual)
-    stack.x[:, -1] = 0  # what is unknown can be read, and is measured
+    stack.x[:, -1] = 0  # 'unknown' can be read and measured
     lstm = read_lstm(stack.values(), residual)
     expected_logits, expected_state = lstm_logits(lstm, stack.x, stack.state)
     expected_losses, _ = lstm_losses(lstm, stack.x, stack.y, stack.state)
@@ -48,7 +48,7 @@ def test_logits_state_and_loss_are_those_of_an_independent_implementation(num_la
     np.testing.assert_allclose(stack.run(stack.model.cost), expected_losses.mean(), atol=1e-5)
 
 
-def test_there_are_three_different_kernels_with_names_of_cells_and_all_receive_gradients(stack):
+def test_each_layer_has_its_own_kernel_and_every_kernel_gets_gradients(stack):
     assert isinstance(stack.model.lstm_cell, tf.contrib.rnn.MultiRNNCell)
     names = [f'lstm_model/rnn/multi_rnn_cell/cell_{k}/basic_lstm_cell/kernel' for k in range(3)]
     for model in stack.model, stack.reader:
@@ -74,19 +74,19 @@ def test_gradients_are_clipped_by_their_global_norm():
     norm, _ = stack.run([stack.model.gradient_norm, stack.model.train_op], feed=feed)
     assert norm > 0.01
     np.testing.assert_allclose(norm, np.sqrt(sum(squares)), rtol=1e-5)
-    # After its first step Adam's first moment is a tenth of the gradient that it was given.
+    # After the first step Adam's first moment is a tenth of the clipped gradient.
     gradient = gradients[[v.op.name for v in stack.variables].index('lstm_model/W')]
     np.testing.assert_allclose(stack.run(moments[0]), 0.1 * gradient * 0.01 / norm, rtol=1e-4)
 
 
-def test_steps_are_those_of_adam_with_the_rate_that_is_fed_and_decay_all_weights():
+def test_a_training_step_is_adam_at_the_fed_rate_with_decay_of_all_weights():
     stack = Stack(weight_decay=0.5, max_gradient_norm=1e9)
-    stack.x[:] = np.maximum(stack.x, 2)  # the embeddings of 0 and 1 get no gradient, and decay too
+    stack.x[:] = np.maximum(stack.x, 2)  # ids 0 and 1 get no gradient, but decay too
     expected = {name: value.astype(np.float64) for name, value in stack.values().items()}
     mean, mean_square = dict.fromkeys(expected, 0), dict.fromkeys(expected, 0)
     for step in range(1, 6):
-        # Kingma and Ba, 2015, and the decay: the rate times 0.5 times the weight (Loshchilov and
-        # Hutter, 2019)
+        # Adam (Kingma and Ba, 2015), and a decay of the rate times 0.5 times the weight
+        # (Loshchilov and Hutter, 2019)
         for name, gradient in zip(expected, map(np.float64, stack.run(stack.gradients))):
             mean[name] = 0.9 * mean[name] + 0.1 * gradient
             mean_square[name] = 0.999 * mean_square[name] + 0.001 * gradient**2
@@ -96,7 +96,7 @@ def test_steps_are_those_of_adam_with_the_rate_that_is_fed_and_decay_all_weights
             expected[name] -= 0.25 * unbiased / (np.sqrt(unbiased_square) + 1e-8)
         stack.run(stack.model.train_op, feed={stack.model.learning_rate: 0.25})
         for name, value in stack.values().items():
-            # Where a gradient is nearly 0, rounding decides how far Adam goes.
+            # If a gradient is nearly 0, rounding decides how far Adam goes.
             atol = 0.02 if 'rnn' in name else 1e-3
             np.testing.assert_allclose(value, expected[name], atol=atol, err_msg=name)
 
@@ -107,7 +107,7 @@ def dropped_masks(iteration, keep_prob, seed):
         return (session.run(noise) < 1 - keep_prob).astype(float)
 
 
-def test_dropout_leaves_out_the_same_units_at_all_steps_others_at_each_iteration_none_to_measure():
+def test_dropout_masks_last_an_iteration_and_are_off_when_measuring():
     stack = Stack(keep_prob=0.6, seed=9)
     lstm = read_lstm(stack.values())
     for iteration in (0, 1):
@@ -129,18 +129,18 @@ def sample(stack, prime, num, temperature, seed=1, state=None):
 
 
 def known(logits):
-    """Return logits, floats [..., vocabulary], at which 'unknown' has no chance."""
+    """Return logits, floats [..., vocabulary], with -inf for 'unknown'."""
     return np.append(np.full_like(logits[..., :1], -np.inf), logits[..., 1:], axis=-1)
 
 
 def next_logits(stack):
-    """Return the logits of what follows the first text, with no chance for 'unknown'."""
+    """Return the logits after the first text, floats [vocabulary], with -inf for 'unknown'."""
     state = np.zeros_like(stack.state)[:, :, :1]
     return known(lstm_logits(read_lstm(stack.values()), stack.x[:1], state)[0])[0, -1]
 
 
 @pytest.mark.parametrize('top_k', [0, 2, VOCAB])
-def test_what_is_unknown_or_not_learned_is_never_drawn_and_of_the_rest_the_likeliest(top_k):
+def test_only_learned_characters_are_drawn_and_top_k_keeps_the_likeliest(top_k):
     stack = Stack(top_k=top_k, unseen=[2, 4])
     stack.model.b.load(np.array([50, 0, 50, 0, 50] + [0] * (VOCAB - 5)), stack.session)
     learned = [1, 3, *range(5, VOCAB)]
@@ -149,12 +149,12 @@ def test_what_is_unknown_or_not_learned_is_never_drawn_and_of_the_rest_the_likel
     for temperature in 0, 5, 1e9:
         sampled, _ = sample(stack, prime, 20, temperature)
         assert set(sampled.flat) <= set(learned)
-        # Those that are never drawn do not take up the place of one of the likeliest.
+        # Characters that are never drawn do not count towards top_k.
         allowed = min(top_k or VOCAB, VOCAB - 3) if temperature else 1
         assert set(sampled[:, 0]) == set(likeliest[:allowed])
 
 
-def test_at_a_low_temperature_the_likeliest_character_follows(stack):
+def test_a_low_temperature_draws_the_likeliest_character(stack):
     lstm = read_lstm(stack.values())
     text = stack.x.copy()
     for _ in range(20):
@@ -162,12 +162,12 @@ def test_at_a_low_temperature_the_likeliest_character_follows(stack):
         text = np.concatenate([text, known(logits[:, -1:]).argmax(axis=-1)], axis=1)
     sampled, state = sample(stack, stack.x, 20, 1e-3)
     np.testing.assert_array_equal(sampled, text[:, TIME:])
-    # The last character drawn has not been read yet, so a text can go on from this state.
+    # The model has not read the last character drawn, so a text can continue from this state.
     _, expected = lstm_logits(lstm, text[:, :-1], np.zeros_like(stack.state))
     np.testing.assert_allclose(state, expected, atol=1e-4)
 
 
-def test_characters_are_drawn_with_the_probabilities_of_the_softmax(stack):
+def test_draws_follow_the_probabilities_of_the_softmax(stack):
     draws, random = 20_000, np.random.RandomState(1)
     prime = np.tile(stack.x[:1], (draws, 1))
     for temperature in 0.5, 1.0, 2.0:
@@ -178,7 +178,7 @@ def test_characters_are_drawn_with_the_probabilities_of_the_softmax(stack):
         assert (np.abs(frequencies - expected) < 5 * deviation + 1e-4).all()
 
 
-def test_the_largest_random_number_draws_the_last_character_that_has_a_chance(stack):
+def test_the_largest_random_number_draws_the_last_possible_character(stack):
     last = VOCAB - 3
     stack.model.W.load(np.zeros((UNITS, VOCAB)), stack.session)
     stack.model.b.load(np.array([0.0] * (last + 1) + [-1e9] * (VOCAB - last - 1)), stack.session)
@@ -189,12 +189,12 @@ def test_the_largest_random_number_draws_the_last_character_that_has_a_chance(st
         np.testing.assert_array_equal(drawn, np.full([BATCH, 5], expected))
 
 
-def test_a_text_is_drawn_alone_or_in_pieces_as_it_is_beside_others_at_once(stack):
+def test_a_sample_is_the_same_alone_in_pieces_and_beside_others(stack):
     prime = np.tile(stack.x, (7, 1))
     whole, _ = sample(stack, prime, 50, 1.0)
     np.testing.assert_array_equal(sample(stack, prime, 50, 1.0)[0], whole)
     assert (sample(stack, prime, 50, 1.0, seed=2)[0] != whole).mean() > 0.3
-    assert (whole[0, 1:] != whole[0, :-1]).mean() > 0.3  # each position has a draw of its own
+    assert (whole[0, 1:] != whole[0, :-1]).mean() > 0.3  # each position has its own draw
     for stream in 0, 1, 17:
         random, pieces = [np.random.RandomState([1, stream])], [prime[stream : stream + 1]]
         state = None

@@ -1,6 +1,6 @@
-"""Moments: a run that is killed, or whose disk fails, at any call, loses nothing.
+"""A kill or a disk failure, at any call that changes files, loses nothing.
 
-Some of them; benchmarks/torture.py tries all.
+These tests try some of the calls; benchmarks/torture.py tries all.
 """
 
 import sys
@@ -11,7 +11,7 @@ import pytest
 pytestmark = [
     pytest.mark.long,
     pytest.mark.xdist_group('moments'),
-    pytest.mark.skipif(sys.platform != 'linux', reason='it takes LD_PRELOAD and /proc'),
+    pytest.mark.skipif(sys.platform != 'linux', reason='it needs LD_PRELOAD and /proc'),
 ]
 EVERY = {'kill': 25, 'full': 70, 'fail': 70}
 
@@ -22,7 +22,7 @@ def servers():
 
 
 @pytest.mark.parametrize('name', moments.SCENARIOS)
-def test_the_same_command_again_ends_as_if_nothing_had_happened(name, tmp_path):
+def test_after_a_kill_or_a_failure_the_same_command_ends_as_usual(name, tmp_path):
     scenario = moments.Scenario(name, tmp_path)
     numbers = scenario.moments()
     problems = [
@@ -34,8 +34,8 @@ def test_the_same_command_again_ends_as_if_nothing_had_happened(name, tmp_path):
     assert problems == []
 
 
-def test_every_scenario_renames_and_writes_at_moments_that_are_tried(tmp_path):
-    """A library that counts nothing would find nothing."""
+def test_the_library_notices_each_kind_of_call(tmp_path):
+    """With a library that counts no calls, the other tests could not fail."""
     calls = moments.Scenario('another seed', tmp_path).calls
     for call in 'open', 'write', 'write, second half', 'fwrite', 'fsync', 'rename', 'unlink':
         assert any(one.startswith(f'{call} temp/') for one in calls)

@@ -1,4 +1,4 @@
-"""In a notebook: a real kernel, asked as Jupyter asks it."""
+"""The script in a notebook: a real kernel, which gets its requests as from Jupyter."""
 
 import contextlib
 import re
@@ -18,7 +18,7 @@ pytestmark = [pytest.mark.long, pytest.mark.xdist_group('notebook')]
 
 
 class Notebook:
-    """A kernel in a folder; `run` gives the text that a cell shows, and what it raised."""
+    """A kernel in a folder."""
 
     def __init__(self, folder):
         self.folder = folder
@@ -26,7 +26,10 @@ class Notebook:
         assert self.run(f'import sys; sys.path.insert(0, {str(ROOT)!r})') == ('', '')
 
     def run(self, code, interrupt_at=None):
-        """Interrupt the kernel once a text is shown, as the button does, if one is given."""
+        """Run a cell; return the text that it shows, and the error that it raises or ''.
+
+        Once it shows the text `interrupt_at`, interrupt the kernel, as the button does.
+        """
         shown, error = '', ''
 
         def show(message):
@@ -39,7 +42,7 @@ class Notebook:
                 interrupt_at = None
                 self.manager.interrupt_kernel()
 
-        # Otherwise a cell that comes too soon after one that raised an error is not run.
+        # With stop_on_error the kernel could skip a cell that follows an error too soon.
         self.client.execute_interactive(
             code, stop_on_error=False, timeout=240, output_hook=show, allow_stdin=False
         )
@@ -59,14 +62,14 @@ def notebook(tmp_path_factory, works):
     notebook.close()
 
 
-def test_run_trains_and_the_notebook_goes_on(notebook):
+def test_run_magic_trains_and_the_kernel_stays_usable(notebook):
     shown, error = notebook.run(f'%run {SCRIPT} {" ".join(ARGUMENTS)} --max_iterations=20')
     assert 'Iteration: 20,' in shown and 'The plot is temp/loss.png' in shown
     assert error == ''
     assert notebook.run('1 + 1') == ('2', '')
 
 
-def test_interrupting_the_kernel_while_tensorflow_is_imported_leaves_it_alive(tmp_path):
+def test_an_interrupt_during_the_import_leaves_the_kernel_alive(tmp_path):
     (tmp_path / 'tensorflow.py').write_text(
         "import time; print('begun', flush=True); time.sleep(60)"
     )
@@ -78,7 +81,7 @@ def test_interrupting_the_kernel_while_tensorflow_is_imported_leaves_it_alive(tm
         assert notebook.run('1 + 1') == ('2', '')
 
 
-def test_interrupting_the_kernel_saves_and_the_next_cell_goes_on(notebook):
+def test_an_interrupt_saves_and_the_next_cell_resumes(notebook):
     code = f'{IMPORT}script.main({[*ARGUMENTS, "--temp_dir=stopped"]})'
     shown, error = notebook.run(code, interrupt_at='Iteration: 20,')
     assert error == ''
@@ -87,12 +90,12 @@ def test_interrupting_the_kernel_saves_and_the_next_cell_goes_on(notebook):
     assert shown.endswith('130')
     code = f'script.main({[*ARGUMENTS, "--temp_dir=stopped", "--max_iterations=100"]})'
     assert f'Continuing after iteration {stopped}' in notebook.run(code)[0]
-    # And the kernel can be interrupted as before.
+    # The kernel can still be interrupted as usual.
     code = 'import time\nprint("waiting", flush=True)\ntime.sleep(60)'
     assert notebook.run(code, interrupt_at='waiting')[1].startswith('KeyboardInterrupt')
 
 
-def test_its_main_trains_in_any_thread_and_a_command_in_a_cell_samples(notebook):
+def test_main_trains_in_a_thread_and_a_shell_command_samples(notebook):
     arguments = [*ARGUMENTS, '--max_iterations=5', '--temp_dir=thread']
     shown, error = notebook.run(
         f'{IMPORT}import threading\nstatus = []\n'
@@ -108,19 +111,19 @@ def test_its_main_trains_in_any_thread_and_a_command_in_a_cell_samples(notebook)
     assert shown.startswith('thou art more')
 
 
-def test_a_mistake_is_one_sentence_there_too(notebook):
+def test_a_mistake_gets_one_sentence_in_a_notebook_too(notebook):
     shown, error = notebook.run(f'%run {SCRIPT} --text_file=nowhere.txt --temp_dir=new')
     assert shown.splitlines()[-1].startswith('stacked_lstm_shakespeare.py: nowhere.txt cannot be')
     assert error in ('', 'SystemExit: 2')
 
 
-def test_the_notebook_of_the_project_runs_from_top_to_bottom_in_a_fresh_kernel(tmp_path):
+def test_the_notebook_of_the_project_runs_from_top_to_bottom(tmp_path):
     for name in 'backstage', 'tools':
         shutil.copytree(str(ROOT / name), str(tmp_path / name))
     shutil.copy(str(SCRIPT), str(tmp_path))
     book = nbformat.read(str(SCRIPT.with_suffix('.ipynb')), as_version=4)
     cells = [cell for cell in book.cells if cell.cell_type == 'code']
-    # It is kept without what its cells gave.
+    # It is stored without outputs.
     assert [(cell.outputs, cell.execution_count) for cell in cells] == [([], None)] * len(cells)
     where = {'metadata': {'path': str(tmp_path)}}
     nbclient.NotebookClient(book, timeout=240, kernel_name='python3', resources=where).execute()

@@ -1,4 +1,4 @@
-"""tools.page: what it writes, and how it names units. tests/browser.py looks at the page itself."""
+"""tools.page: what it writes, and how it names units. tests/browser.py tests the page itself."""
 
 import base64
 import json
@@ -15,7 +15,7 @@ pytestmark = pytest.mark.xdist_group('tools')
 
 
 def content(html):
-    """Return what a page shows: the JSON in it, as a browser would find it."""
+    """Return the content of a page: the JSON in it, as a browser would find it."""
     (found,) = re.findall(r'<script type="application/json" id="content">(.*?)</script>', html)
     return json.loads(found)
 
@@ -30,9 +30,7 @@ def weights(shown):
 
 
 @pytest.mark.parametrize('more, error', [((), 0.5 / 32767), (('--full_precision',), 0)])
-def test_the_page_holds_the_held_out_text_and_the_weights_a_unit_beside_its_gates(
-    trained, use, more, error
-):
+def test_the_page_holds_the_held_out_text_and_the_weights(trained, use, more, error):
     status, output, errors = use(page, trained, *more)
     assert (status, errors) == (0, '')
     path = trained.temp / 'page.html'
@@ -69,7 +67,7 @@ PASSAGES = [
     ('Oh, É 12.', 'a capital letter', '100010000'),
     ('Oh, é 12.', 'a digit', '000000110'),
     ('Oh, é 12.', 'punctuation', '001000001'),
-    ('a “b” "c\n\nd', 'inside quotes', '00111011000'),  # the last one is never closed
+    ('a “b” "c\n\nd', 'inside quotes', '00111011000'),  # the last quote is never closed
     ('a (b (c) d) [e', 'inside brackets', '00111111111011'),
     ('a\n  b  c', 'the indentation of a line', '00110000'),
     ('a\n\nbc\nd', 'the first line after an empty one', '0001100'),
@@ -78,32 +76,35 @@ PASSAGES = [
 ]
 
 
-def test_each_passage_is_found_where_a_reader_would_find_it(monkeypatch):
+def test_each_feature_is_found_where_a_reader_would_find_it(monkeypatch):
     monkeypatch.setattr(page, 'PASSAGES', 1)
     for text, name, expected in PASSAGES:
         found = page.features_of(text)[name]
         assert ''.join(str(int(value)) for value in found) == expected, (text, name)
-    assert {name for _, name, _ in PASSAGES} == {*page.INSIDE, *page.POSITION}  # all of them
+    assert {name for _, name, _ in PASSAGES} == {
+        *page.INSIDE,
+        *page.POSITION,
+    }  # every feature is tried
 
 
-def test_what_a_text_has_too_seldom_is_not_looked_for():
+def test_rare_and_constant_features_are_left_out():
     assert 'a digit' not in page.features_of('no 1 ' * 19)
     assert 'a digit' in page.features_of('no 1 ' * 20)
-    assert page.features_of('a' * 100) == {}  # the same throughout
+    assert page.features_of('a' * 100) == {}  # all vowels: the feature is constant
 
 
-def test_the_correlation_is_pearsons():
+def test_correlations_are_pearsons():
     random = np.random.RandomState(0)
     values, activations = random.normal(size=500), random.normal(size=(500, 2, 3))
     activations[:, 1] += values[:, None]
-    activations[:, 0, 2] = 0.3  # does nothing
+    activations[:, 0, 2] = 0.3  # a constant unit
     r = page.correlations(values, activations)
     for layer, unit in np.ndindex(2, 3):
         expected = np.corrcoef(values, activations[:, layer, unit])[0, 1]
         assert r[layer, unit] == pytest.approx(0 if (layer, unit) == (0, 2) else expected)
 
 
-def test_a_unit_that_follows_something_is_named_for_it_and_noise_is_not():
+def test_units_are_named_for_the_feature_they_follow_and_noise_is_not():
     text = 'Some words, and "a few quoted" ones (and others).\n' * 60
     features = page.features_of(text)
     random = np.random.RandomState(0)
@@ -125,19 +126,19 @@ def test_a_unit_that_follows_something_is_named_for_it_and_noise_is_not():
     assert [what for what, *_ in named].count('inside quotes') == page.AT_MOST
 
 
-def test_what_a_unit_did_before_training_is_not_named_as_if_it_were_learned():
+def test_units_are_not_named_for_what_they_did_before_training():
     features = page.features_of('Some words of a line.\n' * 60)
     values = features['inside a word'][:, None]
     noise = np.random.RandomState(0).normal(size=(1320, 1, 2))
     before, activations = noise.copy(), noise + 3.1 * values[:, None] * [[1, 3]]
-    before[:, 0] -= 3 * values  # r is -0.8 or so
+    before[:, 0] -= 3 * values  # r is about -0.8
     (found,) = page.named_units(features, activations, before)
     assert found[:3] == ('inside a word', 0, 1)
     both = page.named_units(features, activations, noise)
     assert [unit for what, _, unit, _ in both if what == 'inside a word'] == [1, 0]
 
 
-def test_no_text_breaks_out_of_the_page_and_the_page_asks_for_nothing_from_elsewhere():
+def test_no_text_breaks_out_of_the_page_and_the_page_loads_nothing():
     text = '</script><!-- <script> \u2028 CONTENT é \ufffd'
     html = page.fill({'name': text})
     assert content(html)['name'] == text
@@ -147,7 +148,7 @@ def test_no_text_breaks_out_of_the_page_and_the_page_asks_for_nothing_from_elsew
     assert "default-src 'none'" in html
 
 
-def test_a_model_that_no_browser_could_hold_is_refused(trained, use, monkeypatch):
+def test_a_model_too_large_for_a_browser_is_refused(trained, use, monkeypatch):
     monkeypatch.setattr(page, 'MOST', 10_000)
     status, _, errors = use(page, trained)
     assert (status, errors.count('\n')) == (2, 1)
@@ -155,7 +156,7 @@ def test_a_model_that_no_browser_could_hold_is_refused(trained, use, monkeypatch
     assert not (trained.temp / 'page.html').exists()
 
 
-def test_where_the_text_of_the_run_is_gone_it_asks_for_one(copy, use):
+def test_without_the_text_of_the_run_it_asks_for_one(copy, use):
     path = copy.temp / 'text.ids'
     for left in path.read_bytes()[:-1], b'', None:
         path.write_bytes(left) if left is not None else path.unlink()

@@ -1,5 +1,7 @@
-"""benchmarks/: the script beside PyTorch and JAX (`make peers` itself compares their models with
-each other before it measures), and beside another checkout."""
+"""benchmarks/: the script beside PyTorch and JAX, and beside another checkout.
+
+`make peers` itself compares the models of PyTorch and JAX before it measures.
+"""
 
 import os
 import sys
@@ -19,7 +21,7 @@ import turns
 
 
 def measured(memory, *seconds):
-    """Stands for a turns.Stepper after its turns."""
+    """Return a stand-in for a turns.Stepper after its turns."""
     return types.SimpleNamespace(seconds=seconds, median=np.median(seconds), memory=memory)
 
 
@@ -52,7 +54,7 @@ def test_each_model_has_the_shapes_of_the_script(shape, monkeypatch, capsys):
     found = {}
     monkeypatch.setattr(sys, 'argv', ['peer.py', 'kind', *shape])
     monkeypatch.setattr(sys, 'stdin', ['2\n', '1\n'])
-    monkeypatch.setattr(sys, 'stdout', sys.stdout)  # which serve replaces
+    monkeypatch.setattr(sys, 'stdout', sys.stdout)  # `serve` replaces it
     peer.main({'kind': begin})
     assert peer.VOCAB_SIZE == 40 and script.max_gradient_norm == peer.MAX_GRADIENT_NORM
     settings = parse(*shape)
@@ -60,12 +62,12 @@ def test_each_model_has_the_shapes_of_the_script(shape, monkeypatch, capsys):
     batch, n = (settings.training_seq_len, settings.batch_size), settings.rnn_size
     assert found == {**own, 'x': batch, 'kernel': (4 * n, n)}
     lines = capsys.readouterr().out.splitlines()
-    assert len(lines) == 3  # one when it is ready
+    assert len(lines) == 3  # the first says that it is ready
     for seconds, megabytes in map(str.split, lines):
         assert 0 <= float(seconds) < 1 and float(megabytes) > 10
 
 
-def test_each_is_compared_with_the_fastest_turn_by_turn():
+def test_the_script_is_compared_with_the_fastest_turn_by_turn():
     shape = '--rnn_size=512', '--batch_size=10'
     *_, row = peers.summary({shape: MEASURED}).splitlines()
     assert cells(row) == [
@@ -93,7 +95,7 @@ def test_models_that_learn_differently_are_not_measured(tmp_path):
             peers.check([one, program('other.py', *losses)])
 
 
-def test_processes_take_turns_each_as_many_steps_as_fill_the_time(tmp_path):
+def test_each_process_takes_as_many_steps_in_a_turn_as_fill_the_time(tmp_path):
     program = tmp_path / 'program.py'
     program.write_text(
         f'import os, sys, time\nsys.path.insert(0, {str(ROOT / "benchmarks")!r})\n'
@@ -107,7 +109,7 @@ def test_processes_take_turns_each_as_many_steps_as_fill_the_time(tmp_path):
     for stepper, pace in zip(turns.take_turns(3, *steppers, seconds=0.1), paces):
         assert stepper.process.returncode == 0 and len(stepper.seconds) == 3
         assert pace <= stepper.median < 10 * pace
-        assert 1 < stepper.memory_at_start <= stepper.memory < 10_000  # with its parent's
+        assert 1 < stepper.memory_at_start <= stepper.memory < 10_000  # includes its parent's
     with pytest.raises(RuntimeError, match='ended early'):
         turns.take_turns(3, turns.Stepper('broken', program=str(program)))
 
@@ -123,7 +125,7 @@ def test_the_script_of_another_checkout_is_measured(tmp_path):
         assert output.strip() == str(checkout / 'stacked_lstm_shakespeare.py')
 
 
-def test_a_row_of_two_checkouts_has_rates_or_seconds_and_the_ratio_of_each_turn():
+def test_a_row_of_two_checkouts_has_rates_or_seconds_and_their_ratio():
     row = against.as_row('what', [1.0, 2.0, 4.0], [2.0, 2.0, 4.0], 1000, '100')
     ratio = '1.000 (1.000 to 1.500)'
     assert row == ('what', '500 (375 to 750)', '500 (375 to 500)', ratio, '100')

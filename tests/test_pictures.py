@@ -1,4 +1,4 @@
-"""Pictures: a figure is saved whole or not at all, and shown where there is a display."""
+"""Pictures: a figure is saved whole or not at all, and shown if there is a display."""
 
 import sys
 
@@ -24,14 +24,14 @@ def draw_line(figure, values):
     figure.add_subplot(1, 1, 1).plot(values, label='line')
 
 
-def test_a_picture_has_the_size_that_is_asked_for_and_shows_what_is_drawn(tmp_path):
+def test_a_picture_has_the_given_size_and_is_not_blank(tmp_path):
     pictures.save(str(tmp_path / 'line'), draw_line, [1, 2], size=(4, 3))
     line = matplotlib.image.imread(str(tmp_path / 'line'), format='png')
     assert line.shape == (360, 480, 4)
     assert (line[0] == 1).all() and not (line == 1).all()
 
 
-def test_a_picture_that_cannot_be_drawn_leaves_the_one_before_it(tmp_path):
+def test_a_failed_picture_leaves_the_earlier_one(tmp_path):
     path = tmp_path / 'loss.png'
     pictures.save(str(path), draw_line, [1, 2])
     before = path.read_bytes()
@@ -41,7 +41,7 @@ def test_a_picture_that_cannot_be_drawn_leaves_the_one_before_it(tmp_path):
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_a_run_comes_to_its_end_without_its_plot(folder, monkeypatch):
+def test_a_run_finishes_without_its_plot(folder, monkeypatch):
     def save(*_):
         raise OSError('no room')
 
@@ -64,7 +64,7 @@ def test_only_the_first_worker_draws_and_shows(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize('number, width', [(1, 1), (9, 1), (10, 2), (300, 31), (400, 41)])
-def test_a_smoothed_curve_has_means_of_a_tenth_of_the_run_at_their_middles(number, width):
+def test_a_smoothed_curve_averages_over_a_tenth_of_the_run(number, width):
     losses = np.random.RandomState(0).normal(size=number)
     means, middles, found = pictures.smoothed(losses)
     assert found == width
@@ -75,7 +75,7 @@ def test_a_smoothed_curve_has_means_of_a_tenth_of_the_run_at_their_middles(numbe
 
 
 @pytest.mark.parametrize('number', [5_000, 1_000_003])
-def test_of_a_long_run_some_thousand_losses_and_their_means_are_drawn(number):
+def test_a_long_run_is_thinned_to_some_thousand_points(number):
     losses = np.random.RandomState(0).normal(size=number)
     iterations, values = pictures.thinned(losses)
     assert 5_000 <= len(iterations) <= 10_000 and iterations[0] == 1
@@ -87,7 +87,7 @@ def test_of_a_long_run_some_thousand_losses_and_their_means_are_drawn(number):
     np.testing.assert_allclose(means[-len(begins) :], whole)
 
 
-def test_losses_that_are_unknown_leave_a_gap_and_no_warning(tmp_path):
+def test_unknown_losses_are_drawn_without_a_warning(tmp_path):
     losses = np.full(5000, np.nan)
     for known in 0, 4000:
         losses[5000 - known :] = 2.0
@@ -95,9 +95,7 @@ def test_losses_that_are_unknown_leave_a_gap_and_no_warning(tmp_path):
 
 
 @pytest.mark.parametrize('number, expected', [(100, 52.4), (101, 2.4)])
-def test_the_loss_of_the_first_iterations_is_cut_off_in_a_plot_of_more_than_a_hundred(
-    number, expected
-):
+def test_a_plot_of_more_than_100_iterations_cuts_off_the_first_losses(number, expected):
     losses = [50.0] + [2.0] * (number - 1)
     axes = matplotlib.figure.Figure().add_subplot(1, 1, 1)
     axes.plot(losses, label='loss')
@@ -113,7 +111,7 @@ from backstage import pictures
 from tools.plot import draw_runs
 
 if sys.argv[2:]:
-    import tqdm  # a Python below the home of root cannot be read then
+    import tqdm  # another user cannot read a Python below the home of root
     os.getuid() or os.setuid(int(sys.argv[2]))
 drawing = draw_runs, {'\\N{CJK UNIFIED IDEOGRAPH-6587}': ([3.0, 2.0], [(2, 2.5)])}
 pictures.save_if_possible(sys.argv[1], *drawing)
@@ -122,7 +120,7 @@ pictures.show(*drawing)
 
 
 def draw_elsewhere(*arguments, cwd, **environment):
-    """Let a process of its own draw a picture, and show it; return what it printed."""
+    """Draw and show a picture in another process; return what it printed."""
     probe = [sys.executable, '-c', PROBE, *arguments]
     status, output, errors = end(start(*probe, cwd=cwd, **environment))
     assert (status, errors) == (0, '')
@@ -130,8 +128,8 @@ def draw_elsewhere(*arguments, cwd, **environment):
 
 
 BACKENDS = {
-    'module://ipympl.backend_nbagg': '',  # as a notebook sets it for all that it starts; not here
-    'module://matplotlib_inline.backend_inline': '',  # of a notebook too
+    'module://ipympl.backend_nbagg': '',  # a notebook sets it for its processes; not installed here
+    'module://matplotlib_inline.backend_inline': '',  # a notebook sets this one too
     'TkAgg': '',  # there is no display
     'module://broken': 'raise AttributeError("no Tk")',
     'module://warns': 'import warnings\nfrom matplotlib.backends.backend_agg import *\n'
@@ -141,9 +139,7 @@ FIRST, *OTHERS = BACKENDS
 
 
 @pytest.mark.parametrize('backend', [FIRST, *(pytest.param(b, marks=LONG) for b in OTHERS)])
-def test_neither_a_backend_nor_a_matplotlibrc_nor_a_cache_stops_or_changes_a_picture(
-    tmp_path, backend
-):
+def test_backend_matplotlibrc_and_cache_do_not_change_a_picture(tmp_path, backend):
     assert draw_elsewhere('before.png', cwd=tmp_path) == ''
     (tmp_path / 'matplotlibrc').write_text(
         'text.usetex: True\nfont.size: 30\naxes.titlesize: junk\nno line: 1\ninteractive: True\n'
@@ -151,13 +147,13 @@ def test_neither_a_backend_nor_a_matplotlibrc_nor_a_cache_stops_or_changes_a_pic
     if BACKENDS[backend]:
         (tmp_path / f'{backend[len("module://") :]}.py').write_text(BACKENDS[backend])
     more = {'MPLBACKEND': backend, 'DISPLAY': ':99999', 'PYTHONPATH': f'{tmp_path}:{ROOT}'}
-    if backend == FIRST:  # it takes seconds to find the fonts again
+    if backend == FIRST:  # just once: without a cache matplotlib takes seconds to find fonts
         more['MPLCONFIGDIR'] = '/proc/nowhere'
     assert draw_elsewhere('after.png', cwd=tmp_path, **more) == ''
     assert (tmp_path / 'after.png').read_bytes() == (tmp_path / 'before.png').read_bytes()
 
 
-def test_a_matplotlib_that_cannot_be_used_is_told_in_one_line(tmp_path):
+def test_a_broken_matplotlib_is_reported_in_one_line(tmp_path):
     (tmp_path / 'history.csv').write_text('iteration,loss,held_out_loss\n1,1.0,\n')
     (tmp_path / 'matplotlib.py').write_text('raise ImportError("libpng is missing\\nand so on")')
     more = {'PYTHONPATH': f'{tmp_path}:{ROOT}'}
@@ -167,7 +163,7 @@ def test_a_matplotlib_that_cannot_be_used_is_told_in_one_line(tmp_path):
     assert tool == (2, '', f'plot.py: {told}.\n')
 
 
-def test_a_user_without_a_name_and_a_home_gets_a_picture_or_a_line(tmp_path, monkeypatch):
+def test_a_user_without_name_and_home_gets_a_picture_or_a_line(tmp_path, monkeypatch):
     tmp_path.chmod(0o777)
     monkeypatch.delenv('HOME', raising=False)
     output = draw_elsewhere('plot.png', '12345', cwd=tmp_path)
@@ -176,7 +172,7 @@ def test_a_user_without_a_name_and_a_home_gets_a_picture_or_a_line(tmp_path, mon
 
 
 @LONG
-def test_the_plot_is_opened_in_a_window_where_there_is_a_display_and_one_is_wanted(folder):
+def test_the_plot_opens_in_a_window_unless_show_plot_is_false(folder):
     (folder / 'window.py').write_text(
         'from matplotlib.backends.backend_agg import FigureCanvas\n'
         'from matplotlib.backend_bases import FigureManagerBase as FigureManager\n'

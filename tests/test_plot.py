@@ -11,7 +11,7 @@ pytest_plugins = 'trained_model'
 pytestmark = pytest.mark.xdist_group('tools')
 
 
-def test_the_plot_of_training_is_drawn_again_from_the_history(copy, use):
+def test_the_history_gives_the_same_plot_as_training(copy, use):
     copy.temp.rename(copy.folder / 'other')
     picture = copy.folder / 'other' / 'loss.png'
     before = picture.read_bytes()
@@ -21,10 +21,8 @@ def test_the_plot_of_training_is_drawn_again_from_the_history(copy, use):
     assert picture.read_bytes() == before
 
 
-def test_several_runs_are_drawn_in_one_picture_in_a_folder_that_need_not_be_there(
-    trained, tmp_path, use
-):
-    name = '$1^$'  # it would be read as a formula, and as a wrong one
+def test_several_runs_are_drawn_in_one_picture_even_in_a_new_folder(trained, tmp_path, use):
+    name = '$1^$'  # matplotlib would read it as a formula, and fail
     shutil.copytree(str(trained.temp), str(tmp_path / name))
     folders = ('--folders', tmp_path / name, trained.temp)
     before = trained.content()
@@ -37,7 +35,7 @@ def test_several_runs_are_drawn_in_one_picture_in_a_folder_that_need_not_be_ther
     assert trained.content() == before
 
 
-def test_each_of_several_runs_has_its_name_its_held_out_losses_and_a_colour_of_its_own():
+def test_each_of_several_runs_has_its_name_held_out_losses_and_colour():
     figure = Figure()
     runs = {'_one': ([3.0, 2.0], [(2, 2.5)]), 'two': ([3.0, 1.0], [(1, 2.0), (2, 1.5)])}
     plot.draw_runs(figure, runs)
@@ -52,7 +50,7 @@ def test_each_of_several_runs_has_its_name_its_held_out_losses_and_a_colour_of_i
     assert list(in_training[curves['two'].get_color()]) == [3.0, 1.0]
 
 
-def test_a_history_of_which_nothing_can_be_read_is_told(copy, use):
+def test_a_history_without_losses_is_reported(copy, use):
     for history in '', '1,low,\n-1,2.0,\n9,2.0,\n1.0,2.0,\n', '\0' * 100:
         (copy.temp / 'history.csv').write_text(history)
         status, output, errors = use(plot, copy)

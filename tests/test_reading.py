@@ -1,4 +1,4 @@
-"""Reading: the text of a file in pieces, without Project Gutenberg's words; else a sentence."""
+"""Reading: a file in pieces, without Project Gutenberg's own words, or a message if it cannot."""
 
 import bz2
 import collections
@@ -27,17 +27,17 @@ def path(tmp_path):
 # --- In pieces -----------------------------------------------------------------------------------
 
 
-def test_a_byte_order_mark_is_no_part_of_a_text_and_all_line_ends_are_one(path):
+def test_a_byte_order_mark_is_dropped_and_line_ends_become_newlines(path):
     path.write_bytes('\ufeffto be\r\nor not\rto be\n'.encode())
     assert list(reading.file_pieces(path)) == ['to be\nor not\nto be\n']
 
 
-def test_pieces_stay_small_whatever_the_text(path):
+def test_pieces_stay_small_for_any_text(path):
     for text in 'a b ' * 2_000_000, '\u0301' * 50_000:
         path.write_text(text, encoding='utf-8')
         pieces = list(reading.file_pieces(path, 1000))
         is_same = ''.join(pieces) == text
-        assert is_same  # to show how two long texts differ would take pytest hours
+        assert is_same  # pytest would take hours to show how long texts differ
         assert max(map(len, pieces)) < 20_000
 
 
@@ -49,7 +49,7 @@ ACCENTS = (
 
 @pytest.mark.parametrize('form', ['NFC', 'NFD'])
 @pytest.mark.parametrize('size', [1, 2, 3, 7, 1000])
-def test_composed_and_decomposed_letters_are_the_same_wherever_a_piece_ends(path, size, form):
+def test_decomposed_letters_are_composed_wherever_a_piece_ends(path, size, form):
     text = ACCENTS.replace(' ', '\n') + ACCENTS.replace(' ', '') * 50
     path.write_text(unicodedata.normalize(form, text), encoding='utf-8')
     composed = unicodedata.normalize('NFC', text)
@@ -60,7 +60,7 @@ def test_composed_and_decomposed_letters_are_the_same_wherever_a_piece_ends(path
 # --- Letters -------------------------------------------------------------------------------------
 
 
-def test_folding_keeps_case_and_ascii_and_brings_all_else_to_it():
+def test_folding_keeps_case_and_turns_everything_into_ascii():
     pairs = [
         ('\N{LEFT SINGLE QUOTATION MARK}Tis', "'Tis"),
         ('Stay\N{EM DASH}go, 1599\N{EN DASH}1601', 'Stay--go, 1599-1601'),
@@ -110,7 +110,7 @@ NOTES = 'My notes.\n\n' + 'I liked the second chapter.\n\n' * 2000
 
 
 def cut(text, size=1 << 20):
-    """Return what is left of a text that comes in pieces of that size, and how much was cut."""
+    """Cut a text that comes in pieces of this size; return (what is left, characters cut)."""
     seen = collections.Counter()
     pieces = [text[begin : begin + size] for begin in range(0, len(text), size)]
     return ''.join(reading.cut_off(pieces, seen)), seen['cut']
@@ -127,7 +127,7 @@ KEPT = {  # a text, and what is left of it
     'one book': (HEADER_A + A + END_A, A),
     'three books': (BOOKS, A + B + C),
     'notes after a book': (HEADER_A + A + END_A + NOTES, A + NOTES),
-    'a mark alone, and notes that come to speak of Gutenberg': (
+    'a mark alone, and notes that mention Gutenberg': (
         A + END_MARK + NOTES[:9000] + TALK + NOTES, A + NOTES[:9000] + TALK + NOTES,
     ),
     'a start mark without its last asterisks': (START_MARK[:-5] + '\n' + NOTES, NOTES),
@@ -139,21 +139,21 @@ KEPT = {  # a text, and what is left of it
 
 @pytest.mark.parametrize('name', KEPT)
 @pytest.mark.parametrize('size', [1 << 20, 30_000, 997])
-def test_of_what_is_joined_the_works_and_the_notes_are_left(name, size):
+def test_the_works_and_the_notes_of_a_joined_file_are_kept(name, size):
     text, kept = KEPT[name]
     is_same = cut(text, size) == (kept, len(text) - len(kept))
-    assert is_same  # to show how two long texts differ would take pytest hours
+    assert is_same  # pytest would take hours to show how long texts differ
 
 
-def test_of_what_follows_a_licence_hardly_anything_is_lost():
-    left, _ = cut(A + END_A.split('This website')[0] + NOTES)  # it has no last line
+def test_almost_nothing_after_a_licence_is_lost():
+    left, _ = cut(A + END_A.split('This website')[0] + NOTES)  # a licence without its last line
     assert left.startswith(A)
     assert len(NOTES) <= len(left[len(A) :]) <= len(NOTES) + len(SILENT) * 31
-    talk = TALK * 10_000  # of Project Gutenberg, on and on
+    talk = TALK * 10_000  # mentions Project Gutenberg over and over
     assert len(talk) - reading.LICENCE - 1000 < len(cut('so\n' + END_MARK + talk)[0]) < len(talk)
 
 
-def test_of_a_text_of_any_size_little_is_held():
+def test_a_text_of_any_size_needs_little_memory():
     held, fed = [], 0
 
     def pieces():
@@ -180,7 +180,7 @@ MARKS = """
 
 
 @pytest.mark.parametrize('marks', MARKS.strip('\n').split('\n'))
-def test_a_mark_is_known_in_any_case_and_with_any_blanks(path, marks):
+def test_marks_are_recognized_in_any_case_and_with_any_spaces(path, marks):
     start, end = marks.replace('/', '\n').split('|')
     header, licence = HEADER_A.split('*** START')[0], LICENCE.split('\n', 1)[1]
     text = header + start + '\n' + WORK + end + '\n' + licence
@@ -190,7 +190,7 @@ def test_a_mark_is_known_in_any_case_and_with_any_blanks(path, marks):
         assert is_same
 
 
-def test_prose_that_speaks_of_a_mark_is_left():
+def test_prose_that_mentions_a_mark_is_kept():
     for prose in [
         'He read "*** START OF THE PROJECT GUTENBERG EBOOK" aloud,\n"*** END OF THE PROJECT '
         'GUTENBERG EBOOK" too.\n',
@@ -203,7 +203,7 @@ def test_prose_that_speaks_of_a_mark_is_left():
         assert is_same, prose
 
 
-def test_no_mark_is_lost_wherever_a_text_is_parted():
+def test_a_mark_is_recognized_wherever_a_text_is_split():
     text = 'so\n' + HEADER_A + 'it begins\n' + END_MARK + 'again\n'
     for place in range(len(text)):
         pieces = text[:place], text[place:]
@@ -212,7 +212,7 @@ def test_no_mark_is_lost_wherever_a_text_is_parted():
 
 NOTICE = """<<THIS ELECTRONIC VERSION OF THE COMPLETE WORKS OF WILLIAM
 SHAKESPEARE IS COPYRIGHT 1990-1993, PROVIDED BY PROJECT GUTENBERG WITH PERMISSION.>>"""
-# UTF-8 with a byte order mark, a licence with an end mark of its own, and notices between the works
+# It has a byte order mark, an end mark inside its licence, and notices between the works.
 EDITION_1994 = f"""\N{BYTE ORDER MARK}The Project Gutenberg EBook of The Complete Works
 
 *** START OF THIS PROJECT GUTENBERG EBOOK COMPLETE WORKS--WILLIAM SHAKESPEARE ***
@@ -251,7 +251,7 @@ are filed in directories: http://www.gutenberg.net/GUTINDEX.ALL
 
 
 @pytest.mark.parametrize('text', [EDITION_1994, ETEXT_1994, EBOOK_2005], ids=['1', '2', '3'])
-def test_no_line_of_the_headers_and_licences_of_earlier_years_is_left(path, text):
+def test_headers_and_licences_of_earlier_years_are_cut_off_whole(path, text):
     path.write_bytes(text.replace('\n', '\r\n').encode())
     seen = collections.Counter()
     left = ''.join(reading.read_pieces(path, seen))
@@ -262,7 +262,7 @@ def test_no_line_of_the_headers_and_licences_of_earlier_years_is_left(path, text
         assert cut(text, size) == (left, seen['cut'])
 
 
-def test_a_notice_in_a_notice_is_left_and_one_that_never_ends():
+def test_a_notice_inside_an_unterminated_one_is_cut_off_alone():
     notice = '<<THIS ELECTRONIC VERSION\nOF\n\nTHE WORKS>>'
     text = f'before\n<<THIS ELECTRONIC VERSION\n{notice}\n' + 'after, and so on\n' * 3300
     for size in 97, 1000, 1 << 20:
@@ -270,7 +270,7 @@ def test_a_notice_in_a_notice_is_left_and_one_that_never_ends():
         assert is_same
 
 
-# --- Files that are no UTF-8 text ----------------------------------------------------------------
+# --- Files that are not UTF-8 text ---------------------------------------------------------------
 
 GERMAN = 'Ist der Zügel lösbar?\nJa, für Könige.\n'
 POLISH = 'Litwo! Ojczyzno moja! ty jesteś jak zdrowie; Ile cię trzeba cenić, ten tylko się dowie\n'
@@ -281,7 +281,7 @@ JAPANESE = '吾輩は猫である。名前はまだ無い。\nどこで生れた
 
 
 def refusal(path):
-    """Read a file that cannot be read; return what is said of it, a single sentence."""
+    """Read a file that cannot be read; return the sentence about it, without its path."""
     with pytest.raises(UserError) as caught:
         list(reading.file_pieces(path, 1000))
     begin, _, sentence = str(caught.value).partition(f'{path} ')
@@ -291,7 +291,7 @@ def refusal(path):
 
 @pytest.fixture
 def said(tmp_path, monkeypatch):
-    """Write bytes to a file, read it, and return what is said of it."""
+    """Return a function that writes bytes to a file, reads it, and returns the refusal."""
     monkeypatch.chdir(tmp_path)
 
     def write_and_read(data, name='text.txt'):
@@ -302,7 +302,7 @@ def said(tmp_path, monkeypatch):
 
 
 def follow(sentence):
-    """Paste the command of a sentence into a shell; return what is in the file it names: bytes."""
+    """Run the command of a sentence in a shell; return the bytes of the file that it names."""
     command, new = re.search(r': ((?!.*: ).+) \(then give (.+)\)$', sentence).groups()
     subprocess.run(['bash', '-c', command], check=False)
     with open(new.strip("'"), 'rb') as file:
@@ -310,7 +310,7 @@ def follow(sentence):
 
 
 def tar(data):
-    """Return a tar archive, in which a file has these bytes."""
+    """Return a tar archive of one file with these bytes."""
     file = io.BytesIO()
     with tarfile.open(fileobj=file, mode='w') as archive:
         member = tarfile.TarInfo('text.txt')
@@ -319,7 +319,7 @@ def tar(data):
     return file.getvalue()
 
 
-def test_a_kind_of_file_is_known_by_its_first_bytes_and_the_command_makes_a_text(said):
+def test_a_file_type_is_recognized_and_the_command_converts_it(said):
     data = GERMAN.encode()
     for packed, words in [
         (gzip.compress(data), 'compressed (gzip). Make plain text of it: gunzip <'),
@@ -353,7 +353,7 @@ ENCODED = [
 
 @pytest.mark.parametrize('encoding, text, guess', ENCODED, ids=lambda value: value[:9].strip())
 @pytest.mark.parametrize('before, times', [(10_000, 20), (0, 5000)])
-def test_a_text_in_another_encoding_is_right_once_it_is_converted_as_the_sentence_says(
+def test_the_command_converts_a_text_from_another_encoding(
     said, encoding, text, guess, before, times
 ):
     text = 'This is plain ASCII.\n' * before + text * times
@@ -367,7 +367,7 @@ def test_a_text_in_another_encoding_is_right_once_it_is_converted_as_the_sentenc
     assert follow(sentence).decode() == text
 
 
-def test_where_no_encoding_fits_or_charset_normalizer_is_missing_none_is_named(said, monkeypatch):
+def test_without_a_match_or_charset_normalizer_no_encoding_is_named(said, monkeypatch):
     assert 'is no text, as byte 0x00 in line 1 shows.' in said(bytes(range(256)) * 20)
     words = ' shows. Find out its encoding, and convert it: iconv -f ENCODING -t UTF-8 <'
     assert words in said(bytes(range(1, 256)) * 9)
@@ -375,13 +375,13 @@ def test_where_no_encoding_fits_or_charset_normalizer_is_missing_none_is_named(s
     assert words in said(GERMAN.encode('latin-1'))
 
 
-def test_every_name_of_an_encoding_is_known_to_iconv():
+def test_iconv_knows_every_encoding():
     each = 'for name; do iconv -f "$name" -t UTF-8 /dev/null || exit 1; done'
     subprocess.run(['bash', '-c', each, 'bash', *reading.ENCODINGS], check=True)
 
 
 @pytest.mark.parametrize('bad', [b'\xe9', b'\xc3', b'\0'])
-def test_one_bad_byte_in_a_long_text_is_named_with_its_line_and_the_rest_is_not_spoilt(said, bad):
+def test_one_bad_byte_is_named_with_its_line_and_the_command_removes_it(said, bad):
     data = (GERMAN * 3000).encode()
     command = "tr -d '\\000'" if bad == b'\0' else 'iconv -f UTF-8 -t UTF-8 -c'
     for place in data.index(b'K', 3000), data.index(b'K', 100_000), len(data):
@@ -401,7 +401,7 @@ def books(tmp_path, monkeypatch):
     return tmp_path
 
 
-def test_of_a_folder_or_several_files_the_command_that_is_printed_makes_one(books):
+def test_the_command_joins_the_files_of_a_folder_or_a_list(books):
     for given, files in {
         'books': 'books/*.txt',
         'books[1]': "'books[1]/'*.txt",
@@ -419,7 +419,7 @@ def test_of_a_folder_or_several_files_the_command_that_is_printed_makes_one(book
         assert refusal(given).startswith('cannot be read: No such file or directory. Give another')
 
 
-def test_a_url_is_downloaded_by_the_command_that_is_printed(tmp_path, monkeypatch, site):
+def test_the_command_downloads_a_url(tmp_path, monkeypatch, site):
     monkeypatch.chdir(tmp_path)
     site.pages['/books/pg1.txt?a=1&b=2'] = answer(GERMAN.encode())
     url = site.url('/books/pg1.txt?a=1&b=2')
@@ -432,14 +432,12 @@ def test_a_url_is_downloaded_by_the_command_that_is_printed(tmp_path, monkeypatc
 
 
 @pytest.mark.parametrize('batch_size, seq_len, held_out', [(8, 12, 0.05), (1, 1, 0.5), (3, 7, 0.9)])
-def test_a_text_is_long_enough_if_one_batch_fits_and_the_length_named_is(
-    batch_size, seq_len, held_out
-):
+def test_a_text_needs_one_batch_and_the_named_length_is_enough(batch_size, seq_len, held_out):
     shape = f'--batch_size={batch_size}', f'--training_seq_len={seq_len}'
     settings = parse(*shape, f'--held_out={held_out}')
 
     def needed(num_ids):
-        """Return the number of characters that the refusal of such a text names; None without."""
+        """Return the length that the refusal of such a text names, or None if it is accepted."""
         split = script.held_out_begin(num_ids, held_out)
         counts, message = np.array([0, num_ids - 1, 1]), ''
         try:
@@ -455,7 +453,7 @@ def test_a_text_is_long_enough_if_one_batch_fits_and_the_length_named_is(
     assert {needed(n) for n in range(longest, 2 * longest)} == {None}
 
 
-def test_a_character_of_a_prime_text_that_the_model_does_not_know_is_told_where_wanted(capsys):
+def test_unknown_characters_of_a_prime_text_are_reported_in_the_given_file(capsys):
     vocabulary = ['unknown', 'o', 's', 'é', '7']
     table = [
         ('sos', [2, 1, 2], ''),
@@ -474,9 +472,7 @@ CODE = 'def f(x):\n    return {"a": [x[0], (x + 1) ** 2], "b": f(x / 2) if x > 1
 CHINESE = '\u6bcf\u500b\u4eba' * 20 + 'one\n'
 
 
-def test_what_cleaning_leaves_out_counts_where_it_is_more_than_the_marks_of_prose(
-    path, works, capsys
-):
+def test_cleaning_reports_what_it_leaves_out_if_it_exceeds_usual_punctuation(path, works, capsys):
     scenes = [works[begin : begin + 30_000].decode() for begin in range(0, len(works), 500_000)]
     shares = {RUSSIAN: '100%', CHINESE: '95%', CODE: '44%', '': None}
     for text, share in {**shares, **dict.fromkeys([works.decode(), *scenes])}.items():
@@ -488,7 +484,7 @@ def test_what_cleaning_leaves_out_counts_where_it_is_more_than_the_marks_of_pros
         assert words[2:3] == ([share] if share else [])
 
 
-def test_how_much_was_cut_off_and_left_out_is_told_once_and_how_to_keep_it(path, capsys):
+def test_what_was_cut_off_and_left_out_is_reported_once(path, capsys):
     path.write_text(HEADER_A + CHINESE * 500 + END_A, encoding='utf-8')
     settings = parse('--batch_size=2', f'--text_file={path}', f'--temp_dir={path.parent}')
     settings.prime_texts = ['one']

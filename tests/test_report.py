@@ -1,4 +1,4 @@
-"""What a run shows of itself: lines, bars, and TensorBoard, read as TensorBoard reads it."""
+"""What a run shows: lines, progress bars, and TensorBoard, read with TensorBoard's own reader."""
 
 import argparse
 import io
@@ -27,7 +27,7 @@ pytestmark = pytest.mark.xdist_group('runs')
         (50.5, 0.85, 0.7), (120.5, 0.7, 0.5), (1e6, 0.5, ''),
     ],
 )  # fmt: skip
-def test_a_text_that_is_read_often_for_its_size_needs_dropout(ratio, keep_prob, better):
+def test_dropout_is_suggested_if_a_run_may_overfit(ratio, keep_prob, better):
     settings = parse(*SMALL, '--num_layers=1', f'--keep_prob={keep_prob}')  # 2,600 parameters
     batch = settings.batch_size * settings.training_seq_len
     for each in 0.5, 2:
@@ -38,14 +38,14 @@ def test_a_text_that_is_read_often_for_its_size_needs_dropout(ratio, keep_prob, 
 
 
 def end_of(capsys, **changes):
-    """Return the lines that a run says at its end."""
+    """Return the lines that a run prints at its end."""
     run = {'losses': [1.0], 'last': 1, 'held_out_losses': [], 'best': None, 'plot': ''}
     run['settings'] = parse()
     report.print_end(argparse.Namespace(**{**run, **changes}))
     return capsys.readouterr().out.splitlines()
 
 
-def test_losses_are_told_in_nats_bits_and_perplexity_and_the_best_is_that_on_the_disk(capsys):
+def test_losses_are_in_nats_bits_and_perplexity_and_the_best_is_the_saved_one(capsys):
     held_out = [(50, 1.0), (60, math.log(8))]
     _, final, best, *_ = end_of(capsys, held_out_losses=held_out, best=(40, 1.5))
     assert final == (
@@ -54,9 +54,7 @@ def test_losses_are_told_in_nats_bits_and_perplexity_and_the_best_is_that_on_the
     assert best.startswith('Best held-out loss, at iteration 40: 1.5000 nats')
 
 
-def test_the_final_loss_is_the_mean_of_the_last_tenth_of_at_most_100_and_of_none_that_was_lost(
-    capsys,
-):
+def test_the_final_loss_is_the_mean_of_the_last_tenth_or_100_known_losses(capsys):
     for length, width in (1, 1), (30, 3), (995, 100), (9070, 100):
         final, *_ = end_of(capsys, losses=[9.0] * (length - width) + [2.0] * width)
         assert final.startswith(f'Final loss, mean of the last {width} iterations: 2.0000 nats')
@@ -65,9 +63,7 @@ def test_the_final_loss_is_the_mean_of_the_last_tenth_of_at_most_100_and_of_none
     assert 'loss' not in ''.join(end_of(capsys, losses=[math.nan] * 5))
 
 
-def test_a_command_that_is_named_can_be_pasted_anywhere_whatever_the_folder_is_called(
-    capsys, tmp_path, monkeypatch
-):
+def test_printed_commands_work_in_any_folder_and_with_any_name(capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     *_, first, second = end_of(capsys, settings=parse("--temp_dir=temp/a b's"))
     words = shlex.split(first.split(': ', 1)[1])
@@ -75,7 +71,7 @@ def test_a_command_that_is_named_can_be_pasted_anywhere_whatever_the_folder_is_c
     assert shlex.split(second.split(': ', 1)[1]) == [sys.executable, f'{ROOT}/tools']
 
 
-# --- Bars ----------------------------------------------------------------------------------------
+# --- Progress bars -------------------------------------------------------------------------------
 
 
 class Terminal(io.StringIO):
@@ -83,7 +79,7 @@ class Terminal(io.StringIO):
         return True
 
 
-def test_a_progress_bar_counts_characters_in_the_terminal_of_the_first_worker(monkeypatch):
+def test_a_progress_bar_counts_characters_in_the_terminal_of_worker_0(monkeypatch):
     for errors, is_first in (Terminal(), True), (io.StringIO(), True), (Terminal(), False):
         monkeypatch.setattr(sys, 'stderr', errors)
         monkeypatch.setattr(workers, 'is_first', lambda is_first=is_first: is_first)
@@ -98,7 +94,7 @@ def test_a_progress_bar_counts_characters_in_the_terminal_of_the_first_worker(mo
 
 
 def shown(temp):
-    """Return what TensorBoard has read of the run in a folder, as an EventAccumulator."""
+    """Return what TensorBoard reads of the run in a folder: an EventAccumulator."""
     everything = {'scalars': 0, 'tensors': 0, 'graph': 1}
     return EventAccumulator(os.path.join(str(temp), 'board'), everything).Reload()
 
@@ -107,7 +103,7 @@ def scalars(board, tag):
     """Return a dict from iterations to values."""
     events = board.Scalars(tag)
     values = {event.step: event.value for event in events}
-    assert len(values) == len(events)  # each once
+    assert len(values) == len(events)  # no iteration comes twice
     return values
 
 
@@ -121,11 +117,11 @@ def texts(board, name):
 
 @pytest.fixture(scope='module')
 def run(begun_once):
-    """The folder of a run, and what TensorBoard has read of it."""
+    """The folder of a run, and what TensorBoard reads of it."""
     return begun_once / 'temp', shown(begun_once / 'temp')
 
 
-def test_the_losses_are_those_of_the_history_each_with_its_rate_its_speed_and_its_gradient(run):
+def test_tensorboard_shows_losses_learning_rate_speed_and_gradient_norm(run):
     temp, board = run
     past, iterations = history(temp), [10, 20, 30, 40, 50, 60]
     training, held_out = scalars(board, 'loss/training'), scalars(board, 'loss/held_out')
@@ -141,7 +137,7 @@ def test_the_losses_are_those_of_the_history_each_with_its_rate_its_speed_and_it
     assert scalars(board, 'training/learning_rate') == pytest.approx(rates)
 
 
-def test_the_graph_the_samples_and_the_settings_are_there(run):
+def test_tensorboard_shows_the_graph_samples_and_settings(run):
     _, board = run
     assert {'lstm_model/x_data', 'lstm_model/W'} <= {node.name for node in board.Graph().node}
     samples, settings = texts(board, 'samples'), texts(board, 'settings')
@@ -152,7 +148,7 @@ def test_the_graph_the_samples_and_the_settings_are_there(run):
     assert "    text_file = 'short.txt'\n" in settings[0]
 
 
-def test_the_weights_are_there_as_histograms_and_the_parameters_are_counted(run):
+def test_tensorboard_shows_histograms_of_all_parameters(run):
     temp, board = run
     reader = tf.train.load_checkpoint(str(temp / 'model-60'))
     shapes, average = reader.get_variable_to_shape_map(), '/ExponentialMovingAverage'
@@ -168,7 +164,7 @@ def test_the_weights_are_there_as_histograms_and_the_parameters_are_counted(run)
 
 
 @pytest.mark.long
-def test_a_run_that_goes_on_shows_both_its_parts(begun):
+def test_a_resumed_run_shows_both_its_parts(begun):
     assert run_here(*ARGUMENTS, '--max_iterations=70', cwd=begun)[::2] == (0, '')
     board = shown(begun / 'temp')
     assert list(scalars(board, 'loss/training')) == [10, 20, 30, 40, 50, 60, 70]
@@ -176,7 +172,7 @@ def test_a_run_that_goes_on_shows_both_its_parts(begun):
 
 
 @pytest.mark.long
-def test_what_led_to_a_loss_that_is_no_number_is_there(folder):
+def test_tensorboard_shows_the_losses_before_one_that_is_not_finite(folder):
     wild = ('--learning_rate=1', '--weight_decay=10', '--warmup_iterations=0', '--log_every=1')
     status, _, errors = run_script(*ARGUMENTS, *wild, cwd=folder)
     assert status == 2 and 'nothing was saved after the last checkpoint' in errors
@@ -186,7 +182,7 @@ def test_what_led_to_a_loss_that_is_no_number_is_there(folder):
 
 @pytest.fixture
 def board_of(tmp_path):
-    """Return a function that opens the Board of a run of so many iterations."""
+    """Return a function that opens the Board of a run after this many iterations."""
 
     def open_board(done):
         graph = tf.Graph()
@@ -197,20 +193,18 @@ def board_of(tmp_path):
     return open_board
 
 
-def test_what_comes_again_after_a_kill_is_not_shown_twice(board_of, tmp_path):
+def test_iterations_repeated_after_a_kill_are_shown_once(board_of, tmp_path):
     for done, loss in (0, 3.0), (5, 2.0):
         board = board_of(done)
         for iteration in range(done + 1, done + 10):
             board.add_step(iteration, loss, 1.0, 0.1)
-        board.close()  # the next begins in the same second, and does not empty the file of this one
+        board.close()  # the next begins in the same second, and must not empty this file
     expected = {**dict.fromkeys(range(1, 6), 3.0), **dict.fromkeys(range(6, 15), 2.0)}
     assert scalars(shown(tmp_path), 'loss/training') == expected
 
 
-def test_a_loss_beyond_all_bounds_and_a_text_that_is_no_utf8_are_shown_too(
-    board_of, tmp_path, monkeypatch
-):
-    for is_first in True, False:  # the first worker alone writes
+def test_a_huge_loss_and_invalid_utf8_are_shown_too(board_of, tmp_path, monkeypatch):
+    for is_first in True, False:  # only the first worker writes
         monkeypatch.setattr(workers, 'is_first', lambda is_first=is_first: is_first)
         board = board_of(0)
         board.add_step(1, 1e9, 1.0, 0.1)
@@ -220,7 +214,7 @@ def test_a_loss_beyond_all_bounds_and_a_text_that_is_no_utf8_are_shown_too(
     assert texts(shown(tmp_path), 'samples') == {1: '    one\n    two\n    ?'}
 
 
-def test_where_nothing_can_be_written_one_line_says_so(board_of, tmp_path, capsys):
+def test_if_nothing_can_be_written_one_line_says_so(board_of, tmp_path, capsys):
     told = 'TensorBoard gets nothing more of this run: '
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     for moment in 'the folder', 'a full disk':
@@ -244,7 +238,7 @@ def test_where_nothing_can_be_written_one_line_says_so(board_of, tmp_path, capsy
 OBEYED = '\x00 \x07 \x1b[31m \r \x7f \x9b2J \x85 \u202e \u2066 \t\n é \u05d0\u200f 唐'
 
 
-def test_a_terminal_gets_symbols_for_what_it_would_obey_and_a_pipe_or_a_file_the_exact_text():
+def test_control_characters_are_replaced_in_a_terminal_and_exact_in_a_pipe():
     shown = '␀ ␇ ␛[31m ␍ ␡ \ufffd2J \ufffd \ufffd \ufffd \t\n é \u05d0\u200f 唐'
     terminal, pipe = os.openpty(), os.pipe()
     for ends, expected in (terminal, shown), (pipe, OBEYED):

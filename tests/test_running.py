@@ -1,4 +1,4 @@
-"""Running a program: how it is stopped, and the one line that it says when something is wrong."""
+"""Running a program: how to stop it, and the one line that it prints if something goes wrong."""
 
 import fcntl
 import io
@@ -22,7 +22,7 @@ pytest_plugins = ['runs', 'trained_model']
 
 # --- Before a run listens, and in a tool ---------------------------------------------------------
 
-# Lose a KeyboardInterrupt, as some C functions of TensorFlow do.
+# Loses a KeyboardInterrupt, as some C functions of TensorFlow do.
 LOSING = """
 import time
 print('begun', flush=True)
@@ -39,9 +39,7 @@ while True:
     [([str(SCRIPT)], 'tensorflow'), (['-m', 'tools.sample'], 'difflib')],
     ids=len,
 )
-def test_before_a_run_listens_ctrl_c_ends_a_program_as_it_does_any_and_sigusr1_does_nothing(
-    program, package, tmp_path
-):
+def test_before_a_run_listens_ctrl_c_ends_it_and_sigusr1_does_nothing(program, package, tmp_path):
     (tmp_path / f'{package}.py').write_text(LOSING)
     process = subprocess.Popen(
         [sys.executable, *program], cwd=str(tmp_path), stdout=subprocess.PIPE,
@@ -53,10 +51,10 @@ def test_before_a_run_listens_ctrl_c_ends_a_program_as_it_does_any_and_sigusr1_d
     assert process.poll() is None
     process.send_signal(signal.SIGINT)
     assert process.communicate(timeout=60) == (b'', b'')
-    assert process.returncode == -signal.SIGINT  # for which a shell has 130
+    assert process.returncode == -signal.SIGINT  # which a shell reports as 130
 
 
-def test_ctrl_c_ends_it_through_a_symbolic_link_too_and_not_where_it_is_ignored(tmp_path):
+def test_ctrl_c_works_through_a_symbolic_link_unless_it_is_ignored(tmp_path):
     (tmp_path / 'tensorflow.py').write_text(
         'import os, signal; os.kill(os.getpid(), signal.SIGINT); raise ImportError("it goes on")'
     )
@@ -68,7 +66,7 @@ def test_ctrl_c_ends_it_through_a_symbolic_link_too_and_not_where_it_is_ignored(
     assert (status, 'it goes on' in errors) == (2, True)
 
 
-def test_the_prompt_of_python_i_outlives_ctrl_c():
+def test_the_prompt_of_python_i_survives_ctrl_c():
     typed = b'import os, signal\nos.kill(os.getpid(), signal.SIGINT)\nprint(6 * 7)\n'
     command = [sys.executable, '-i', str(SCRIPT), '--help']
     process = subprocess.Popen(command, stdin=-1, stdout=-1, stderr=-1)
@@ -85,9 +83,7 @@ ASKED = (
 )
 
 
-def test_a_run_that_was_stopped_and_then_killed_goes_on_to_the_end_of_one_that_was_not(
-    folder, undisturbed
-):
+def test_a_stopped_and_then_killed_run_resumes_to_the_same_end(folder, undisturbed):
     process = start_script(*ARGUMENTS, '--log_every=1', cwd=folder)
     wait_for(process, 'Iteration: 83,')
     process.send_signal(signal.SIGINT)
@@ -130,8 +126,8 @@ def start_busy(seconds, *before):
 @pytest.mark.parametrize(
     'number, seconds', [(signal.SIGINT, 0), (signal.SIGTERM, 0.5), (signal.SIGXCPU, 1)]
 )
-def test_a_stop_that_is_delivered_twice_is_one(number, seconds):
-    """Make and `timeout` pass it on, and the system sends SIGXCPU each second."""
+def test_a_signal_that_arrives_twice_counts_once(number, seconds):
+    """Make and `timeout` forward signals, and the system sends SIGXCPU every second."""
     process = start_busy(0.5 + seconds)
     process.send_signal(number)
     time.sleep(seconds)
@@ -140,7 +136,7 @@ def test_a_stop_that_is_delivered_twice_is_one(number, seconds):
     assert (status, errors.count('\n')) == (128 + number, 1)
 
 
-def test_a_stop_that_is_repeated_later_ends_the_process_at_once():
+def test_a_signal_that_is_repeated_later_ends_the_process_at_once():
     process = start_busy(60)
     process.send_signal(signal.SIGINT)
     time.sleep(running.SIGNALS[signal.SIGINT] + 0.3)
@@ -150,7 +146,7 @@ def test_a_stop_that_is_repeated_later_ends_the_process_at_once():
     assert errors.endswith(': stopped, unsaved.\n')
 
 
-def test_sigusr1_asks_for_a_save_each_time_and_stops_nothing():
+def test_sigusr1_asks_for_a_save_each_time_and_does_not_stop_the_run():
     process = start_busy(0)
     for _ in range(2):
         process.send_signal(signal.SIGUSR1)
@@ -159,7 +155,7 @@ def test_sigusr1_asks_for_a_save_each_time_and_stops_nothing():
     assert end(process) == (-signal.SIGKILL, '', '-c: saving, after this iteration.\n' * 2)
 
 
-def test_a_signal_that_nohup_ignores_stays_ignored_but_not_the_ctrl_c_of_a_job_in_the_background():
+def test_nohup_stays_in_force_but_a_background_job_hears_ctrl_c():
     process = start_busy(0, 'sh', '-c', 'trap "" INT HUP; exec "$@"', 'sh')
     process.send_signal(signal.SIGHUP)
     time.sleep(0.5)
@@ -168,7 +164,7 @@ def test_a_signal_that_nohup_ignores_stays_ignored_but_not_the_ctrl_c_of_a_job_i
     assert (status, errors.count('\n')) == (130, 1)
 
 
-def test_a_signal_is_noted_while_a_stop_listens_and_does_what_it_did_before_and_afterwards():
+def test_signals_have_their_usual_effect_except_while_a_stop_listens():
     before = [signal.getsignal(number) for number in running.SIGNALS]
     for number in running.SIGNALS:
         with running.Stop() as stop:
@@ -187,15 +183,17 @@ def test_a_signal_is_noted_while_a_stop_listens_and_does_what_it_did_before_and_
         time.sleep(60)
 
 
-def test_the_status_of_several_workers(monkeypatch):
-    assert running.Stop().status == 143  # another one got the signal
+def test_the_exit_status_of_several_workers(monkeypatch):
+    assert running.Stop().status == 143  # another worker got the signal
     monkeypatch.setattr(running.workers, 'is_first', lambda: False)
-    assert running.Stop().status == 0  # else the launcher would end the first, which still saves
+    assert (
+        running.Stop().status == 0
+    )  # otherwise the launcher would end the first worker while it saves
 
 
 @pytest.mark.long
-def test_a_second_ctrl_c_ends_at_once_in_the_middle_of_an_iteration(folder):
-    """An iteration takes more than a second here, and both come in its first half."""
+def test_a_second_ctrl_c_ends_a_run_in_the_middle_of_an_iteration(folder):
+    """An iteration takes more than a second here. Both signals come in its first half."""
     arguments = ('--num_layers=1', '--rnn_size=2000', '--training_seq_len=30', '--log_every=1')
     process = start_script('--text_file=short.txt', *arguments, cwd=folder)
     wait_for(process, 'Iteration: 1,')
@@ -208,8 +206,8 @@ def test_a_second_ctrl_c_ends_at_once_in_the_middle_of_an_iteration(folder):
 
 
 @pytest.mark.long
-def test_what_sigusr1_has_saved_outlives_a_kill(folder, undisturbed):
-    """As Slurm sends it some time before the end, with --signal=USR1@60."""
+def test_what_sigusr1_has_saved_survives_a_kill(folder, undisturbed):
+    """Slurm sends it shortly before the time limit, with --signal=USR1@60."""
     process = start_script(*ARGUMENTS, '--log_every=1', cwd=folder)
     wait_for(process, 'Iteration: 83,')
     process.send_signal(signal.SIGUSR1)
@@ -221,10 +219,10 @@ def test_what_sigusr1_has_saved_outlives_a_kill(folder, undisturbed):
 
 
 @pytest.mark.long
-def test_a_terminal_that_is_closed_saves(folder, undisturbed):
-    """As when the connection of ssh is lost: a SIGHUP, and nobody takes the output any more."""
+def test_closing_the_terminal_saves_the_run(folder, undisturbed):
+    """The same happens when an ssh connection is lost: a SIGHUP, and nobody reads the output."""
     pid, terminal = pty.fork()
-    if pid == 0:  # the child, whose terminal it is
+    if pid == 0:  # the child, which owns the terminal
         os.chdir(str(folder))
         signal.signal(signal.SIGHUP, signal.SIG_DFL)  # the tests may run under nohup
         arguments = [sys.executable, str(SCRIPT), *ARGUMENTS, '--log_every=1']
@@ -239,7 +237,7 @@ def test_a_terminal_that_is_closed_saves(folder, undisturbed):
 
 
 @pytest.mark.long
-def test_a_stop_while_the_held_out_text_is_measured_is_heard_and_that_is_made_up_for(
+def test_a_stop_interrupts_the_held_out_loss_which_is_measured_later(
     folder, undisturbed, monkeypatch
 ):
     measure = script.measure
@@ -260,7 +258,7 @@ def test_a_stop_while_the_held_out_text_is_measured_is_heard_and_that_is_made_up
 
 
 @pytest.mark.long
-def test_samples_that_take_minutes_are_given_up_in_a_moment(folder):
+def test_a_stop_interrupts_long_samples(folder):
     more = ('--log_every=1', '--eval_every=3', '--sample_length=1000000')
     process = start_script(*ARGUMENTS, *more, cwd=folder)
     wait_for(process, 'Iteration: 3,')
@@ -272,9 +270,9 @@ def test_samples_that_take_minutes_are_given_up_in_a_moment(folder):
     assert time.monotonic() - began < 20
 
 
-# --- Output that nobody takes --------------------------------------------------------------------
+# --- Output that nobody reads --------------------------------------------------------------------
 
-# A run that prints without end, or a tool.
+# A run or a tool that prints many lines.
 PRINTING = """
 import contextlib, sys
 from backstage import running
@@ -289,7 +287,7 @@ sys.exit(running.run(main, []))
 
 
 @pytest.mark.parametrize('kind, status', [('run', 7), ('tool', 1)])
-def test_a_reader_that_goes_away_ends_a_tool_quietly_and_no_run(kind, status):
+def test_a_closed_pipe_ends_a_tool_quietly_and_does_not_end_a_run(kind, status):
     command = sys.executable, '-c', PRINTING, kind, 10_000
     process = start(*command, cwd=ROOT, PYTHONUNBUFFERED='')
     process.stdout.readline()
@@ -304,8 +302,8 @@ def test_a_log_on_a_full_disk_does_not_end_a_run(tmp_path):
     assert end(start(*shell, cwd=ROOT, PYTHONUNBUFFERED=''))[0] == 7
 
 
-def test_a_second_ctrl_c_ends_a_run_whose_output_nobody_reads():
-    """As where a pager waits: the pipe is full, and the run waits in the middle of a line."""
+def test_a_second_ctrl_c_ends_a_run_that_waits_for_a_reader():
+    """A pager can cause this: the pipe is full, and the run waits in the middle of a line."""
     command = [sys.executable, '-c', PRINTING, 'run', str(10**9)]
     process = subprocess.Popen(command, cwd=str(ROOT), stdout=-1, stderr=subprocess.STDOUT)
     before, waiting = None, b''
@@ -323,7 +321,7 @@ def test_a_second_ctrl_c_ends_a_run_whose_output_nobody_reads():
 
 
 @pytest.mark.parametrize('closed', ['>&-', '<&- >&- 2>&-', '2>/dev/full'])
-def test_a_stream_that_is_closed_or_full_changes_no_status(tmp_path, closed):
+def test_a_closed_or_full_stream_does_not_change_the_exit_status(tmp_path, closed):
     probe = (
         'import sys; from backstage import running; from backstage.settings import UserError\n'
         'def main(arguments):\n'
@@ -338,9 +336,7 @@ def test_a_stream_that_is_closed_or_full_changes_no_status(tmp_path, closed):
     assert errors == ('' if '2>' in closed else '-c: so.\n'.replace('-c', '<string>'))
 
 
-def test_output_is_there_line_by_line_and_what_a_terminal_cannot_show_is_a_question_mark(
-    monkeypatch,
-):
+def test_output_comes_line_by_line_with_question_marks_if_it_cannot_be_shown(monkeypatch):
     output = io.BytesIO()
     monkeypatch.setattr(sys, 'stdout', io.TextIOWrapper(output, encoding='ascii'))
 
@@ -359,7 +355,7 @@ def test_output_is_there_line_by_line_and_what_a_terminal_cannot_show_is_a_quest
 
 
 def failures():
-    """Yield an error, and what is said of it."""
+    """Yield an error, and the beginning of the line about it."""
     yield UserError('it is\nwrong'), 'it is wrong.'
     yield FileNotFoundError(2, 'No such file', 'my.txt'), "[Errno 2] No such file: 'my.txt'."
     yield UnicodeDecodeError('utf-8', b'\xff', 0, 1, 'why'), "'utf-8' codec can't decode byte"
@@ -376,7 +372,7 @@ def failures():
 
 
 @pytest.mark.parametrize('error, words', failures(), ids=lambda value: type(value).__name__)
-def test_what_goes_wrong_is_told_in_one_line_after_a_traceback_for_those_who_ask_for_it(
+def test_an_error_is_one_line_after_a_traceback_if_show_traceback_is_set(
     error, words, monkeypatch, capsys
 ):
     def main(arguments):
@@ -394,7 +390,7 @@ def test_what_goes_wrong_is_told_in_one_line_after_a_traceback_for_those_who_ask
 
 
 @pytest.mark.parametrize('error', [ZeroDivisionError(), RuntimeError('so')], ids=repr)
-def test_a_mistake_in_the_program_itself_is_not_hidden(error, monkeypatch):
+def test_a_bug_in_the_program_is_not_hidden(error, monkeypatch):
     def main(_):
         raise error
 
@@ -404,14 +400,14 @@ def test_a_mistake_in_the_program_itself_is_not_hidden(error, monkeypatch):
 
 
 @pytest.mark.parametrize('number', [float('nan'), float('inf'), -float('inf')])
-def test_a_loss_or_a_gradient_that_is_no_number_is_told_with_its_iteration(number):
+def test_a_loss_or_gradient_that_is_not_finite_is_reported_with_its_iteration(number):
     for pair in (number, 1.0), (1.0, number):
         with pytest.raises(UserError, match=r'at iteration 12; .*--restart and a lower'):
             running.check_finite(12, *pair)
     running.check_finite(12, 1e30, 0.0)
 
 
-def test_a_held_out_loss_that_is_no_number_ends_a_run_before_it_is_saved(folder, monkeypatch):
+def test_a_held_out_loss_that_is_not_finite_ends_a_run_before_it_is_saved(folder, monkeypatch):
     monkeypatch.setattr(script, 'measure', lambda *_: [float('nan')])
     status, output, errors = run_here(*ARGUMENTS, cwd=folder)
     assert (status, errors.count('\n')) == (2, 1)

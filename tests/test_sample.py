@@ -25,7 +25,7 @@ PROMPTS = ['so', 'my lord', 'a', 'to']
 
 @pytest.fixture
 def piped(use, monkeypatch):
-    """Call the tool on a Trained with bytes at its standard input, as `use` does."""
+    """Return a function that calls the tool as `use` does, with bytes on its standard input."""
 
     def piped(where, data, *arguments):
         reader, writer = os.pipe()
@@ -38,9 +38,7 @@ def piped(use, monkeypatch):
     return piped
 
 
-def test_at_temperature_0_or_top_k_1_it_is_the_likeliest_text_and_nothing_else_is_printed(
-    trained, use
-):
+def test_temperature_0_or_top_k_1_prints_the_likeliest_text_and_nothing_else(trained, use):
     how = ('--prime_text=The king', '--sample_length=45')
     expected = trained.likeliest(trained.best, 'the king', 45) + '\n'
     assert run_tool('sample', *how, '--temperature=0', cwd=trained.folder) == (
@@ -51,8 +49,8 @@ def test_at_temperature_0_or_top_k_1_it_is_the_likeliest_text_and_nothing_else_i
     assert use(sample, trained, *how, '--temperature=5', '--top_k=1') == (0, expected, '')
 
 
-def test_a_sample_is_the_same_alone_in_a_list_in_any_order_and_in_a_pipe(trained, use, piped):
-    """Each prompt has random numbers of its own. With shared ones all samples would end alike."""
+def test_a_sample_does_not_depend_on_other_prompts(trained, use, piped):
+    """Each prompt has its own random numbers. With shared ones all samples would end alike."""
     alone = {text: use(sample, trained, f'--prime_text={text}', *VARIED)[1] for text in PROMPTS}
     assert len({text[-30:] for text in alone.values()}) == len(PROMPTS)
     for texts in PROMPTS, PROMPTS[::-1]:
@@ -60,19 +58,19 @@ def test_a_sample_is_the_same_alone_in_a_list_in_any_order_and_in_a_pipe(trained
         assert piped(trained, data, *VARIED) == (0, ''.join(alone[text] for text in texts), '')
 
 
-def test_samples_differ_repeat_with_the_seed_and_come_one_after_the_other(trained, use, piped):
+def test_samples_differ_and_are_reproducible_with_the_seed(trained, use, piped):
     output = use(sample, trained, '--prime_text=so', '--num_samples=130', *VARIED)[1]
     lines = output.splitlines()
     assert len(set(lines)) == 130 and {len(line) for line in lines} == {62}
     assert all(line.startswith('so') for line in lines)
-    # A prompt that comes again gets its next sample.
+    # A repeated prompt gets its next samples.
     _, output, _ = piped(trained, b'so\nmy lord\nso\nso\n', *VARIED, '--num_samples=2')
     again = output.splitlines()
     assert [*again[:2], *again[4:]] == lines[:6] and again[2].startswith('my lord')
     assert use(sample, trained, '--prime_text=so', '--seed=6', *VARIED)[1] != f'{lines[0]}\n'
 
 
-def test_a_terminal_asks_for_prompts_and_gives_each_the_samples_that_it_has_elsewhere(trained, use):
+def test_a_terminal_asks_for_prompts_and_prints_the_same_samples(trained, use):
     ours, theirs = pty.openpty()
     process = subprocess.Popen(
         [sys.executable, '-m', 'tools.sample', *VARIED],
@@ -94,19 +92,19 @@ def test_a_terminal_asks_for_prompts_and_gives_each_the_samples_that_it_has_else
     assert -1 < places[0] < places[1] < places[2]
 
 
-def test_without_a_prompt_a_sample_begins_as_those_of_its_own_run(copy, piped):
+def test_without_a_prompt_a_sample_begins_with_a_prime_text_of_the_run(copy, piped):
     change(copy.temp, prime_texts=['my lord of'])
     assert piped(copy, b'')[1].startswith('my lord of')  # from an empty pipe
 
 
-def test_it_is_told_what_of_a_prompt_the_model_does_not_know(trained, use):
+def test_unknown_characters_of_a_prompt_are_reported(trained, use):
     status, output, errors = use(sample, trained, '--prime_text=мой lord 7')
     assert (status, output[:7], errors.count('\n')) == (0, ' lord 7', 2)
     assert "has '7', which the model has never read" in errors
     assert "is read as ' lord 7': the model has no other letters" in errors
 
 
-def test_each_line_of_a_pipe_or_a_file_gets_its_samples_unless_a_prime_text_is_given(
+def test_each_input_line_gets_samples_unless_a_prime_text_is_given(
     trained, tmp_path, piped, use, monkeypatch
 ):
     data = 'The king\r\n\n  \nto\na lady\nto be or not\nto'.encode()
@@ -125,7 +123,7 @@ def test_each_line_of_a_pipe_or_a_file_gets_its_samples_unless_a_prime_text_is_g
 
 
 @pytest.mark.parametrize('size', [1, 5, 1000])
-def test_it_does_not_matter_how_the_lines_arrive(trained, use, monkeypatch, size):
+def test_samples_do_not_depend_on_how_the_lines_arrive(trained, use, monkeypatch, size):
     data = 'so\nthe king\r\n\nto be\nso'.encode()
     reader, writer = os.pipe()
 
@@ -147,7 +145,7 @@ def test_it_does_not_matter_how_the_lines_arrive(trained, use, monkeypatch, size
     assert output == [so[0], king, to_be, so[1]]
 
 
-def test_a_pipe_that_stays_open_is_answered_line_by_line_up_to_one_that_is_no_text(trained):
+def test_an_open_pipe_is_answered_line_by_line_until_a_line_is_not_utf8(trained):
     process = subprocess.Popen(
         [sys.executable, '-m', 'tools.sample', '--temperature=0', '--sample_length=30'],
         cwd=str(trained.folder), env={**os.environ, 'PYTHONPATH': str(ROOT)},
@@ -156,7 +154,7 @@ def test_a_pipe_that_stays_open_is_answered_line_by_line_up_to_one_that_is_no_te
     expected = [trained.likeliest(trained.best, text, 30) for text in ('the king', 'so', 'to be')]
     said = process.stderr.readline().decode()
     assert 'reading prime texts from the standard input, one in each line; --prime_text' in said
-    process.stdin.write(b'\xef\xbb\xbfThe king\r\nso')  # the second has no end yet
+    process.stdin.write(b'\xef\xbb\xbfThe king\r\nso')  # the second line has no end yet
     process.stdin.flush()
     assert process.stdout.readline().decode() == expected[0] + '\n'
     process.stdin.write(b'\n\nto be\nwhat \xff\nto\n')
@@ -171,7 +169,7 @@ def test_a_pipe_that_stays_open_is_answered_line_by_line_up_to_one_that_is_no_te
         pipe.close()
 
 
-def test_with_a_prime_text_nothing_is_read(trained, use, monkeypatch):
+def test_with_a_prime_text_standard_input_is_not_read(trained, use, monkeypatch):
     reader, writer = os.pipe()
     os.write(writer, b'so\n')
     with open(reader, 'rb') as stdin, open(writer):  # the pipe stays open
@@ -181,7 +179,7 @@ def test_with_a_prime_text_nothing_is_read(trained, use, monkeypatch):
         assert os.read(reader, 9) == b'so\n'
 
 
-def test_a_batch_is_drawn_when_it_is_full_when_no_more_has_come_and_before_an_error():
+def test_a_batch_is_drawn_when_full_when_no_line_waits_and_before_an_error():
     def samples():
         yield from [1, 2, 3, None, None, 4, 5, 6]
         raise UserError('a line is no text')
@@ -193,10 +191,10 @@ def test_a_batch_is_drawn_when_it_is_full_when_no_more_has_come_and_before_an_er
     assert list(sample.batches_of([1, 2, 3], 2)) == [[1, 2], [3]]
 
 
-def test_each_sample_ends_before_the_text_at_which_it_is_to_stop_if_it_comes_there(trained, use):
+def test_each_sample_ends_before_the_text_to_stop_at(trained, use):
     how = ('--prime_text=so', '--num_samples=9', *VARIED)
     lines = use(sample, trained, *how)[1].splitlines()
-    for stop_at in lines[0][21:31], lines[4][25:27]:  # the first begins within a piece of 20
+    for stop_at in lines[0][21:31], lines[4][25:27]:  # the first crosses two pieces of 20
         ends = [line.find(stop_at, 2) for line in lines]
         expected = [line[:end] if end >= 0 else line for line, end in zip(lines, ends)]
         status, output, errors = use(sample, trained, *how, f'--stop_at={stop_at}')
@@ -206,14 +204,14 @@ def test_each_sample_ends_before_the_text_at_which_it_is_to_stop_if_it_comes_the
     assert len({len(text) for text in expected}) > 2
 
 
-def test_what_stands_in_the_prompt_stops_no_sample(trained, use):
+def test_a_stop_text_in_the_prompt_does_not_stop_a_sample(trained, use):
     whole = trained.likeliest(trained.best, 'the king', 30)
     _, output, errors = use(sample, trained, *KING, '--sample_length=30', '--stop_at=king')
     assert output == whole + '\n'
     assert errors.startswith("1 sample did not come to 'king' in 30 characters. --sample_length")
 
 
-def test_what_the_model_never_writes_is_nothing_to_stop_at():
+def test_a_stop_text_that_the_model_never_writes_is_refused():
     run = argparse.Namespace(unseen=[IX2VOCAB.index('z')], clean_text=True)
     assert sample.read_stop_at('exit', IX2VOCAB, run) == 'exit'
     for stop_at, never in (r'\n', r"'\\n'"), ('Exit.', "'.E'"), ('zoe', "'z'"):
@@ -223,7 +221,7 @@ def test_what_the_model_never_writes_is_nothing_to_stop_at():
     assert sample.read_stop_at('\\n\\t\\\\ne\u0301', written, run) == '\n\t\\né'
 
 
-def test_a_sample_holds_no_character_that_the_model_has_not_learned(trained, use):
+def test_a_sample_has_only_characters_that_the_model_has_learned(trained, use):
     text = script.clean((trained.folder / 'moved.txt').read_text())
     how = ('--prime_text=so', '--temperature=1000', '--sample_length=1000')
     status, output, errors = use(sample, trained, *how)
@@ -232,8 +230,8 @@ def test_a_sample_holds_no_character_that_the_model_has_not_learned(trained, use
 
 
 @pytest.mark.parametrize('what, status', [('close', 1), ('ctrl-c', -signal.SIGINT)])
-def test_a_single_sample_shows_while_it_is_drawn_and_can_be_ended(trained, what, status):
-    process = start_tool('sample', '--sample_length=100000', cwd=trained.folder)  # for a minute
+def test_a_single_sample_is_printed_as_it_is_drawn_and_can_be_interrupted(trained, what, status):
+    process = start_tool('sample', '--sample_length=100000', cwd=trained.folder)  # takes a minute
     assert len(process.stdout.read(100)) == 100
     if what == 'close':
         process.stdout.close()

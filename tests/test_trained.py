@@ -1,4 +1,4 @@
-"""tools.trained: a trained model is opened, whatever has happened to it."""
+"""tools.trained: opening a trained model, damaged or not."""
 
 import contextlib
 import json
@@ -34,7 +34,7 @@ pytestmark = pytest.mark.xdist_group('tools')
 LIKELIEST = ('--prime_text=to be or', '--temperature=0', '--sample_length=40')
 
 
-def test_another_checkpoint_can_be_chosen_and_no_other_takes_its_place(copy, use):
+def test_a_chosen_checkpoint_is_used_and_no_other_replaces_it(copy, use):
     expected = copy.likeliest(copy.older, 'to be or', 40) + '\n'
     assert expected != copy.likeliest(copy.best, 'to be or', 40) + '\n'
     for ending in '', '.index', '.data-00000-of-00001':
@@ -48,7 +48,7 @@ def test_another_checkpoint_can_be_chosen_and_no_other_takes_its_place(copy, use
 
 
 @pytest.mark.long
-def test_the_untrained_model_is_the_one_that_training_begins_with(tmp_path, works):
+def test_the_untrained_model_has_the_first_weights_of_training(tmp_path, works):
     (tmp_path / 'text.txt').write_bytes(works[:20_000])
     more = ('--text_file=text.txt', '--max_iterations=1', '--learning_rate=1e-9', '--seed=5')
     assert run_script(*SMALL, *more, cwd=tmp_path)[::2] == (0, '')
@@ -62,7 +62,7 @@ def test_the_untrained_model_is_the_one_that_training_begins_with(tmp_path, work
 
 
 @pytest.mark.parametrize('damage', ['cut', 'link'])
-def test_where_the_best_model_cannot_be_read_the_newest_is_used_and_that_is_told(copy, use, damage):
+def test_if_the_best_model_cannot_be_read_the_newest_is_used_and_reported(copy, use, damage):
     if damage == 'cut':
         os.truncate(str(copy.folder / f'{copy.best}.data-00000-of-00001'), 10)
     else:
@@ -86,7 +86,7 @@ def test_where_the_best_model_cannot_be_read_the_newest_is_used_and_that_is_told
         ('["unknown", "a", "b"]', 'do not go with its vocabulary'),
     ],
 )
-def test_a_damaged_vocabulary_is_told(record, content, words):
+def test_a_damaged_vocabulary_is_reported(record, content, words):
     (record / 'vocabulary.json').write_text(content)
     change(record, vocabulary_crc=None)
     with pytest.raises(UserError, match=words):
@@ -95,7 +95,7 @@ def test_a_damaged_vocabulary_is_told(record, content, words):
 
 @pytest.fixture
 def record(trained, tmp_path, monkeypatch):
-    """A copy of the record of a trained model, in `temp`."""
+    """A copy of the record of a trained model, in the folder temp."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / 'temp').mkdir()
     for name in 'settings.json', 'vocabulary.json':
@@ -104,14 +104,14 @@ def record(trained, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize('make', [os.mkfifo, lambda path: os.symlink(path, path)])
-def test_what_stands_in_the_place_of_a_note_is_told(record, make):
+def test_a_pipe_or_a_link_in_place_of_the_settings_is_reported(record, make):
     (record / 'settings.json').unlink()
     make(str(record / 'settings.json'))
     with pytest.raises(UserError, match=r'temp/settings\.json cannot be read: '):
         tools.trained.read_run('temp')
 
 
-def test_a_setting_that_came_later_is_as_it_is_today_and_a_copy_of_a_pipe_is_the_text(record):
+def test_a_newer_setting_has_its_default_and_a_copied_pipe_is_the_text(record):
     change(record, text_file='elsewhere/text.txt', new='x', average_decay=None)
     run, ix2vocab = tools.trained.read_run('temp')
     assert (run.average_decay, run.rnn_size, ix2vocab) == (0.99, 16, IX2VOCAB)
@@ -130,7 +130,7 @@ def test_a_setting_that_came_later_is_as_it_is_today_and_a_copy_of_a_pipe_is_the
         ('vocabulary', ['é']),
     ],
 )
-def test_a_record_that_does_not_fit_its_checkpoint_is_told_before_a_graph_is_built(
+def test_a_record_that_does_not_fit_is_refused_before_a_graph_is_built(
     copy, use, monkeypatch, name, more
 ):
     if name == 'vocabulary':
@@ -145,7 +145,7 @@ def test_a_record_that_does_not_fit_its_checkpoint_is_told_before_a_graph_is_bui
 
 
 @pytest.mark.parametrize('ending', ['index', 'data-00000-of-00001'])
-def test_a_checkpoint_that_is_a_pipe_is_not_waited_for(copy, ending):
+def test_a_pipe_in_place_of_a_checkpoint_is_refused_without_waiting(copy, ending):
     path = copy.folder / f'{copy.best}.{ending}'
     path.unlink()
     os.mkfifo(str(path))
@@ -161,7 +161,7 @@ def test_a_checkpoint_that_is_a_pipe_is_not_waited_for(copy, ending):
 
 @pytest.mark.parametrize('folder', ['a', 'x.data-2'])
 @pytest.mark.parametrize('name', ['model-²', 'mine', 'a b'])
-def test_a_checkpoint_may_have_any_name_but_a_pattern(copy, use, folder, name):
+def test_a_checkpoint_may_have_any_name_except_a_pattern(copy, use, folder, name):
     (copy.folder / folder).mkdir()
     for path in copy.temp.glob('model-740.*'):
         shutil.copy(str(path), str(copy.folder / folder / f'{name}{path.suffix}'))
@@ -180,19 +180,19 @@ def test_a_checkpoint_may_have_any_name_but_a_pattern(copy, use, folder, name):
 
 @pytest.fixture
 def own(trained, record):
-    """The record of a trained model, and its text beside it; what its text is, as ids."""
+    """The record of a trained model with its text beside it, and the ids of the text."""
     shutil.copy(str(trained.temp / 'text.ids'), 'temp')
     shutil.copy(str(trained.folder / 'moved.txt'), 'short.txt')
     return record, encode('short.txt', True, IX2VOCAB)
 
 
 def changed(record, **changes):
-    """Change settings in a record, and return the run as a tool knows it."""
+    """Change settings in a record; return the run as a tool reads it."""
     change(record, **changes)
     return tools.trained.read_run('temp')[0]
 
 
-def test_the_text_comes_from_the_folder_or_else_from_where_it_was(own):
+def test_the_text_comes_from_temp_dir_or_else_from_its_source(own):
     record, expected = own
     run = tools.trained.read_run('temp')[0]
     for gone in None, record / 'text.ids':
@@ -224,7 +224,7 @@ def test_the_text_comes_from_the_folder_or_else_from_where_it_was(own):
         lambda path: (os.remove(path), os.symlink('/proc/kmsg', path)),
     ],
 )
-def test_whatever_stands_in_the_place_of_the_text_another_copy_is_taken(own, spoil):
+def test_if_text_ids_is_damaged_another_copy_of_the_text_is_used(own, spoil):
     record, expected = own
     spoil(str(record / 'text.ids'))
     run = tools.trained.read_run('temp')[0]
@@ -234,7 +234,7 @@ def test_whatever_stands_in_the_place_of_the_text_another_copy_is_taken(own, spo
         tools.trained.own_ids(run, IX2VOCAB)
 
 
-def test_ids_of_two_bytes_are_read_too_and_half_an_id_is_none(own):
+def test_ids_of_two_bytes_are_read_and_half_an_id_is_refused(own):
     record, ids = own
     run = tools.trained.read_run('temp')[0]
     ids.astype(np.uint16).tofile(str(record / 'text.ids'))
@@ -245,7 +245,7 @@ def test_ids_of_two_bytes_are_read_too_and_half_an_id_is_none(own):
     assert tools.trained.read_ids(run, np.dtype(np.uint16)) is None
 
 
-def test_nothing_that_a_record_names_is_fetched_written_or_waited_for(own, tmp_path, site):
+def test_a_tool_fetches_writes_and_waits_for_nothing_that_a_record_names(own, tmp_path, site):
     record, _ = own
     (record / 'text.ids').unlink()
     os.mkfifo('pipe')
@@ -262,10 +262,10 @@ def test_nothing_that_a_record_names_is_fetched_written_or_waited_for(own, tmp_p
     assert site.requests == [] and sorted(tmp_path.rglob('*')) == before
 
 
-# --- While others are there ----------------------------------------------------------------------
+# --- Beside other processes ----------------------------------------------------------------------
 
 
-def test_a_tool_is_told_to_be_started_without_workers(trained, use, monkeypatch):
+def test_a_tool_refuses_to_start_as_several_workers(trained, use, monkeypatch):
     monkeypatch.setenv('HOROVOD_SIZE', '2')
     status, output, errors = use(sample, trained)
     assert (status, output, errors.count('\n')) == (2, '', 1)
@@ -273,7 +273,7 @@ def test_a_tool_is_told_to_be_started_without_workers(trained, use, monkeypatch)
 
 
 @pytest.mark.long
-def test_a_model_can_be_used_while_it_is_being_trained(tmp_path, works, use):
+def test_a_model_can_be_used_during_its_training(tmp_path, works, use):
     (tmp_path / 'short.txt').write_bytes(works[2_000_000:2_020_000])
     arguments = (*SMALL, '--text_file=short.txt', '--epochs=1000', '--save_every=5')
     training = start_script(*arguments, cwd=tmp_path)
@@ -283,7 +283,7 @@ def test_a_model_can_be_used_while_it_is_being_trained(tmp_path, works, use):
         while not (tmp_path / 'temp' / 'checkpoint').exists():
             assert training.poll() is None
         outputs = []
-        while len(outputs) < 3 or len(set(outputs)) == 1:  # till the model has learned in between
+        while len(outputs) < 3 or len(set(outputs)) == 1:  # until the model has changed in between
             status, output, errors = use(sample, tmp_path, '--prime_text=so')
             assert (status, output[:2], errors) == (0, 'so', '')
             outputs.append(output)

@@ -1,4 +1,4 @@
-"""Training: schedule, held-out loss, plot, and whole runs of the script as a user starts them."""
+"""Training: schedule, held-out loss, plot, and whole runs of the script."""
 
 import argparse
 import json
@@ -28,9 +28,7 @@ from runs import run_here
 pytestmark = pytest.mark.xdist_group('training')
 
 
-def test_the_rate_rises_in_a_line_and_falls_in_a_cosine_that_ends_after_the_last_iteration(
-    settings,
-):
+def test_the_learning_rate_rises_linearly_and_falls_in_a_cosine(settings):
     settings.learning_rate, settings.warmup_iterations = 0.01, 100
     rates = [script.learning_rate_at(i, 1099, settings) for i in range(1, 1100)]
     np.testing.assert_allclose(rates[:100], 0.01 * np.arange(1, 101) / 100)
@@ -38,7 +36,9 @@ def test_the_rate_rises_in_a_line_and_falls_in_a_cosine_that_ends_after_the_last
     np.testing.assert_allclose(rates[100 + 500 - 1], 0.005)
     np.testing.assert_allclose(rates[100 + 250 - 1], 0.01 * (1 + math.sqrt(0.5)) / 2)
     assert np.all(np.diff(rates[99:]) < 0)
-    assert rates[-1] == pytest.approx(0.005 * (1 + math.cos(math.pi * 0.999)))  # it trains too
+    assert rates[-1] == pytest.approx(
+        0.005 * (1 + math.cos(math.pi * 0.999))
+    )  # the last iteration trains too
     assert script.learning_rate_at(5, 10, settings) == 0.0005  # a run shorter than its warm-up
     settings.warmup_iterations = 0
     assert script.learning_rate_at(1, 10, settings) > 0
@@ -57,9 +57,7 @@ def test_the_rate_rises_in_a_line_and_falls_in_a_cosine_that_ends_after_the_last
         ('--batch_size=10 --learning_rate=0.5', 0.5),
     ],
 )
-def test_the_highest_rate_is_what_is_set_or_more_for_large_batches_and_small_models(
-    arguments, highest
-):
+def test_the_highest_rate_is_as_set_or_depends_on_batch_and_model_size(arguments, highest):
     settings = parse(*arguments.split())
     assert script.learning_rate_at(100, 1000, settings) == pytest.approx(highest)
 
@@ -99,7 +97,7 @@ def test_the_held_out_loss_is_the_mean_over_every_held_out_character(models, num
     np.testing.assert_allclose(loss, total / (num_ids - split), rtol=1e-5)
 
 
-def test_the_averages_follow_the_weights_slower_the_longer_the_run(models):
+def test_the_averages_follow_the_weights_more_slowly_as_a_run_gets_longer(models):
     model, session = models.model, models.session
     session.run(tf.global_variables_initializer())
     expected = session.run(model.W)
@@ -117,7 +115,7 @@ def test_the_averages_follow_the_weights_slower_the_longer_the_run(models):
     np.testing.assert_allclose(session.run(model.averages.average(model.W)), expected, 1e-5)
 
 
-def test_samples_differ_by_their_prime_and_not_by_their_place(models):
+def test_samples_depend_on_their_prime_text_and_not_on_its_position(models):
     models.session.run(tf.global_variables_initializer())
 
     def drawn(*prime_texts):
@@ -131,7 +129,7 @@ def test_samples_differ_by_their_prime_and_not_by_their_place(models):
     assert drawn('to', 'so') == [texts[3], texts[0]]
 
 
-def test_the_plot_shows_each_iteration_a_smoothed_curve_and_the_held_out_loss():
+def test_the_plot_has_all_losses_a_smoothed_curve_and_held_out_losses():
     figure = matplotlib.figure.Figure()
     losses = [3 / math.sqrt(i) for i in range(1, 301)]
     script.draw_losses(figure, losses, [(100, 0.5), (300, 0.3)])
@@ -140,13 +138,13 @@ def test_the_plot_shows_each_iteration_a_smoothed_curve_and_the_held_out_loss():
     assert (axes.get_xlabel(), axes.get_ylabel()) == ('Generation', 'Loss')
     raw, smooth, held_out = axes.lines
     assert raw.get_xydata().tolist() == [[i + 1, loss] for i, loss in enumerate(losses)]
-    assert smooth.get_xdata()[[0, -1]].tolist() == [1, 285]  # the middles of 1 and 270-300
+    assert smooth.get_xdata()[[0, -1]].tolist() == [1, 285]  # the middles of 1 and of 270 to 300
     np.testing.assert_allclose(smooth.get_ydata()[-1], np.mean(losses[269:]))
     assert held_out.get_xydata().tolist() == [[100, 0.5], [300, 0.3]]
     assert len(axes.get_legend().get_texts()) == 3
 
 
-def test_a_step_is_taken_at_the_rate_of_the_schedule_and_nothing_is_added_to_the_graph(
+def test_training_uses_the_scheduled_rate_and_adds_nothing_to_the_graph(
     settings, short_text, monkeypatch, capsys
 ):
     save, sizes, read_batch, kinds = saving.Run.save, [], script.read_batch, set()
@@ -175,7 +173,7 @@ def test_a_step_is_taken_at_the_rate_of_the_schedule_and_nothing_is_added_to_the
     assert 'Starting Epoch #1 of 1.\n' in capsys.readouterr().out
 
 
-# --- A whole run of the script -------------------------------------------------------------------
+# --- Whole runs of the script --------------------------------------------------------------------
 
 SHORT = (*SMALL, '--num_layers=2', '--epochs=2', '--eval_every=100', '--save_every=150')
 
@@ -214,7 +212,7 @@ def test_a_run_prints_samples_that_continue_the_prime_texts(short_run):
         assert len(set(samples)) == len(samples)
 
 
-def test_a_run_leaves_its_model_vocabulary_settings_history_and_plot(short_run):
+def test_a_run_writes_its_model_vocabulary_settings_history_and_plot(short_run):
     temp = short_run[0] / 'temp'
     assert json.loads((temp / 'vocabulary.json').read_text()) == ['unknown', *script.CHARACTERS]
     assert json.loads((temp / 'settings.json').read_text())['rnn_size'] == 16
@@ -228,9 +226,7 @@ def test_a_run_leaves_its_model_vocabulary_settings_history_and_plot(short_run):
     assert not list(temp.glob('**/*.part'))
 
 
-def test_the_newest_and_the_best_model_can_be_read_back_and_give_the_loss_they_had(
-    short_run,
-):
+def test_the_newest_and_the_best_model_reproduce_their_held_out_loss(short_run):
     folder, _ = short_run
     held_out = dict(history(folder / 'temp')['held_out_losses'])
     expected = {'': max(held_out), 'best': min(held_out, key=held_out.get)}
@@ -245,13 +241,11 @@ def test_the_newest_and_the_best_model_can_be_read_back_and_give_the_loss_they_h
         lstm = read_lstm({name[: -len(suffix)]: reader.get_tensor(name) for name in names})
         x, y = ids[None, split - 13 : -1], ids[None, split - 12 :]
         losses, _ = lstm_losses(lstm, x, y.astype(int), np.zeros((2, 2, 1, 16)))
-        # In one stream here, in eight there: equal but for the first characters of each.
+        # One stream here, and eight in the run: only the first characters of each stream differ.
         assert abs(losses[0, 12:].mean() - held_out[iteration]) < 0.02
 
 
-def test_the_held_out_part_has_no_influence_on_training_and_runs_repeat_to_the_bit(
-    short_run, tmp_path
-):
+def test_held_out_text_does_not_affect_training_and_runs_are_reproducible(short_run, tmp_path):
     text = (short_run[0] / 'short.txt').read_bytes()
     (tmp_path / 'other.txt').write_bytes(text[:-500] + text[-500:][::-1])
     assert run_here(*SHORT, '--text_file=other.txt', cwd=tmp_path)[::2] == (0, '')
@@ -261,7 +255,7 @@ def test_the_held_out_part_has_no_influence_on_training_and_runs_repeat_to_the_b
 
 
 @pytest.mark.long
-def test_a_short_text_is_overfit(tmp_path):
+def test_training_can_overfit_a_short_text(tmp_path):
     verse = "Shall I compare thee to a summer's day? Thou art more lovely and more temperate. "
     (tmp_path / 'verse.txt').write_text(verse * 40)
     status, output, errors = run_script(
@@ -299,7 +293,7 @@ PATIENT = (
 
 @pytest.fixture(scope='module')
 def stalled(tmp_path_factory, works):
-    """A run on a text so short that the held-out loss soon gets worse; and what it printed."""
+    """The folder and the output of a run whose text is so short that it soon overfits."""
     folder = tmp_path_factory.mktemp('stalled')
     (folder / 'text.txt').write_bytes(works[2_000_000:2_004_000])
     status, output, errors = run_here(*PATIENT, '--patience=2', cwd=folder)
@@ -307,7 +301,7 @@ def stalled(tmp_path_factory, works):
     return folder, output
 
 
-def test_a_run_ends_where_so_many_saves_brought_no_better_held_out_loss(stalled):
+def test_a_run_ends_after_patience_saves_without_a_better_held_out_loss(stalled):
     folder, output = stalled
     losses = [loss for _, loss in history(folder / 'temp')['held_out_losses']]
     assert 3 <= len(losses) < 740 / 50 and losses.index(min(losses)) == len(losses) - 3
@@ -315,7 +309,7 @@ def test_a_run_ends_where_so_many_saves_brought_no_better_held_out_loss(stalled)
 
 
 @pytest.mark.long
-def test_such_a_run_is_finished_and_a_higher_patience_goes_on(stalled, tmp_path):
+def test_a_run_that_patience_ended_resumes_with_more_patience(stalled, tmp_path):
     shutil.copytree(str(stalled[0]), str(tmp_path / 'run'))
     before = content(tmp_path / 'run' / 'temp')
     done = len(before[0]['losses'])
@@ -330,7 +324,7 @@ def test_such_a_run_is_finished_and_a_higher_patience_goes_on(stalled, tmp_path)
     assert len(history(tmp_path / 'run' / 'temp')['losses']) == done + 20
 
 
-def test_a_stop_during_the_last_measurement_is_made_up_for_and_ends_the_run_too(stalled, tmp_path):
+def test_a_last_held_out_loss_missed_in_a_stop_is_measured_and_ends_the_run(stalled, tmp_path):
     shutil.copytree(str(stalled[0]), str(tmp_path / 'run'))
     path = tmp_path / 'run' / 'temp' / 'history.csv'
     path.write_text(path.read_text().rstrip('\n').rpartition(',')[0] + ',\n')

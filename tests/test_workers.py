@@ -1,4 +1,4 @@
-"""Several workers, as far as one process can tell. The rest is in workers.py: `make workers`."""
+"""Several workers, as far as one process can test them. `make workers` tests the rest."""
 
 import os
 import sys
@@ -16,7 +16,7 @@ LAUNCHERS = 'HOROVOD_SIZE', 'OMPI_COMM_WORLD_SIZE', 'PMI_SIZE', 'SLURM_STEP_NUM_
 
 @pytest.fixture
 def be(monkeypatch):
-    """Let this process take itself for one of several workers on a host."""
+    """Return a function that makes this process one of several workers on a host."""
 
     def be_worker(rank, count, others=None):
         of_all = {'size': count, 'local_size': count, 'rank': rank, 'local_rank': rank}
@@ -28,7 +28,7 @@ def be(monkeypatch):
     return be_worker
 
 
-def test_the_shares_of_all_workers_together_are_the_batch(be):
+def test_the_shares_of_all_workers_make_up_the_batch(be):
     ids = np.random.RandomState(0).randint(40, size=1000)
     whole = script.read_batch(ids, 6, 10, 3, 2)
     shares = []
@@ -39,7 +39,7 @@ def test_the_shares_of_all_workers_together_are_the_batch(be):
         np.testing.assert_array_equal(np.concatenate(part), expected)
 
 
-def test_the_first_worker_alone_prints(be, capsys):
+def test_only_the_first_worker_prints(be, capsys):
     for rank in range(3):
         be(rank, 3)
         with workers.together():
@@ -49,7 +49,7 @@ def test_the_first_worker_alone_prints(be, capsys):
 
 
 @pytest.mark.parametrize('kind', [tf.errors.UnknownError, tf.errors.AbortedError])
-def test_what_tensorflow_says_is_the_end_of_another_only_if_there_is_one(be, kind):
+def test_a_tensorflow_error_means_another_worker_ended_only_if_there_is_one(be, kind):
     with pytest.raises(kind), workers.together():
         raise kind(None, None, 'so')
     for rank in range(2):
@@ -58,8 +58,10 @@ def test_what_tensorflow_says_is_the_end_of_another_only_if_there_is_one(be, kin
             raise kind(None, None, 'so')
 
 
-@pytest.mark.skipif(not hasattr(os, 'sched_setaffinity'), reason='only Linux keeps to cores')
-def test_workers_keep_to_cores_of_their_own_as_far_as_there_are_enough():
+@pytest.mark.skipif(
+    not hasattr(os, 'sched_setaffinity'), reason='only Linux sets the cores of a process'
+)
+def test_each_worker_keeps_to_its_own_cores_if_there_are_enough():
     cores = os.sched_getaffinity(0)
     taken = []
     for count in 2, 1000:
@@ -72,7 +74,7 @@ def test_workers_keep_to_cores_of_their_own_as_far_as_there_are_enough():
     assert (taken[0] & taken[1] == set()) == (len(cores) > 1)
 
 
-def test_each_worker_has_a_gpu_of_its_own_of_those_that_are_allowed():
+def test_each_worker_has_its_own_gpu_of_the_allowed_ones():
     assert [workers.gpu_of(k, 2, None) for k in range(2)] == ['0', '1']
     assert [workers.gpu_of(k, 2, '5,3,4') for k in range(2)] == ['5', '3']
     assert [workers.gpu_of(k, 2, none) for k in range(2) for none in ('', '-1')] == ['', '-1'] * 2
@@ -81,7 +83,7 @@ def test_each_worker_has_a_gpu_of_its_own_of_those_that_are_allowed():
 
 
 @pytest.mark.parametrize('name', LAUNCHERS)
-def test_one_worker_is_alone_and_several_need_horovod(name, monkeypatch, capsys, tmp_path):
+def test_one_worker_does_not_need_horovod_and_several_do(name, monkeypatch, capsys, tmp_path):
     monkeypatch.setitem(sys.modules, 'horovod', None)
     monkeypatch.delenv('CUDA_VISIBLE_DEVICES', raising=False)
     monkeypatch.chdir(tmp_path)
@@ -95,11 +97,11 @@ def test_one_worker_is_alone_and_several_need_horovod(name, monkeypatch, capsys,
     assert 'Horovod cannot be used' in errors and errors.count('\n') == 1
     assert f'To install it: make -C {ROOT} horovod.' in errors
     assert not list(tmp_path.iterdir())
-    monkeypatch.setenv('HOROVOD_SIZE', '1')  # Horovod's own launcher is heard before any other
+    monkeypatch.setenv('HOROVOD_SIZE', '1')  # Horovod's own launcher takes precedence
     assert not workers.is_launched()
 
 
-def test_settings_may_differ_between_workers_in_paths_alone(be, capsys):
+def test_workers_may_differ_only_in_paths(be, capsys):
     same = {'temp_dir': '/tmp/elsewhere', 'text_file': 'my.txt', 'data_dir': '~'}
     others = [{}, same, {'seed': 2, 'rnn_size': 24, 'a_later_one': 7}]
     be(0, 3, [{}, same, same])
@@ -108,6 +110,6 @@ def test_settings_may_differ_between_workers_in_paths_alone(be, capsys):
     with pytest.raises(UserError, match=r'a_later_one is 7 or None, rnn_size is 16 or 24, seed is'):
         workers.compare(parse('--rnn_size=16'))
     be(2, 3, others)
-    with pytest.raises(SystemExit) as end:  # the first one says why
+    with pytest.raises(SystemExit) as end:  # only the first worker says why
         workers.compare(parse('--rnn_size=16'))
     assert (end.value.code, capsys.readouterr()) == (2, ('', ''))

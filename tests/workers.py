@@ -17,11 +17,11 @@ ARGUMENTS = (
     *('--text_file=short.txt', '--rnn_size=16', '--embedding_size=8', '--training_seq_len=10'),
     *('--batch_size=12', '--max_iterations=200', '--save_every=50', '--eval_every=80'),
 )
-TWO_HOSTS = 'localhost:1,127.0.0.1:1'  # two names of this machine stand for two
+TWO_HOSTS = 'localhost:1,127.0.0.1:1'  # two names of this machine, as if they were two
 
 
 def start(*arguments, cwd, count=2, hosts=None, program=(str(SCRIPT),), python=sys.executable):
-    """Start workers as a user would, with a folder of their own for what they print."""
+    """Start workers as a user would. Horovod also writes their output to the folder logs."""
     launcher = pathlib.Path(python).with_name('horovodrun')
     many = '-np', str(count), '-H', hosts or f'localhost:{count}', '--output-filename', 'logs'
     return subprocess.Popen(
@@ -36,7 +36,7 @@ def start(*arguments, cwd, count=2, hosts=None, program=(str(SCRIPT),), python=s
 
 
 def run(*arguments, **more):
-    """Run workers to their end; return the status and all that was printed."""
+    """Run workers to their end; return (exit status, all output)."""
     return end(start(*arguments, **more))[:2]
 
 
@@ -60,8 +60,8 @@ def wait_for_save(folder):
 
 
 def worker(started, number):
-    """Return the process of the worker with this number, of those that `start` started."""
-    for process in psutil.Process(started.pid).children(recursive=True):  # and of no other run
+    """Return the process of a worker, by its number, from those that `start` has started."""
+    for process in psutil.Process(started.pid).children(recursive=True):  # of no other run
         try:
             environment, (python, *_) = process.environ(), process.cmdline()
         except (psutil.Error, ValueError):
@@ -104,11 +104,11 @@ def two(make_folder):
     return folder
 
 
-def test_two_workers_have_the_losses_of_one(alone, two):
+def test_two_workers_have_the_same_losses_as_one(alone, two):
     assert_same_to_rounding(alone, two)
 
 
-def test_dropout_and_clipping_are_those_of_the_whole_batch(make_folder, alone):
+def test_dropout_and_clipping_apply_to_the_whole_batch(make_folder, alone):
     one, other = make_folder(), make_folder()
     arguments = (*ARGUMENTS, '--keep_prob=0.5', '--max_gradient_norm=0.05')
     assert run_script(*arguments, cwd=one)[0] == 0
@@ -116,7 +116,7 @@ def test_dropout_and_clipping_are_those_of_the_whole_batch(make_folder, alone):
     assert_same_to_rounding(one, other)
 
 
-def test_the_first_worker_alone_prints_and_it_prints_what_one_would(alone, two):
+def test_only_the_first_worker_prints_and_it_prints_everything(alone, two):
     assert (printed(two, 1), printed(two, 1, 'stderr')) == ('', '')
     output = printed(two, 0)
     assert '2 workers, each on 6 of the 12 streams' in output
@@ -128,7 +128,7 @@ def test_the_first_worker_alone_prints_and_it_prints_what_one_would(alone, two):
 
 
 @pytest.mark.parametrize('number', [0, 1])
-def test_a_worker_that_is_killed_ends_the_run_which_can_go_on_to_the_same_end(folder, two, number):
+def test_a_killed_worker_ends_the_run_which_resumes_to_the_same_end(folder, two, number):
     process = start(*ARGUMENTS, cwd=folder)
     wait_for_save(folder)
     began = time.time()
@@ -142,7 +142,7 @@ def test_a_worker_that_is_killed_ends_the_run_which_can_go_on_to_the_same_end(fo
     assert content(folder / 'temp') == content(two / 'temp')
 
 
-def test_a_worker_that_hangs_ends_the_run(folder, monkeypatch):
+def test_a_hanging_worker_ends_the_run(folder, monkeypatch):
     monkeypatch.setenv('HOROVOD_GLOO_TIMEOUT_SECONDS', '5')
     process = start(*ARGUMENTS, cwd=folder)
     wait_for_save(folder)
@@ -152,9 +152,7 @@ def test_a_worker_that_hangs_ends_the_run(folder, monkeypatch):
 
 
 @pytest.mark.parametrize('number', [0, 1])
-def test_a_signal_to_any_worker_saves_and_stops_them_all_after_the_same_iteration(
-    folder, two, number
-):
+def test_a_signal_to_any_worker_saves_and_stops_all_of_them(folder, two, number):
     process = start(*ARGUMENTS, cwd=folder)
     wait_for_save(folder)
     worker(process, number).send_signal(signal.SIGTERM)
@@ -168,7 +166,7 @@ def test_a_signal_to_any_worker_saves_and_stops_them_all_after_the_same_iteratio
 
 
 @pytest.mark.parametrize('before, now', [(1, 2), (2, 1), (2, 3)])
-def test_a_run_goes_on_with_another_number_of_workers_to_the_same_end(folder, alone, before, now):
+def test_a_run_resumes_with_another_number_of_workers_to_the_same_end(folder, alone, before, now):
     def start_so_many(count):
         if count == 1:
             return start_script(*ARGUMENTS, cwd=folder)
@@ -184,7 +182,7 @@ def test_a_run_goes_on_with_another_number_of_workers_to_the_same_end(folder, al
     assert_same_to_rounding(alone, folder)
 
 
-def test_a_run_that_has_ended_is_so_for_all_workers(two, tmp_path):
+def test_a_finished_run_is_finished_for_all_workers(two, tmp_path):
     (tmp_path / 'short.txt').write_bytes((two / 'short.txt').read_bytes())
     before = content(two / 'temp')
     status, output = run(*ARGUMENTS, f'--temp_dir={two}/temp', cwd=tmp_path)
@@ -216,7 +214,7 @@ DIFFERING = (
     ],
     ids=['batch', 'text', 'tool', 'settings', 'another text'],
 )
-def test_a_mistake_ends_all_workers_with_its_sentence(folder, program, argument, told):
+def test_a_mistake_ends_all_workers_with_a_message(folder, program, argument, told):
     for rank in 0, 1:
         (folder / f'{rank}.txt').write_text((folder / 'short.txt').read_text()[rank:])
     status, output = run(argument, cwd=folder, program=program, hosts=TWO_HOSTS)
@@ -225,7 +223,7 @@ def test_a_mistake_ends_all_workers_with_its_sentence(folder, program, argument,
     assert 'Traceback' not in printed(folder, 0, 'stderr') + printed(folder, 1, 'stderr')
 
 
-def test_a_launcher_that_horovod_does_not_hear_is_told_to_be_another(folder):
+def test_launchers_other_than_horovodrun_are_refused(folder):
     for name in 'OMPI_COMM_WORLD_SIZE', 'PMI_SIZE', 'SLURM_STEP_NUM_TASKS':
         status, output, errors = run_script(*ARGUMENTS, cwd=folder, **{name: '2'})
         assert (status, output, errors.count('\n')) == (2, '', 1)

@@ -1,6 +1,6 @@
-"""Several workers on TensorFlow 1.15 and on a 2.x: a run of the one goes on under the other.
+"""Several workers on TensorFlow 1.15 and on a 2.x: each resumes runs of the other.
 
-`make workers-both` gives the two Pythons in ONE and TWO.
+`make workers-both` names the two Pythons in ONE and TWO.
 """
 
 import os
@@ -11,11 +11,11 @@ import workers
 from conftest import end, history, start_script
 
 PYTHONS = {name: os.environ[name] for name in ('ONE', 'TWO')}
-make_folder, folder = workers.make_folder, workers.folder  # its fixtures
+make_folder, folder = workers.make_folder, workers.folder  # fixtures
 
 
 def start(name, count, folder):
-    """Start so many workers with a Python, as a user would."""
+    """Start `count` workers with a Python, as a user would."""
     python, arguments = PYTHONS[name], workers.ARGUMENTS
     if count == 1:
         return start_script(*arguments, cwd=folder, python=[python])
@@ -32,9 +32,7 @@ def alone(make_folder):
 
 @pytest.mark.parametrize('before, now', [(2, 2), (1, 2), (2, 1)])
 @pytest.mark.parametrize('first, then', [('ONE', 'TWO'), ('TWO', 'ONE')])
-def test_a_run_of_one_goes_on_under_the_other_to_the_same_end(
-    folder, alone, first, then, before, now
-):
+def test_a_run_resumes_on_the_other_to_the_same_end(folder, alone, first, then, before, now):
     process = start(first, before, folder)
     workers.wait_for_save(folder)
     process.send_signal(signal.SIGTERM)
