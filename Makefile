@@ -18,7 +18,7 @@
 # make fuzz           tries ten thousand mutated texts and settings
 # make bad-input      writes docs/bad-input.md, the table of what bad input gets
 # make witness OTHER=folder   compares what another checkout learns, bit for bit: five minutes
-# make peers          measures PyTorch and JAX beside the script; writes docs/peers-speed*.md
+# make peers          measures PyTorch and JAX beside the script; writes docs/measurements/peers-speed*.md
 # make lock           resolves requirements*.in to requirements*.txt
 # What else is measured is a program of benchmarks/; the first lines of each say how it is started.
 

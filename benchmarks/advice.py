@@ -1,4 +1,4 @@
-"""Measure how much dropout texts of several sizes need: docs/advice.md, an hour and a half.
+"""Measure how much dropout texts of several sizes need: measurements/advice.md, an hour and a half.
 
     python benchmarks/advice.py [number of a row ...]
 

@@ -2,7 +2,7 @@
 
     python benchmarks/against.py OTHER_CHECKOUT [--quick]
     python benchmarks/against.py OTHER_CHECKOUT --bits               or `make witness`: five minutes
-    python benchmarks/against.py --tensorflows .venv .venv-tf2       writes docs/tensorflows.md
+    python benchmarks/against.py --tensorflows .venv .venv-tf2   writes measurements/tensorflows.md
 
 The figures are medians of turns, with quartiles. A ratio above 1 means that this checkout is
 faster, or the second TensorFlow. --quick measures only the default shape. --bits checks that both

@@ -1,7 +1,7 @@
 """Measure the script against the recipe that it is based on, and against the machine.
 
-    python benchmarks/benchmark.py         the quick form: docs/benchmark-quick.md, three minutes
-    python benchmarks/benchmark.py long    everything: docs/benchmark.md and two pictures, an hour
+    python benchmarks/benchmark.py         measurements/benchmark-quick.md, in three minutes
+    python benchmarks/benchmark.py long    measurements/benchmark.md and two pictures, in an hour
 
 All compared figures are medians of repetitions that take turns on the same cores.
 """
@@ -274,10 +274,10 @@ def write_long():
         for name, value, ours, default in growth
     ]
     text = (
-        f'{as_table(HEAD, table)}\n![Held-out loss over time](learning.png)\n\n'
-        '## How the cost grows\n\n![Characters per second over four settings](growth.png)\n\n'
+        f'{as_table(HEAD, table)}\n![Held-out loss over time](../learning.png)\n\n'
+        '## How the cost grows\n\n![Characters per second over four settings](../growth.png)\n\n'
         f'{as_table(head, shown)}\n'
-        '[benchmark-notes.md](benchmark-notes.md) explains the bends of the curves.\n'
+        '[performance.md](../performance.md) explains the bends of the curves.\n'
     )
     shared.write_page('benchmark.md', 'Benchmark', 'python benchmarks/benchmark.py long', text)
 

@@ -46,10 +46,10 @@ def draw_on(figure):
     for y in LEVELS:
         arrow((x + 0.5, y), (x + 1.1, y))
     left, right = -1.25, x + 1.25
-    write(left, 3.9, 'c, h\nof the batch\nbefore', ha='right', color=GREY)
-    write(right, 3.9, 'c, h\nfor the batch\nafter', ha='left', color=GREY)
-    write(left, HEIGHTS[0], 'it reads', ha='right')
-    write(left, HEIGHTS[-1], 'it should\nexpect', ha='right', color=RED)
+    write(left, 3.9, 'c, h\nfrom the\nlast batch', ha='right', color=GREY)
+    write(right, 3.9, 'c, h\nfor the\nnext batch', ha='left', color=GREY)
+    write(left, HEIGHTS[0], 'input', ha='right')
+    write(left, HEIGHTS[-1], 'target', ha='right', color=RED)
     write(right, HEIGHTS[4] - 0.75, 'residual', ha='left', color=BLUE)
     axes.set(xlim=(-2.9, right + 1.6), ylim=(-0.5, 8.3), aspect='equal')
     axes.axis('off')

@@ -1,4 +1,4 @@
-"""Find settings for a text of about a megabyte: docs/megabyte.md, hours.
+"""Find settings for a text of about a megabyte: measurements/megabyte.md, hours.
 
     python benchmarks/megabyte.py input.txt [number of a row ...]
 

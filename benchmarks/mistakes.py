@@ -1,6 +1,6 @@
 """Measure five mistakes of published versions of the recipe: four in training, one in sampling.
 
-    python benchmarks/mistakes.py    an hour on two cores; writes docs/mistakes.png and .md
+    python benchmarks/mistakes.py    an hour on two cores; writes docs/mistakes.png and mistakes.md
 
 Each run uses the script itself, with one part replaced. All runs are measured on the same correctly
 prepared held-out text, so their losses can be compared. Each has several seeds, because chance
@@ -157,7 +157,7 @@ def write(found):
     text = f"""Each run trains the script for {EPOCHS} epochs, as it is or with one mistake, with
 {len(SEEDS)} seeds. All are measured on the same held-out text.
 
-![Held-out losses, and how soon samples repeat themselves](mistakes.png)
+![Held-out losses, and how soon samples repeat themselves](../mistakes.png)
 
 {as_table(head, table)}
 Argmax sampling does not affect training. The same model drew {LENGTH:,} characters. This is the

@@ -51,11 +51,12 @@ def check(checkout):
     """End the program unless nanoGPT stands there as it was at COMMIT."""
     git = ['git', '-C', checkout]
     commit, changed = (
-        subprocess.run([*git, *command], stdout=subprocess.PIPE, text=True).stdout.strip()
+        subprocess.run([*git, *command], check=False, stdout=subprocess.PIPE, text=True).stdout
         for command in (['rev-parse', 'HEAD'], ['status', '--porcelain', '--untracked-files=no'])
     )
-    if commit != COMMIT or changed:
-        sys.exit(f'{checkout} must be nanoGPT at {COMMIT}, got {commit or "no"} {changed}')
+    if commit.strip() != COMMIT or changed:
+        found = 'changed files' if changed else commit.strip() or 'no repository'
+        sys.exit(f'{checkout} must be an unchanged checkout of nanoGPT at {COMMIT}, got {found}')
 
 
 def sliding_loss(checkpoint, ids, strides):

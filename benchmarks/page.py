@@ -1,6 +1,6 @@
 """Measure the page of tools.page in Chromium: its size, its speed, and the cost of 16 bits.
 
-    python benchmarks/page.py temp/demo    writes docs/page.md and docs/page.png: a minute
+    python benchmarks/page.py temp/demo    writes measurements/page.md and docs/page.png: a minute
 
 This needs Chromium and its driver, like `make browser`.
 """

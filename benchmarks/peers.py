@@ -1,7 +1,7 @@
 """Measure the speed of the script beside PyTorch and JAX: `make peers`, twenty-five minutes.
 
-It writes docs/peers-speed.md. On a processor with AVX-512 the ratios differ, and it writes
-docs/peers-speed-avx512.md.
+It writes measurements/peers-speed.md. On a processor with AVX-512 the ratios differ, and it writes
+measurements/peers-speed-avx512.md.
 
     python benchmarks/peers.py .venv .venv-tf2 .venv-torch .venv-jax [quick]
 

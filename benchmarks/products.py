@@ -1,4 +1,4 @@
-"""Measure how fast one core multiplies by kernels of some shapes: docs/products.md.
+"""Measure how fast one core multiplies by kernels of some shapes: measurements/products.md.
 
     python benchmarks/products.py
 

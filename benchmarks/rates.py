@@ -1,4 +1,4 @@
-"""Measure how good the default learning rate is at many sizes: docs/rates.md, eight hours.
+"""Measure how good the default learning rate is at many sizes: measurements/rates.md, eight hours.
 
     python benchmarks/rates.py [number of a row ...]
 

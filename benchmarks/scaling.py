@@ -1,4 +1,4 @@
-"""Measure two workers against one, and estimate the cost of more workers: docs/scaling.md.
+"""Measure two workers against one, and estimate the cost of more workers: measurements/scaling.md.
 
     python benchmarks/scaling.py        eight minutes, on two cores, after `make horovod`
 

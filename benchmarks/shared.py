@@ -112,7 +112,7 @@ def about_machine():
 
 
 def write_page(name, title, command, text):
-    """Write and print a page of docs/. It begins with the command that measured it."""
+    """Write and print a page of docs/measurements/. It begins with the command that measured it."""
     page = f'# {title}\n\n`{command}`. {about_machine()}\n{text}'
-    (DOCS / name).write_text(page, encoding='utf-8')
+    (DOCS / 'measurements' / name).write_text(page, encoding='utf-8')
     print(page)

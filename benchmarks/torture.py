@@ -1,7 +1,7 @@
 """Kill programs, or let their disk fail, at each call that changes files.
 
-    python benchmarks/torture.py .venv .venv-tf2       writes docs/saving.md: about two hours
-    python benchmarks/torture.py --every=10            tries every tenth moment with this Python
+    python benchmarks/torture.py .venv .venv-tf2     measurements/saving.md, in about two hours
+    python benchmarks/torture.py --every=10          tries every tenth moment with this Python
 
 tests/moments.py describes what is compared. This needs a C compiler.
 """

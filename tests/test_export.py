@@ -138,7 +138,7 @@ def block(word):
 
 
 @pytest.mark.long
-@pytest.mark.skipif(numbers_of(tf.__version__) < (2, 21), reason='README shows them for 2.21')
+@pytest.mark.skipif(numbers_of(tf.__version__) < (2, 21), reason='shown for 2.21')
 @pytest.mark.parametrize(
     'convert, read',
     [
