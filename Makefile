@@ -16,7 +16,7 @@
 # make workers        tests several workers, two at a time
 # make workers-both   tests them with 1.15, with a 2.x, and that a run of the one goes on under the other
 # make fuzz           tries ten thousand mutated texts and settings
-# make bad-input      writes docs/bad-input.md, the table of what bad input gets
+# make bad-input      writes tests/bad-input.md, the table of what bad input gets
 # make witness OTHER=folder   compares what another checkout learns, bit for bit: five minutes
 # make peers          measures PyTorch and JAX beside the script; writes docs/peers-speed*.md
 # make lock           resolves requirements*.in to requirements*.txt
