@@ -233,7 +233,7 @@ def sentence(case, folder):
 def row(case, said):
     name, *arguments = case
     shown = ' '.join(argument for argument in arguments if argument not in SMALL)
-    said = re.sub(r'there are [\d,]+ here', 'there are … here', said)
+    said = re.sub(r'but only [\d,]+ GB', 'but only … GB', said)
     said = said.replace(sys.executable, '.venv/bin/python').replace(f'{ROOT}{os.sep}', '')
     said = re.sub(r'^\w+\.py: ', '', said.strip()).replace('|', '\\|')
     return f'| {name} | `{shown}` | {said} |' if shown else f'| {name} | | {said} |'

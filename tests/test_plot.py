@@ -57,4 +57,4 @@ def test_a_history_of_which_nothing_can_be_read_is_told(copy, use):
         (copy.temp / 'history.csv').write_text(history)
         status, output, errors = use(plot, copy)
         assert (status, output, errors.count('\n')) == (2, '', 1)
-        assert 'the history in temp has no losses. Give another folder' in errors
+        assert 'the history in temp has no losses. Use a different folder' in errors

@@ -80,8 +80,8 @@ def test_the_prompt_of_python_i_outlives_ctrl_c():
 # --- Once it listens -----------------------------------------------------------------------------
 
 ASKED = (
-    'stacked_lstm_shakespeare.py: stopping, once the run is saved; a second one stops it now, '
-    'unsaved.\n'
+    'stacked_lstm_shakespeare.py: saving, then stopping; a second signal stops now without '
+    'saving.\n'
 )
 
 
@@ -98,12 +98,12 @@ def test_a_run_that_was_stopped_and_then_killed_goes_on_to_the_end_of_one_that_w
     assert output.endswith('. The same command goes on from there\n')
     assert (folder / 'temp' / 'loss.png').exists()
     process = start_script(*ARGUMENTS, '--log_every=1', cwd=folder)
-    wait_for(process, f'Continuing after iteration {stopped}, from')
+    wait_for(process, f'Resuming after iteration {stopped}, from')
     wait_for(process, 'Held-out loss')
     process.kill()
     process.communicate()
     assert process.returncode == -signal.SIGKILL
-    assert 'Continuing after iteration' in finish(folder, undisturbed)
+    assert 'Resuming after iteration' in finish(folder, undisturbed)
 
 
 BUSY = """
@@ -147,7 +147,7 @@ def test_a_stop_that_is_repeated_later_ends_the_process_at_once():
     process.send_signal(signal.SIGINT)
     status, _, errors = end(process)
     assert (status, errors.count('\n')) == (130, 2)
-    assert errors.endswith(': stopped, unsaved.\n')
+    assert errors.endswith(': stopped without saving.\n')
 
 
 def test_sigusr1_asks_for_a_save_each_time_and_stops_nothing():
@@ -156,7 +156,7 @@ def test_sigusr1_asks_for_a_save_each_time_and_stops_nothing():
         process.send_signal(signal.SIGUSR1)
         wait_for(process, 'saved')
     process.kill()
-    assert end(process) == (-signal.SIGKILL, '', '-c: saving, after this iteration.\n' * 2)
+    assert end(process) == (-signal.SIGKILL, '', '-c: saving after this iteration.\n' * 2)
 
 
 def test_a_signal_that_nohup_ignores_stays_ignored_but_not_the_ctrl_c_of_a_job_in_the_background():
@@ -204,7 +204,7 @@ def test_a_second_ctrl_c_ends_at_once_in_the_middle_of_an_iteration(folder):
         process.send_signal(signal.SIGINT)
     output, errors = process.communicate(timeout=60)
     assert (process.returncode, output) == (130, '')
-    assert errors == ASKED + 'stacked_lstm_shakespeare.py: stopped, unsaved.\n'
+    assert errors == ASKED + 'stacked_lstm_shakespeare.py: stopped without saving.\n'
 
 
 @pytest.mark.long
@@ -217,7 +217,7 @@ def test_what_sigusr1_has_saved_outlives_a_kill(folder, undisturbed):
     process.kill()
     process.communicate()
     output = finish(folder, undisturbed)
-    assert int(output.split('Continuing after iteration ')[1].split(',')[0]) >= 83
+    assert int(output.split('Resuming after iteration ')[1].split(',')[0]) >= 83
 
 
 @pytest.mark.long
@@ -235,7 +235,7 @@ def test_a_terminal_that_is_closed_saves(folder, undisturbed):
     os.close(terminal)
     _, status = os.waitpid(pid, 0)
     assert os.WEXITSTATUS(status) == 128 + signal.SIGHUP
-    assert 'Continuing after iteration' in finish(folder, undisturbed)
+    assert 'Resuming after iteration' in finish(folder, undisturbed)
 
 
 @pytest.mark.long
@@ -256,7 +256,7 @@ def test_a_stop_while_the_held_out_text_is_measured_is_heard_and_that_is_made_up
     assert (status, errors.count('\n')) == (130, 1)
     assert 'Held-out' not in output
     assert 'Stopped after iteration 50.' in output
-    assert 'Continuing after iteration 50' in finish(folder, undisturbed)
+    assert 'Resuming after iteration 50' in finish(folder, undisturbed)
 
 
 @pytest.mark.long
@@ -364,8 +364,8 @@ def failures():
     yield FileNotFoundError(2, 'No such file', 'my.txt'), "[Errno 2] No such file: 'my.txt'."
     yield UnicodeDecodeError('utf-8', b'\xff', 0, 1, 'why'), "'utf-8' codec can't decode byte"
     yield RuntimeError("can't start new thread"), "can't start new thread. There is too little mem"
-    yield MemoryError(), 'memory is full; lower rnn_size'
-    yield tf.errors.ResourceExhaustedError(None, None, 'OOM'), 'memory is full; lower rnn_size'
+    yield MemoryError(), 'out of memory. Lower rnn_size'
+    yield tf.errors.ResourceExhaustedError(None, None, 'OOM'), 'out of memory. Lower rnn_size'
     for said in 'file; Too many open files', '/dev/full; No space left on device':
         yield tf.errors.ResourceExhaustedError(None, None, said), f'TensorFlow failed: {said}.'
     for said in (

@@ -67,9 +67,9 @@ def test_a_run_that_was_moved_goes_on_and_names_what_has_changed(begun):
     (begun / 'short.txt').rename(begun / 'moved.txt')
     how = ('--text_file=moved.txt', '--temp_dir=moved', '--weight_decay=0', '--max_iterations=61')
     output = go_on(begun, *how)
-    assert 'Continuing after iteration 60, from moved/model-60\nChanged since then: ' in output
-    assert 'weight_decay is 0.0 (0.1 before)' in output
-    assert 'max_iterations is 61 (60 before)' in output
+    assert 'Resuming after iteration 60, from moved/model-60\nChanged since then: ' in output
+    assert 'weight_decay is 0.0 (was 0.1)' in output
+    assert 'max_iterations is 61 (was 60)' in output
     assert folders.read_record(str(begun / 'moved'))['weight_decay'] == 0
 
 
@@ -126,7 +126,7 @@ def test_a_checkpoint_with_changed_bits_is_not_used_and_without_any_a_sentence_s
     data.tofile(str(path))
     assert read(temp, shapes)[0] == 'best/model-60'
     damage(temp, '**/model-*.data*')
-    with pytest.raises(UserError, match=r'model-60 cannot be used: .*\. Nor can another one\. Tra'):
+    with pytest.raises(UserError, match=r'model-60 cannot be used: .*\. No other checkpoint can '):
         read(temp, shapes)
     for path in temp.rglob('*.index'):
         path.unlink()
@@ -141,7 +141,7 @@ def test_a_model_of_another_shape_is_not_used_in_part(begun, change):
         every = {name: shape for name, shape in every.items() if change not in name}
     else:
         every.update(change)
-    with pytest.raises(UserError, match='cannot be used: it is of a model with other layers'):
+    with pytest.raises(UserError, match='cannot be used: its model has different layers'):
         saving.read_newest(str(begun / 'temp'), every, run_id_of(begun / 'temp'))
 
 
@@ -172,8 +172,8 @@ def test_a_run_goes_on_from_the_one_before_with_the_same_bits_and_what_is_left_o
     path.write_bytes(path.read_bytes().replace(b'\n7,', b'\nx,') + b'61,9.0,0.1\n62,9.0,')
     output = go_on(begun, '--max_iterations=60')  # it was finished, but for the damage
     assert 'temp/model-60 cannot be used: ' in output
-    assert 'Continuing after iteration 50, from temp/model-50' in output
-    assert '\n1 of the losses so far cannot be read, and are unknown\n' in output
+    assert 'Resuming after iteration 50, from temp/model-50' in output
+    assert '\n1 of the losses so far cannot be read\n' in output
     after, values_after = content(begun / 'temp')
     assert values_after == values
     assert math.isnan(after['losses'][6])
@@ -211,14 +211,14 @@ def test_no_turned_bit_changes_what_is_read_of_a_run(begun):
     assert folders.describe_change(str(temp)) == ''
     for damaged in with_a_bit_turned((temp / 'history.csv').read_bytes()):
         (temp / 'history.csv').write_bytes(damaged)
-        assert 'history.csv is not as the run wrote it' in folders.describe_change(str(temp))
+        assert 'history.csv has changed since' in folders.describe_change(str(temp))
 
 
 def test_a_history_that_somebody_has_edited_gets_a_sentence_and_is_taken_as_it_is(begun):
     path = begun / 'temp' / 'history.csv'
     path.write_bytes(path.read_bytes().replace(b'\n7,', b'\n7,1').replace(b'\n', b'\r\n'))
     edited = kept(begun / 'temp')['losses']
-    told = 'temp/history.csv is not as the run wrote it: edited, or damaged. It is taken as it is\n'
+    told = 'history.csv has changed since the run wrote it (edited or damaged). Using it as is\n'
     assert told in go_on(begun, '--max_iterations=61')
     assert kept(begun / 'temp')['losses'][:60] == edited
     assert told not in go_on(begun, '--max_iterations=62')
@@ -232,7 +232,7 @@ def test_a_checkpoint_of_another_run_of_the_same_shape_is_passed_over(begun, cap
     for path in [*other.glob('model-60.*'), *other.glob('best/model-60.*')]:
         shutil.copy(str(path), str(temp / path.relative_to(other)))
     assert read(temp, shapes_in(temp))[0] == 'model-50'
-    told = f'{temp}/model-60 cannot be used: it is of another run. Using {temp}/model-50\n'
+    told = f'{temp}/model-60 cannot be used: it belongs to another run. Using {temp}/model-50\n'
     assert capsys.readouterr().out == told
     assert 'Best held-out loss, at iteration 61: ' in go_on(begun, '--max_iterations=61')
 
@@ -244,15 +244,15 @@ def test_a_checkpoint_under_the_name_of_another_iteration_is_passed_over(begun, 
         shutil.copy(str(path), str(temp / path.name.replace('-50', f'-{number}')))
     shutil.rmtree(str(temp / 'best'))
     assert read(temp, shapes_in(temp))[0] == ('model-50' if number == 60 else 'model-60')
-    assert f'model-{number} cannot be used: it is of iteration 50. ' in capsys.readouterr().out
+    assert f'model-{number} cannot be used: it is from iteration 50. ' in capsys.readouterr().out
 
 
 def test_a_foreign_or_damaged_checkpoint_does_not_count_as_what_is_done(begun):
     for path in (begun / 'temp').glob('model-60.*'):
         (begun / 'temp' / path.name.replace('60', '99999999')).write_bytes(path.read_bytes())
     output = go_on(begun, '--max_iterations=61', '--learning_rate=0.01')
-    assert 'Continuing after iteration 60, from temp/model-60' in output
-    assert 'learning_rate is 0.01 (0.0 before)' in output
+    assert 'Resuming after iteration 60, from temp/model-60' in output
+    assert 'learning_rate is 0.01 (was 0.0)' in output
 
 
 def test_a_damaged_vocabulary_is_written_again_even_if_nothing_is_left_to_train(begun):
@@ -281,7 +281,7 @@ def test_a_run_without_name_and_checksums_is_an_older_one_and_gets_them(begun):
             saver = tf.train.Saver(variables)
             saver.save(session, str(temp / where), 60, write_meta_graph=False)
     output = go_on(begun, '--max_iterations=61')
-    assert 'Continuing after iteration 60' in output and 'not as the run' not in output
+    assert 'Resuming after iteration 60' in output and 'has changed since' not in output
     assert tf.train.load_variable(str(temp / 'model-61'), 'run_id') == run_id_of(temp)
 
 
@@ -347,7 +347,7 @@ def test_an_end_that_cannot_be_saved_is_an_error_and_the_run_can_go_on(folder, u
     _, errors = process.communicate()
     assert (process.returncode, errors.count('\n')) == (2, 1)
     assert 'not saved at iteration' in errors
-    assert 'Continuing after iteration 50' in finish(folder, undisturbed)
+    assert 'Resuming after iteration 50' in finish(folder, undisturbed)
 
 
 def test_the_best_model_is_the_best_of_those_on_the_disk(begun, monkeypatch):
@@ -371,7 +371,7 @@ def test_the_best_model_is_the_best_of_those_on_the_disk(begun, monkeypatch):
 
     monkeypatch.setattr(script, 'measure', measure)
     output = go_on(begun, '--max_iterations=65', '--save_every=1')
-    assert '60 of the losses so far cannot be read, and are unknown\n' in output
+    assert '60 of the losses so far cannot be read\n' in output
     assert 'not saved at iteration 64: ' in output
     assert 'Best held-out loss, at iteration 65: 2.0000 nats' in output
     assert [known[i] for i in (61, 62, 63)] == [['best/model-60']] * 2 + [['best/model-62']]
@@ -390,8 +390,8 @@ def test_a_text_that_is_cut_while_it_is_learned_is_an_error_and_the_run_can_go_o
     os.truncate(str(folder / 'temp' / 'text.ids'), 100)
     _, errors = process.communicate()
     assert (process.returncode, errors.count('\n')) == (2, 1)
-    assert 'temp/text.ids was cut while it was read. Run the same command again' in errors
-    assert 'Continuing after iteration 50' in finish(folder, undisturbed)
+    assert 'temp/text.ids was truncated while in use. Run the same command again' in errors
+    assert 'Resuming after iteration 50' in finish(folder, undisturbed)
 
 
 # --- The history ---------------------------------------------------------------------------------
@@ -461,7 +461,7 @@ def test_of_a_damaged_file_all_is_read_that_can_be(four, damage):
 @pytest.mark.parametrize('make', [lambda path: None, os.mkfifo, os.mkdir])
 def test_a_folder_without_a_history_is_told(tmp_path, make):
     make(str(tmp_path / 'history.csv'))
-    with pytest.raises(UserError, match=r'there is no history of a run in .*Give another folder'):
+    with pytest.raises(UserError, match=r'has no history of a run.* Use a different folder'):
         saving.read_history(str(tmp_path))
 
 
@@ -486,12 +486,12 @@ def test_a_run_begins_with_the_averaged_weights_of_the_best_model_of_another(beg
     (begun / 'new.txt').write_text(text + '\N{GREEK SMALL LETTER ALPHA}', encoding='utf-8')
     how = (*STILL, '--text_file=new.txt', '--clean_text=False', '--min_word_freq=1', '--seed=2')
     output = go_on(begun, *how, '--init_from=temp', '--temp_dir=next')
-    assert 'Beginning with the weights of temp/best/model-60\n' in output
+    assert 'Starting from the weights of temp/best/model-60\n' in output
     go_on(begun, *how, '--temp_dir=fresh')
     ix2vocab = json.loads((begun / 'next' / 'vocabulary.json').read_text())
     new = [symbol for symbol in ix2vocab if symbol not in IX2VOCAB]
     assert {'A', '\n', '\N{GREEK SMALL LETTER ALPHA}'} < set(new) and len(new) > 26
-    assert f'New to it: {len(new)} symbols, {"".join(new)!r}\n' in output
+    assert f'Symbols not in that model: {len(new)}, {"".join(new)!r}\n' in output
     theirs = weights(begun / 'temp' / 'best' / 'model-60', AVERAGE)
     fresh = weights(begun / 'fresh' / 'model-1')
     for suffix in '', AVERAGE:

@@ -326,7 +326,7 @@ def test_such_a_run_is_finished_and_a_higher_patience_goes_on(stalled, tmp_path)
     assert content(tmp_path / 'run' / 'temp') == before
     assert (tmp_path / 'run' / 'temp' / 'loss.png').exists()
     how = (*PATIENT, '--patience=3', f'--max_iterations={done + 20}')
-    assert f'Continuing after iteration {done}' in run_here(*how, cwd=tmp_path / 'run')[1]
+    assert f'Resuming after iteration {done}' in run_here(*how, cwd=tmp_path / 'run')[1]
     assert len(history(tmp_path / 'run' / 'temp')['losses']) == done + 20
 
 
