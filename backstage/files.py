@@ -30,7 +30,7 @@ def make_folder(path, setting):
             pass
     except OSError as error:
         reason = 'it is not a folder' if isinstance(error, FileExistsError) else error.strerror
-        raise UserError(f'{path} cannot be written to: {reason}. Set {setting} to another folder')
+        raise UserError(f'{path} cannot be written to: {reason}. Set {setting} to another path')
 
 
 def part_of(path):

@@ -439,7 +439,9 @@ def check_prime(text, ids, ix2vocab, unseen, file=None):
       UserError: nothing is left of the text.
     """
     if not ids.size:
-        raise UserError(f'the text {text!r} has no character that the model reads. Use another')
+        raise UserError(
+            f'the text {text!r} has no character that the model reads. Use a different text'
+        )
     never = ''.join(ix2vocab[ix] for ix in unseen if ix and ix in ids)
     if never:
         print(f'The text {text!r} has {never!r}, which the model has never read', file=file)

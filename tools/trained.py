@@ -91,7 +91,7 @@ def path_of(checkpoint):
     """
     path = os.path.normpath(re.sub(r'\.(index|data-[0-9]+-of-[0-9]+)$', '', checkpoint))
     if checkpoint and not os.path.exists(f'{path}.index'):
-        raise UserError(f'there is no checkpoint {path}. Set checkpoint to another')
+        raise UserError(f'there is no checkpoint {path}. Set checkpoint to another one')
     return path if checkpoint else ''
 
 
@@ -128,7 +128,9 @@ def read_weights(run, chosen, shapes):
     try:
         return chosen, saving.read_checkpoint(chosen, shapes, run.run_id)
     except folder.unreadable() as error:
-        raise UserError(f'{chosen} cannot be used: {one_line(error)}. Set checkpoint to another')
+        raise UserError(
+            f'{chosen} cannot be used: {one_line(error)}. Set checkpoint to another one'
+        )
 
 
 @contextlib.contextmanager
