@@ -96,7 +96,7 @@ def unreadable():
 
 
 def open_checkpoint(path, run_id):
-    """Return the reader of a checkpoint, and a dict from the names of its variables to shapes.
+    """Return the reader of a checkpoint, and the shapes of its variables, a dict from their names.
 
     The checkpoint must belong to the run `run_id`. Earlier versions stored no run_id.
 

@@ -217,7 +217,7 @@ def noise(prime, num, seed):
     """Return a tensor of random numbers from 0 up to 1 for sampling, float32 [streams, num].
 
     Those of a stream depend on the seed, int32 [2], on its row of `prime`, int32 [streams,
-    characters], and on how many earlier rows are equal. They do not depend on the other streams.
+    characters], and on how many earlier rows are equal to it, but on nothing else in the batch.
     """
     words = tf.concat([tf.tile(seed[None], [tf.shape(prime)[0], 1]), prime], axis=1)
     begins = tf.strings.reduce_join(tf.as_string(words), axis=1, separator=' ')

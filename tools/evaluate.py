@@ -39,7 +39,7 @@ text_file = ''  # a UTF-8 text to measure as a whole; empty: the held-out part o
 text_files = []  # several texts to measure in turn, instead of text_file
 lines = False  # print a loss for each line, read alone, instead of one for the whole text
 csv = False  # print only a CSV table; ' precedes text that a spreadsheet would read as a formula
-streams = 0  # most pieces of the text to read in parallel; 0: as many as are fast
+streams = 0  # read at most this many pieces of the text in parallel; 0: as many as are fast
 device = 'auto'  # 'cpu', 'gpu', or 'auto': a GPU if TensorFlow finds one
 
 RANGES = {

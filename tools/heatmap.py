@@ -1,4 +1,4 @@
-"""Draw the probability of each character of a text, and the five characters most likely there.
+"""Draw the probability of each character of a text, and the five most likely ones in its place.
 
     python -m tools.heatmap --text="to be or not to be that is the question"
 

@@ -32,7 +32,7 @@ import numpy as np
 temp_dir = script.temp_dir  # folder of the run; the page goes there too
 checkpoint = ''  # the model to use, such as temp/model-9070; empty: the best so far
 text_file = ''  # a UTF-8 text to read; empty: the held-out part of the run's own text
-characters = 10000  # how many characters of it to read, from its beginning
+characters = 10000  # how many characters to read, from the beginning of the text
 full_precision = False  # 32-bit weights; False: 16-bit weights, half the size
 device = 'auto'  # 'cpu', 'gpu', or 'auto': a GPU if TensorFlow finds one
 

@@ -33,13 +33,13 @@ import numpy as np
 
 temp_dir = script.temp_dir  # folder of the run
 checkpoint = ''  # the model to use, such as temp/model-9070; empty: the best so far
-prime_text = ''  # a sample begins with it; empty: with each line of the input, or as in training
+prime_text = ''  # the start of each sample; empty: the lines of the input, or as in training
 num_samples = 1  # samples to print for each prime text
-sample_length = 100  # most characters to draw for a sample
+sample_length = 100  # draw at most this many characters for a sample
 stop_at = ''  # end a sample before this text, such as \n (a line end), if the model writes it
-temperature = 0.7  # 1 draws from the model's probabilities, less is safer, 0 is the most likely
+temperature = 0.7  # 1: the model's own probabilities; lower is safer; 0: always the most likely
 top_k = 0  # draw from this many of the most likely characters; 0: from all
-seed = 1  # of the random numbers; a different one gives different samples
+seed = 1  # random seed; a different one gives different samples
 device = 'auto'  # 'cpu', 'gpu', or 'auto': a GPU if TensorFlow finds one
 
 RANGES = {
