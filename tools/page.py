@@ -204,7 +204,7 @@ def main(arguments):
         size = sum(len(one['numbers']) for one in weights.values())
         if size > MOST:
             raise UserError(
-                f'a page with this model would have {size / 1e6:,.0f} MB, but browsers handle at '
+                f'a page with this model would take {size / 1e6:,.0f} MB, but browsers handle at '
                 f'most {MOST / 1e6:.0f} MB well. Use a smaller model'
             )
         ids, text_name = read_ids(settings, run, ix2vocab)
