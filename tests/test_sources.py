@@ -405,7 +405,7 @@ def test_a_slow_answer_is_waited_for(site):
         (answer(GOOD, length=3_000_000), 'characters'),
         (redirected('/'), 'connection failed .TooManyRedirects'),
         (answer(GOOD.decode().encode('utf-16')), 'not UTF-8'),
-        (sending(BOMB, Content_Encoding='gzip', Content_Length=len(BOMB)), 'it is larger than 10 MB'),
+        (sending(BOMB, Content_Encoding='gzip', Content_Length=len(BOMB)), 'larger than 10 MB'),
         (answer(GOOD, status=206), 'answered 206'),
         (answer(b'', status=204), 'answered 204'),
         (redirected('/part'), 'answered 206'),
@@ -588,7 +588,7 @@ def test_a_mistake_in_a_text_from_a_pipe_names_the_pipe_and_leaves_no_copy(tmp_p
     with fifo(tmp_path / 'pipe', b'too short'):
         status, _, errors = run_here(*RUN, '--text_file=pipe', cwd=tmp_path)
     assert status == 2
-    assert 'stacked_lstm_shakespeare.py: pipe has 9 characters, and' in errors
+    assert 'stacked_lstm_shakespeare.py: pipe has 9 characters, but' in errors
     assert os.listdir(str(tmp_path / 'temp')) == ['lock']
 
 

@@ -284,7 +284,7 @@ def test_a_text_too_short_for_one_batch_is_refused_with_the_length_it_needs(tmp_
     status, _, errors = run(100)
     assert (status, errors.count('\n')) == (2, 1)
     assert '8 x 12' in errors
-    needed = int(re.search(r'([\d,]+) are needed', errors).group(1).replace(',', ''))
+    needed = int(re.search(r'needs ([\d,]+)\.', errors).group(1).replace(',', ''))
     assert run(needed - 2)[0] == 2
     assert run(needed)[0] == 0
 
