@@ -1,32 +1,32 @@
-# make train          sets up .venv and trains the model
-# make demo           trains a model with capitals and line ends; writes docs/demo.html
-# make board          opens TensorBoard on all runs under temp/
-# make test           sets up .venv and runs the checks and the tests, all but the long ones
-# make test-long      runs the long ones: each command of README, the mistakes, the benchmarks
-# make horovod        installs what several workers need: some five minutes, with cmake and g++;
-#                     for cards of today with TF=2 VENV=.venv-horovod
+# make train          set up .venv and train the model
+# make demo           train a model with capitals and line ends; write docs/demo.html
+# make board          open TensorBoard on all runs under temp/
+# make test           set up .venv; run the checks and all but the long tests
+# make test-long      run the long tests: each command in README, the mistakes, the benchmarks
+# make horovod        install what several workers need: about five minutes, with cmake and g++;
+#                     for recent GPUs, add TF=2 VENV=.venv-horovod
 #
-# TF=2 chooses today's TensorFlow, TF=1 that of 1.15; without it, 1.15 where it is available. Once
-# .venv exists, all commands use what it has. ARGS=... are arguments of the program.
+# TF=2 selects the current TensorFlow, TF=1 selects 1.15; the default is 1.15 if available. Once
+# .venv exists, all commands use its TensorFlow. ARGS=... passes arguments to the program.
 #
-# For who changes it (CONTRIBUTING says when):
-# make test-both      all tests with 1.15, with a 2.x, and the one with what the other made
-# make lint           the checks alone
-# make browser        tests the page of tools.page in Chromium, which has to be installed
-# make workers        tests several workers, two at a time
-# make workers-both   tests them with 1.15, with a 2.x, and that a run of the one goes on under the other
-# make fuzz           tries ten thousand mutated texts and settings
-# make bad-input      writes docs/bad-input.md, the table of what bad input gets
-# make witness OTHER=folder   compares what another checkout learns, bit for bit: five minutes
-# make peers          measures PyTorch and JAX beside the script; writes docs/measurements/peers-speed*.md
-# make lock           resolves requirements*.in to requirements*.txt
-# What else is measured is a program of benchmarks/; the first lines of each say how it is started.
+# For developers (see CONTRIBUTING):
+# make test-both      run all tests with 1.15 and 2.x; check that each can use runs of the other
+# make lint           run only the checks
+# make browser        test the page of tools.page in Chromium, which must be installed
+# make workers        run the tests of several workers, two at a time
+# make workers-both   the same with 1.15 and 2.x; check that each resumes a run of the other
+# make fuzz           try ten thousand mutated texts and settings
+# make bad-input      write tests/bad-input.md, the table of error messages
+# make witness OTHER=folder   compare training with another checkout bit by bit: five minutes
+# make peers          measure PyTorch and JAX against the script; write docs/measurements/peers-speed*.md
+# make lock           resolve requirements*.in to requirements*.txt
+# The other measurements are programs in benchmarks/; the first lines of each say how to run it.
 
-# 1 or 2: which TensorFlow is wanted, if it matters
+# 1 or 2 selects a TensorFlow; empty: any
 TF :=
 VENV := .venv
 PYTHON := $(VENV)/bin/python
-# In a terminal pip shows what it fetches, with a bar; a log does without.
+# In a terminal, pip shows its progress; a log needs none.
 INSTALL := -m pip install --disable-pip-version-check $$([ -t 1 ] || echo --quiet)
 PIP := $(PYTHON) $(INSTALL)
 
@@ -52,9 +52,9 @@ test-long: $(VENV)/installed-dev
 
 horovod: $(VENV)/installed-horovod
 
-# --- For who changes it ---------------------------------------------------------------------------
+# --- For developers -------------------------------------------------------------------------------
 
-# What the one has learned, saved and exported is good for the other, and all tests pass on both.
+# All tests pass on both, and each can use the runs and exports of the other.
 test-both:
 	$(MAKE) test test-long TF=1 VENV=.venv
 	$(MAKE) test test-long TF=2 VENV=.venv-tf2
@@ -67,7 +67,7 @@ lint: $(VENV)/installed-dev
 browser: $(VENV)/installed-dev
 	@for tool in chromium chromedriver; do \
 	    command -v $$tool >/dev/null || { \
-	        echo "The page is tested in a browser, and needs $$tool. On Debian:" \
+	        echo "The browser tests need $$tool. On Debian:" \
 	            'apt-get install chromium chromium-driver' >&2; \
 	        exit 1; \
 	    }; \
@@ -91,12 +91,12 @@ bad-input: $(VENV)/installed-dev
 witness: $(VENV)/installed
 	$(PYTHON) benchmarks/against.py $(OTHER) --bits
 
-# PyTorch and JAX come into folders of their own: 6 GB, since this PyTorch does not start without the
-# libraries of CUDA, of which nothing here makes use. .venv-tf2 has to be of Python 3.12 or later.
-# ARGS=quick: the default shape alone, printed.
+# PyTorch and JAX get their own folders of 6 GB in all: this PyTorch does not start without the CUDA
+# libraries, even on a CPU. .venv-tf2 must have Python 3.12 or later. ARGS=quick prints only the
+# default shape.
 peers:
 	@command -v g++ >/dev/null || { \
-	    echo 'torch.compile needs g++. Install it, and run make again.' >&2; \
+	    echo 'torch.compile needs g++. Install it, then run make again.' >&2; \
 	    exit 1; \
 	}
 	@$(MAKE) --silent TF=1 VENV=.venv .venv/installed
@@ -104,7 +104,7 @@ peers:
 	.venv/bin/python benchmarks/peers.py .venv .venv-tf2 .venv-torch .venv-jax $(ARGS)
 
 .venv-%/installed: benchmarks/requirements-%.txt
-	@echo 'Installing into .venv-$*: some minutes.'
+	@echo 'Installing into .venv-$*: a few minutes.'
 	@.venv-tf2/bin/python -m venv .venv-$*
 	@.venv-$*/bin/python $(INSTALL) --requirement $<
 	@touch $@
@@ -115,13 +115,13 @@ $(VENV)/installed: requirements.txt requirements-tf2.txt requirements-horovod-tf
 	@sh backstage/set_up.sh $(VENV) '$(TF)' $(TARGET)
 	@touch $@
 
-# If one is asked for by name, make sure that it is there.
+# With TF=1 or TF=2, always check which one .venv has.
 ifneq ($(TF),)
 .PHONY: $(VENV)/installed
 endif
 
 $(VENV)/installed-dev: requirements-dev.txt requirements-dev-tf2.txt requirements-runtimes.txt $(VENV)/installed
-	@echo 'Installing what tests and checks need into $(VENV): some 50 packages, half a minute.'
+	@echo 'Installing about 50 packages for tests and checks into $(VENV): half a minute.'
 	@if $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 9))'; then \
 	    $(PIP) --requirement requirements-dev-tf2.txt && \
 	    if ls $(VENV)/lib/python*/site-packages | grep -q '^tensorflow-2\.21\.'; then \
@@ -132,30 +132,30 @@ $(VENV)/installed-dev: requirements-dev.txt requirements-dev-tf2.txt requirement
 	fi
 	@touch $@
 
-# Horovod is built against the TensorFlow that is installed, and for TensorFlow alone. (A wheel that pip
-# has kept may be of another one.)
+# Horovod is built against the installed TensorFlow, without support for other libraries. (A wheel
+# in pip's cache may be for another TensorFlow.)
 $(VENV)/installed-horovod: TARGET := horovod
 $(VENV)/installed-horovod: requirements-horovod.txt $(VENV)/installed
 	@ls $(VENV)/lib/python*/site-packages | grep -q '^tensorflow.*-\(1\.15\|2\.17\)\.' || { \
-	    echo 'Horovod is built for TensorFlow 1.15 or 2.17, and $(VENV) has another. Remove it (rm -r' \
-	        '$(VENV)), or give another folder: make horovod TF=2 VENV=$(VENV)-horovod' >&2; \
+	    echo 'Horovod needs TensorFlow 1.15 or 2.17, but $(VENV) has another. Remove it (rm -r' \
+	        '$(VENV)), or use another folder: make horovod TF=2 VENV=$(VENV)-horovod' >&2; \
 	    exit 1; \
 	}
 	@for tool in cmake g++; do \
 	    command -v $$tool >/dev/null || { \
-	        echo "Horovod is built here, and needs $$tool. Install it, and run make again." >&2; \
+	        echo "Building Horovod needs $$tool. Install it, then run make again." >&2; \
 	        exit 1; \
 	    }; \
 	done
-	@echo 'Building Horovod and installing it into $(VENV): some five minutes.'
+	@echo 'Building Horovod and installing it into $(VENV): about five minutes.'
 	@PATH="$$PWD/$(VENV)/bin:$$PATH" HOROVOD_WITH_TENSORFLOW=1 HOROVOD_WITHOUT_PYTORCH=1 \
 	    HOROVOD_WITHOUT_MXNET=1 HOROVOD_WITHOUT_MPI=1 HOROVOD_WITH_GLOO=1 \
 	    CMAKE_POLICY_VERSION_MINIMUM=3.5 \
 	    $(PIP) --no-build-isolation --no-cache-dir --requirement $<
 	@touch $@
 
-# --universal adds what only other systems need, such as colorama. The marks that say "for Python 3.7"
-# are taken off again: with them, pip on a newer Python would install nothing and call it success.
+# --universal adds packages that only other systems need, such as colorama. The markers for
+# Python 3.7 are removed: with them, pip on a newer Python would install nothing and report success.
 LOCK := .uv/bin/uv pip compile --quiet --upgrade --universal --generate-hashes \
     --custom-compile-command 'make lock'
 lock: $(VENV)/installed

@@ -1,7 +1,7 @@
-"""What keeps a run safe, fast and comfortable. The script calls it, and not the other way round.
+"""What keeps a run safe, fast and convenient. The script calls it, never the other way round.
 
-`tf` is TensorFlow with the interface of 1.x, also where a 2.x is installed; no other file asks
-which one it is. It is imported when it is first used: that takes seconds, and `--help` needs none.
+`tf` is TensorFlow with its 1.x interface, even if a 2.x is installed. No other file checks which
+one it is. It is imported on first use: the import takes seconds, and `--help` needs no TensorFlow.
 """
 
 import contextlib
@@ -18,21 +18,21 @@ import warnings
 ROOT = os.path.dirname(os.path.dirname(os.path.realpath(__file__)))
 PACKAGES = 'tensorflow', 'numpy', 'matplotlib', 'requests', 'tqdm', 'tensorboard'
 
-# TensorFlow reads these while it is imported. What the shell has set comes first.
-# At 3 its C++ part logs nothing: at 2 it would name each CUDA library that a machine without a GPU
-# does not have. What goes wrong is raised in Python all the same.
+# TensorFlow reads these variables on import. Values that the shell has set win.
+# Level 3 silences the C++ log. Level 2 would name each CUDA library that a machine without a GPU
+# lacks. Errors are still raised in Python.
 os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
-# Keep freed memory for the next step. Handed back to the system and asked for again, the same
-# pages cost up to a tenth of the time of a step on a CPU.
+# Keep freed memory for the next step. Returning pages to the system and requesting them again
+# costs up to a tenth of a step's time on a CPU.
 os.environ.setdefault('TF_CPU_ALLOCATOR_USE_BFC', 'true')
 
 
 def leave_signals_to_the_system():
-    """Let Ctrl-C end the script or a tool as it ends any Unix program, and SIGUSR1 do nothing.
+    """Let Ctrl-C end the script or a tool like any Unix program, and ignore SIGUSR1.
 
-    C functions of TensorFlow call Python, and some ignore its errors: a KeyboardInterrupt that is
-    raised there is lost, or crashes. SIGUSR1 asks to save, and before a run there is nothing to.
-    A notebook or a prompt that runs a program lives on, and gets KeyboardInterrupt as usual.
+    TensorFlow's C functions call Python, and some ignore its errors. A KeyboardInterrupt raised
+    there is lost or crashes the process. SIGUSR1 requests a checkpoint; before a run there is
+    nothing to save. A notebook or a Python prompt lives on and gets KeyboardInterrupt as usual.
     """
     path = os.path.realpath(getattr(sys.modules['__main__'], '__file__', None) or os.devnull)
     is_script = path == os.path.join(ROOT, 'stacked_lstm_shakespeare.py')
@@ -40,7 +40,7 @@ def leave_signals_to_the_system():
     has_prompt = sys.flags.inspect or hasattr(sys, 'ps1')  # `python -i`, and %run of IPython
     if has_prompt or not (is_script or is_tool):
         return
-    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # else it is ignored
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # else ignored
         signal.signal(signal.SIGINT, signal.SIG_DFL)
     if hasattr(signal, 'SIGUSR1'):
         signal.signal(signal.SIGUSR1, signal.SIG_IGN)
@@ -55,7 +55,7 @@ def is_supported(version):
 
 
 def for_this_python():
-    """Return what pip needs to install a supported TensorFlow: [] where there is none."""
+    """Return pip's arguments for a supported TensorFlow; [] if this Python has none."""
     if (3, 6) <= sys.version_info < (3, 8):
         return ['tensorflow==1.15.*', 'protobuf<4']
     if (3, 9) <= sys.version_info < (3, 14):
@@ -64,12 +64,12 @@ def for_this_python():
 
 
 def missing_packages():
-    """Return what is not installed, as pip takes it; one package of the name tensorflow has it."""
+    """Return pip's arguments for the missing packages, a list of str."""
     missing = [name for name in PACKAGES if not importlib.util.find_spec(name)]
-    # TensorFlow from 2.16 on needs its Keras 2, of the same version, as a package of its own.
+    # Since 2.16, TensorFlow needs tf_keras, a separate package with the same version number.
     if 'tensorflow' not in missing and not importlib.util.find_spec('tf_keras'):
         for folder in sys.path:
-            with contextlib.suppress(OSError):  # it is a zip file, or cannot be read
+            with contextlib.suppress(OSError):  # a zip file, or an unreadable folder
                 for name in os.listdir(folder):
                     found = re.match(r'tensorflow(_cpu|_macos|_rocm)?-(2\.\d+).*\.dist-info$', name)
                     if found and is_supported(found.group(2)) and found.group(2) != '2.15':
@@ -78,30 +78,30 @@ def missing_packages():
 
 
 def end(problem, packages=()):
-    """End the program with one line, which ends with the command that installs packages."""
+    """End the program with one line. It ends with the command that installs `packages`."""
     line = f'{os.path.basename(sys.argv[0])}: {problem}.'
     if 'tensorflow' in packages:
-        line += f' make -C {shlex.quote(ROOT)} train sets up .venv with all of it.'
+        line += f' To set up .venv with everything: make -C {shlex.quote(ROOT)} train.'
         wanted = {'tensorflow': for_this_python()}
         if not wanted['tensorflow']:
-            line += ' TensorFlow 1.15 is for Python 3.6 and 3.7, 2.15 to 2.21 for 3.9 to 3.13.'
+            line += ' TensorFlow 1.15 needs Python 3.6 or 3.7; 2.15 to 2.21 need 3.9 to 3.13.'
             packages = ()
         packages = [word for name in packages for word in wanted.get(name, [name])]
     if packages:
         words = map(shlex.quote, [sys.executable, '-m', 'pip', 'install', *packages])
-        # A notebook keeps what it has imported, whatever is installed.
+        # A notebook keeps the modules that it has imported.
         is_notebook = 'IPython' in sys.modules
-        how = ' (and restart the kernel then): !' if is_notebook else ': '
+        how = ' (then restart the kernel): !' if is_notebook else ': '
         line += f' To install what is needed{how}{" ".join(words)}'
     print(line, file=sys.stderr)
     sys.exit(2)
 
 
 def end_without(package, error):
-    """End the program where a package is installed, and could not be imported."""
-    problem = f'{package} could not be imported: {first_line(error)}'
+    """End the program because an installed package cannot be imported."""
+    problem = f'{package} cannot be imported: {first_line(error)}'
     if isinstance(error, MemoryError) or 'failed to map segment' in problem:
-        end(f'{problem}. It needs more memory than is free, or than "ulimit -v" allows')
+        end(f'{problem}. Free some memory, or raise the limit of "ulimit -v"')
     end(problem, ['--force-reinstall', 'tensorflow'])
 
 
@@ -116,31 +116,31 @@ def check_packages():
         python = f'{sys.executable} (Python {sys.version.split()[0]})'
         end(f'{python} lacks {", ".join(missing)}', missing)
     try:
-        import numpy  # noqa: F401  where it lacks memory it says so, and ends the process
+        import numpy  # noqa: F401  without enough memory it says so and ends the process
     except Exception as error:  # not only ImportError
         end_without('NumPy', error)
 
 
 @contextlib.contextmanager
 def no_log():
-    """Drop the lines that TensorFlow 2 writes before it knows the level, unless a log is wanted."""
+    """Drop what TensorFlow 2 logs before it reads the log level, unless the user wants a log."""
     with contextlib.ExitStack() as stack:
-        with contextlib.suppress(OSError):  # there may be no standard error
+        with contextlib.suppress(OSError):  # standard error may be closed
             if os.environ['TF_CPP_MIN_LOG_LEVEL'] >= '3':
                 errors = os.dup(2)
                 stack.callback(os.close, errors)
-                stack.callback(os.dup2, errors, 2)  # the last one is called first
+                stack.callback(os.dup2, errors, 2)  # called before the line above
                 os.dup2(stack.enter_context(open(os.devnull, 'w')).fileno(), 2)
         yield
 
 
 def find_tensorflow():
-    """Return TensorFlow with the interface of 1.x: 1.15 itself, or that part of a 2.x.
+    """Return TensorFlow with its 1.x interface: 1.15 itself, or the compat.v1 module of a 2.x.
 
     Raises:
-      Exception: of any kind, if it is damaged or its version is not supported.
+      Exception: of any kind, if TensorFlow is damaged or its version is not supported.
     """
-    if importlib.util.find_spec('tf_keras'):  # Keras 2, beside the Keras 3 of today's TensorFlow
+    if importlib.util.find_spec('tf_keras'):  # Keras 2; recent TensorFlow comes with Keras 3
         os.environ['TF_USE_LEGACY_KERAS'] = '1'
     import tensorflow
 
@@ -152,23 +152,23 @@ def find_tensorflow():
         module = module.compat.v1
         module.disable_v2_behavior()
         module.contrib = types.SimpleNamespace(rnn=module.nn.rnn_cell)
-    module.contrib.rnn.BasicLSTMCell  # noqa: B018  its package is imported only now
+    module.contrib.rnn.BasicLSTMCell  # noqa: B018  imports its package, which is loaded lazily
     return module
 
 
 def load_tensorflow():
-    """Return TensorFlow, imported at the first call, or end the program with one line."""
-    with LOCK:  # a thread may be the first
+    """Return TensorFlow, imported on the first call, or end the program with one line."""
+    with LOCK:  # two threads may call at once
         if not LOADED:
-            was_imported = 'tensorflow' in sys.modules  # in an earlier cell of a notebook
+            was_imported = 'tensorflow' in sys.modules  # by an earlier cell of a notebook
             try:
                 with warnings.catch_warnings(), no_log():
-                    warnings.simplefilter('ignore')  # `python -W error` would make errors of them
+                    warnings.simplefilter('ignore')  # `python -W error` would raise them
                     LOADED.append(find_tensorflow())
             except Exception as error:  # not only ImportError
                 if was_imported:
                     why = first_line(error)
-                    end(f'TensorFlow was imported here before ({why}). Restart the kernel')
+                    end(f'TensorFlow was already imported ({why}). Restart the kernel')
                 end_without('TensorFlow', error)
             warnings.filterwarnings('ignore', '`tf.nn.rnn_cell', UserWarning)
             warnings.filterwarnings('ignore', category=DeprecationWarning, module='tensorflow')
@@ -179,7 +179,7 @@ class LazyTensorFlow(types.ModuleType):
     """TensorFlow, imported when one of its attributes is first used."""
 
     def __getattr__(self, name):
-        if name.startswith('_') and name != '__version__':  # asked by what looks through modules
+        if name.startswith('_') and name != '__version__':  # tools that inspect modules ask
             raise AttributeError(name)
         return getattr(load_tensorflow(), name)
 

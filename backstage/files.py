@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all, and folders that can be written to."""
+"""Files that are written completely or not at all, and folders that must be writable."""
 
 import contextlib
 import glob
@@ -11,43 +11,43 @@ import tempfile
 
 from backstage.settings import UserError
 
-LIMIT = 20_000_000  # bytes of a JSON file: a vocabulary of all characters there are has 17 million
+LIMIT = 20_000_000  # bytes in a JSON file; a vocabulary of all Unicode characters has 17 million
 
 
 def make_folder(path, setting):
-    """Make a folder unless it is there.
+    """Make a folder if it does not exist.
 
     Args:
       path: str.
-      setting: str, the name of the setting that it comes from.
+      setting: str, the name of the setting that holds the path.
 
     Raises:
-      UserError: it cannot be made, or nothing can be written there.
+      UserError: the folder cannot be made or is not writable.
     """
     try:
         os.makedirs(path, exist_ok=True)
         with tempfile.TemporaryFile(dir=path):
             pass
     except OSError as error:
-        reason = 'it is no folder' if isinstance(error, FileExistsError) else error.strerror
-        raise UserError(f'{path} cannot be written to: {reason}. Give another {setting}')
+        reason = 'it is not a folder' if isinstance(error, FileExistsError) else error.strerror
+        raise UserError(f'{path} cannot be written to: {reason}. Set {setting} to another path')
 
 
 def part_of(path):
-    """Return where a file is written before it takes the place of `path`.
+    """Return the temporary path for a file that will replace `path`.
 
-    No other process writes there, on no other host that shares the folder.
+    The path is unique to this process, even if several hosts share the folder.
     """
     return f'{path}.{socket.gethostname()}.{os.getpid()}.part'
 
 
 def remove_leftovers(pattern):
-    """Remove what killed processes of this host left half written of files or folders.
+    """Remove incomplete files and folders that killed processes of this host left behind.
 
-    Those of other hosts stay, and on Windows all: nobody knows whether they are still written.
+    Those of other hosts stay, because they may still be in use. On Windows, all stay.
 
     Args:
-      pattern: str, the paths, as `glob` takes them.
+      pattern: str, a `glob` pattern of the paths.
     """
     own = re.compile(rf'\.{re.escape(socket.gethostname())}\.([0-9]+)\.part$')
     for part in filter(own.search, glob.glob(f'{pattern}.*.part')):
@@ -57,10 +57,10 @@ def remove_leftovers(pattern):
 
 
 def is_running(number):
-    """Return whether there is a process with this number. Not on Windows, where it would end it."""
+    """Return whether a process with this number exists. On Windows, this call would end it."""
     try:
         os.kill(number, 0)
-    except PermissionError:  # it is somebody else's
+    except PermissionError:  # another user's process
         return True
     except (ProcessLookupError, OverflowError):
         return False
@@ -68,7 +68,7 @@ def is_running(number):
 
 
 def write(path, data):
-    """Write bytes so that a reader, or a run after a crash, finds the old file or the new one."""
+    """Write bytes atomically: even after a crash, a reader finds the old file or the new one."""
     part = part_of(path)
     try:
         with open(part, 'wb') as file:
@@ -84,11 +84,11 @@ def write(path, data):
 
 
 def reach_disk(*paths):
-    """Wait until files, and the lists of names in folders, are on the disk itself."""
+    """Wait until files, and the directory entries of folders, are on the disk itself."""
     for path in paths:
         with contextlib.ExitStack() as stack:
             is_folder = os.path.isdir(path)
-            if is_folder:  # some systems cannot do so for one
+            if is_folder:  # some systems cannot sync a folder
                 stack.enter_context(contextlib.suppress(OSError))
             descriptor = os.open(path, os.O_RDONLY if is_folder else os.O_RDWR)
             stack.callback(os.close, descriptor)
@@ -96,19 +96,19 @@ def reach_disk(*paths):
 
 
 def write_json(path, content):
-    """Write a dict or a list, as `write` does."""
+    """Write a dict or a list as JSON, with `write`."""
     write(path, json.dumps(content, indent=1).encode())
 
 
 def read_json(path, kind=dict):
-    """Return the dict, or what `kind` names, that a JSON file holds.
+    """Return the content of a JSON file, which must be of type `kind`.
 
     Raises:
-      UserError: it cannot be read, or it holds something else.
+      UserError: the file cannot be read or holds another type.
     """
     try:
-        if os.path.exists(path) and not os.path.isfile(path):  # a pipe would never end
-            raise OSError(0, 'it is no file')
+        if os.path.exists(path) and not os.path.isfile(path):  # reading a pipe might never end
+            raise OSError(0, 'it is not a file')
         if os.path.getsize(path) > LIMIT:
             raise ValueError
         with open(path, encoding='utf-8') as file:

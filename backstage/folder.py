@@ -1,4 +1,4 @@
-"""The folder of a run: its files, its record, one run at a time, an earlier run put aside."""
+"""The folder of a run: its files, its record, its lock, and how an earlier run is put aside."""
 
 import array
 import contextlib
@@ -20,8 +20,9 @@ try:
 except ImportError:  # Windows
     fcntl = None
 
-# The files of a run: what each is, where in temp_dir it is, and its whole name. A file with any
-# other name is somebody else's: it is never looked at, moved, removed, or a reason to refuse.
+# The files of a run: the kind, the subfolder of temp_dir, and a pattern of the whole name. A file
+# with any other name is not ours: the program never reads, moves or removes it, and never refuses
+# to run because of it.
 CHECKPOINT = r'checkpoint|model-[0-9]{1,10}\.(index|data-[0-9]+-of-[0-9]+)'
 FILES = [
     ('record', '', r'(settings|vocabulary)\.json'),
@@ -35,94 +36,95 @@ FILES = [
     ('derived', '', r'history\.json'),  # by an earlier version
 ]
 WRITTEN = ['record', 'text', 'history', 'picture', 'checkpoint']  # by every run
-OF_A_RUN = [*WRITTEN, 'board', 'derived']  # what moves when a run is put aside
-# What a killed process leaves: a part of one of these, ours or TensorFlow's, or a run on its way.
+OF_A_RUN = [*WRITTEN, 'board', 'derived']  # these move when a run is put aside
+# A killed process leaves temporary files (ours or TensorFlow's), or a run that is half moved.
 PART = r'\..+\.[0-9]+\.part|\.tempstate[0-9]+|\.tmp[0-9a-f]{16,}'
 FILES += [('leftover', where, f'({name})({PART})') for _, where, name in FILES]
 FILES += [('half aside', '', r'earlier-[0-9]{8}-[0-9]{6}(-[0-9]+)?\.part')]
 
-# Every record has these settings, and a run goes on only with the same. Others would make another
-# model, read another text or other batches of it, or draw other random numbers.
+# Every record has these settings, and a run resumes only if they are unchanged. Other values would
+# change the model, the text, the batches or the random numbers.
 OF_THE_LAYERS = ['num_layers', 'rnn_size', 'embedding_size', 'residual']
 NEEDED = [
     *OF_THE_LAYERS, 'clean_text', 'min_word_freq', 'held_out', 'batch_size', 'training_seq_len',
     'seed',
 ]  # fmt: skip
 FIXED = [*NEEDED, 'init_from']
-OF_THE_TEXT = ['text_file', 'data_dir', 'gutenberg_url']  # these say which text it is
-# These can change on the way. In a run that is finished, they would change nothing any more.
+OF_THE_TEXT = ['text_file', 'data_dir', 'gutenberg_url']  # these select the text
+# These may change when a run resumes. In a finished run, they would have no effect.
 OF_THE_TRAINING = [
     'learning_rate', 'weight_decay', 'keep_prob', 'warmup_iterations', 'max_gradient_norm',
     'average_decay',
 ]  # fmt: skip
 LENGTH = ['epochs', 'max_iterations', 'patience']
-# What a record has besides settings. `history_crcs` has the checksum of history.csv; two of them
-# while a save replaces the file.
+# What a record holds besides settings. `history_crcs` holds the checksum of history.csv, or two
+# checksums while a save replaces that file.
 COUNTS = ['text_crc', 'workers', 'num_batches', 'run_id', 'vocabulary_crc']
 BESIDES = {**dict.fromkeys(COUNTS, (0, sys.maxsize)), 'unseen': 'counts', 'history_crcs': 'counts'}
-PATTERN = '[]*?' if os.name == 'nt' else '[]*?\\'  # in a path TensorFlow reads these as one
-HEAD = 'iteration,loss,held_out_loss\n'  # nats; the last is empty where it was not measured
-MEND = 'The command that trained it writes it again, from the text'
-TRAIN_AGAIN = 'Train again, with --restart, or give another temp_dir'
+PATTERN = '[]*?' if os.name == 'nt' else '[]*?\\'  # TensorFlow reads these in a path as a pattern
+HEAD = 'iteration,loss,held_out_loss\n'  # nats; the last is empty if it was not measured
+REPAIR = 'Run the training command again to restore it from the text'
+TRAIN_AGAIN = 'Train again with --restart, or set temp_dir to another folder'
+TRAIN_FIRST = 'Train one, or set temp_dir to the folder of a run'
 
 
-# --- What a run has left -------------------------------------------------------------------------
+# --- What a run leaves ---------------------------------------------------------------------------
 
 
 def find(folder, *kinds):
-    """Return the paths, relative to a folder, of its files of these kinds: list of str."""
+    """Return the paths of the files of these kinds, relative to the folder: list of str."""
     found = []
     for kind, where, pattern in FILES:
-        with contextlib.suppress(OSError):  # there is no such folder
+        with contextlib.suppress(OSError):  # the folder does not exist
             names = sorted(os.listdir(os.path.join(folder, where))) if kind in kinds else []
             found += [os.path.join(where, name) for name in names if re.fullmatch(pattern, name)]
     return found
 
 
 def checkpoints(folder):
-    """Return the checkpoints of a run, its best model too, without their endings: the newest last.
+    """Return a run's checkpoints, including its best model: paths without extension, oldest first.
 
-    TensorFlow's own list, in the file `checkpoint`, is not asked: it may be the damaged one.
+    This ignores TensorFlow's own list, the file `checkpoint`, which may be damaged itself.
     """
     names = [name[: -len('.index')] for name in find(folder, 'checkpoint') if '.index' in name]
     return sorted((os.path.join(folder, name) for name in names), key=iteration_of)
 
 
 def unreadable():
-    """Return what TensorFlow raises where a checkpoint is damaged: a 2.x IndexError at its end."""
+    """Return the errors that a damaged checkpoint raises. A 2.x raises IndexError if it is cut."""
     return tf.errors.OpError, ValueError, IndexError
 
 
 def open_checkpoint(path, run_id):
     """Return the reader of a checkpoint, and the shapes of its variables, a dict from their names.
 
-    `run_id` is that of the run to which it has to belong. One of an earlier version has none.
+    The checkpoint must belong to the run `run_id`. Earlier versions stored no run_id.
 
     Raises:
-      one of `unreadable()`: the checkpoint is damaged, or of another run, or of another iteration
-        than its name says.
+      one of `unreadable()`: the checkpoint is damaged, belongs to another run, or is from another
+        iteration than its name says.
     """
     if set(path) & set(PATTERN):
-        raise ValueError(f'TensorFlow takes the {PATTERN} in its name for a pattern')
-    if not all(map(os.path.isfile, glob.glob(f'{glob.escape(path)}.*'))):  # a pipe would never end
-        raise ValueError('it is no file')
-    reader = tf.train.load_checkpoint(os.path.normpath(path))  # it knows no a//b
+        raise ValueError(f'TensorFlow reads {PATTERN} in its name as a pattern')
+    if not all(map(os.path.isfile, glob.glob(f'{glob.escape(path)}.*'))):  # else it might block
+        raise ValueError('it is not a file')
+    reader = tf.train.load_checkpoint(os.path.normpath(path))  # it does not accept a//b
     found, steps = reader.get_variable_to_shape_map(), 'lstm_model/global_step'
     if 'run_id' in found and reader.get_tensor('run_id') != run_id:
-        raise ValueError('it is of another run')
+        raise ValueError('it belongs to another run')
     is_named = re.fullmatch('model-[0-9]+', os.path.basename(path))
     if is_named and steps in found and reader.get_tensor(steps) != iteration_of(path):
-        raise ValueError(f'it is of iteration {reader.get_tensor(steps)}')
+        raise ValueError(f'it is from iteration {reader.get_tensor(steps)}')
     return reader, found
 
 
 def iteration_of(path):
-    """Return the iteration of a checkpoint, from its name."""
+    """Return the iteration in the name of a checkpoint."""
     return int(path.rpartition('-')[2])
 
 
 def is_run(folder):
-    """Return whether what is in a folder was left by a run, damaged perhaps."""
+    """Return whether a folder holds a run, possibly a damaged one."""
     if checkpoints(folder) and os.path.exists(os.path.join(folder, 'vocabulary.json')):
         return True
     with contextlib.suppress(UserError):
@@ -131,12 +133,13 @@ def is_run(folder):
 
 
 def read_record(folder, advice=TRAIN_AGAIN):
-    """Return what is known of a run in a folder, dict: its settings and, of BESIDES, what it has.
+    """Return the record of the run in a folder, dict: its settings and its entries of BESIDES.
 
-    A setting of a later version is left out. A run of an earlier one has no checksums and no name.
+    Settings of later versions are left out. Runs of earlier versions have no checksums and no
+    run_id.
 
     Raises:
-      UserError: it cannot be read, or something is missing or wrong; and `advice`.
+      UserError: the record cannot be read, or an entry is missing or wrong. Ends with `advice`.
     """
     record = _read(folder, 'settings.json', dict, advice)
     is_changed = record.pop('crc', None) not in (None, crc_of(record))
@@ -144,46 +147,46 @@ def read_record(folder, advice=TRAIN_AGAIN):
     names = [name for name in record if name in known]
     faults = filter(None, (find_fault(name, record[name], known[name]) for name in names))
     if is_changed or not {*NEEDED, 'text_file', 'text_crc'} <= set(names) or any(faults):
-        raise UserError(f'the settings in {folder} are damaged, or of another version. {advice}')
+        raise UserError(f'the settings in {folder} are damaged or from another version. {advice}')
     return {name: record[name] for name in names}
 
 
 def write_record(folder, record):
-    """Write what `read_record` reads, with its checksum."""
+    """Write the record of a run, with its checksum."""
     files.write_json(os.path.join(folder, 'settings.json'), {**record, 'crc': crc_of(record)})
 
 
 def crc_of(content):
-    """Return the CRC-32 of a dict or a list, the same after it was written as JSON and read."""
+    """Return the CRC-32 of a dict or a list. Writing and reading it as JSON does not change it."""
     return zlib.crc32(json.dumps(content).encode())
 
 
 def read_vocabulary(folder, unknown, record, advice=''):
-    """Return the vocabulary of the run in a folder, a list of str.
+    """Return the vocabulary of the run in a folder, a list of different str.
 
-    All are different; the first is `unknown`, str, and each other one a character. `record` is what
-    `read_record` returns, which has its checksum.
+    The first is `unknown`, str; each of the others is one character. `record` is the result of
+    `read_record`, with the checksum of the vocabulary.
 
     Raises:
-      UserError: it cannot be read, or is another list.
+      UserError: the vocabulary cannot be read or is damaged.
     """
-    ix2vocab = _read(folder, 'vocabulary.json', list, advice or MEND)
+    ix2vocab = _read(folder, 'vocabulary.json', list, advice or REPAIR)
     is_changed = record.get('vocabulary_crc') not in (None, crc_of(ix2vocab))
     are_characters = all(isinstance(one, str) and len(one) == 1 for one in ix2vocab[1:])
     is_ours = ix2vocab[:1] == [unknown] and are_characters and len(set(ix2vocab)) == len(ix2vocab)
     if is_changed or not is_ours:
-        raise UserError(f'the vocabulary in {folder} is damaged. {advice or MEND}')
+        raise UserError(f'the vocabulary in {folder} is damaged. {advice or REPAIR}')
     return ix2vocab
 
 
 def mend_vocabulary(folder, ix2vocab):
-    """Write the vocabulary of a run again, as the text gives it, if it is damaged."""
+    """Write the vocabulary of a run, as built from the text, if the file is damaged or missing."""
     path = os.path.join(folder, 'vocabulary.json')
     with contextlib.suppress(UserError):
         if files.read_json(path, list) == ix2vocab:
             return
     files.write_json(path, ix2vocab)
-    print(f'{path} was damaged or lost. It was written again, from the text')
+    print(f'{path} was damaged or missing; restored from the text')
 
 
 def _read(folder, name, kind, advice):
@@ -197,28 +200,28 @@ def _read(folder, name, kind, advice):
 def read_history(folder, num_iterations=None):
     """Return the losses of a run, array of float, and its held-out losses, list of (int, float).
 
-    Args:
-      num_iterations: int, to read so many; None: all that are there.
+    A missing or damaged loss is NaN. So is one on a last line without a line end.
 
-    A loss that is missing or damaged is not a number; so is one in a last line without an end.
+    Args:
+      num_iterations: int, how many losses to read; None: all.
 
     Raises:
-      UserError: the file is not there, or it cannot be read.
+      UserError: the file is missing or cannot be read.
     """
     path = os.path.join(folder, 'history.csv')
     try:
         if os.path.exists(path) and not os.path.isfile(path):
-            raise OSError(0, 'it is no file')
+            raise OSError(0, 'it is not a file')
         with open(path, encoding='utf-8', errors='replace') as file:
             lines = file.read().split('\n')[:-1]
     except OSError as error:
         reason = '' if isinstance(error, FileNotFoundError) else f' ({error.strerror})'
-        raise UserError(f'there is no history of a run in {folder}{reason}. Give another folder')
+        raise UserError(f'{folder} has no history of a run{reason}. Use a different folder')
     found, held_out = {}, {}
     for line in lines:
         with contextlib.suppress(ValueError):
             iteration, loss, held_out_loss = line.split(',')
-            # A number that is out of place would make a list without end.
+            # A damaged number must not make the list huge.
             if 0 < int(iteration) <= (num_iterations or len(lines)):
                 found[int(iteration)] = float(loss)
                 if held_out_loss:
@@ -229,7 +232,7 @@ def read_history(folder, num_iterations=None):
 
 
 def write_history(folder, record, losses, held_out_losses):
-    """Write what `read_history` reads, and before that its checksum, into the record of the run."""
+    """Write the losses that `read_history` reads. Their checksum goes into the record first."""
     held_out = dict(held_out_losses)
     lines = (f'{i},{loss!r},{held_out.get(i, "")}\n' for i, loss in enumerate(losses, 1))
     data = (HEAD + ''.join(lines)).encode()
@@ -240,36 +243,36 @@ def write_history(folder, record, losses, held_out_losses):
 
 
 def crc_of_history(folder):
-    """Return the CRC-32 of the history in a folder: a list, empty if there is none to be read."""
+    """Return the CRC-32 of the history in a folder, as a list; empty if it cannot be read."""
     with contextlib.suppress(OSError), open(os.path.join(folder, 'history.csv'), 'rb') as file:
         return [zlib.crc32(file.read())]
     return []
 
 
 def describe_change(folder):
-    """Return a sentence if the history in a folder is not as its run wrote it, else ''."""
-    with contextlib.suppress(UserError, KeyError):  # damaged, or of an earlier version
-        # Before and after, as a run that goes on may save in between
+    """Return a sentence if the history in a folder has changed since its run wrote it, else ''."""
+    with contextlib.suppress(UserError, KeyError):  # damaged, or from an earlier version
+        # Read the record twice: a run in progress may save in between.
         before = read_record(folder)['history_crcs']
         found = crc_of_history(folder)
         after = read_record(folder)['history_crcs']
         if not set(found) <= {*before, *after}:
             path = os.path.join(folder, 'history.csv')
-            return f'{path} is not as the run wrote it: edited, or damaged. It is taken as it is'
+            return f'{path} has changed since the run wrote it (edited or damaged). Using it as is'
     return ''
 
 
 def saves_since_best(held_out_losses, save_every):
-    """Return how many held-out losses came since the best one.
+    """Return how many held-out losses follow the best one.
 
-    Those count that came with a save of every `save_every` iterations, not that of an earlier end.
+    Those measured every `save_every` iterations count, but not the one at the end of a shorter run.
     """
     losses = [loss for iteration, loss in held_out_losses if iteration % save_every == 0]
     return len(losses) - 1 - losses.index(min(losses)) if losses else 0
 
 
 def count_iterations(settings, num_batches):
-    """Return how many iterations a run has, if an epoch has `num_batches`."""
+    """Return the number of iterations of a run whose epochs have `num_batches` each."""
     return min(settings.epochs * num_batches, settings.max_iterations or sys.maxsize)
 
 
@@ -278,17 +281,17 @@ def count_iterations(settings, num_batches):
 
 @contextlib.contextmanager
 def only_run_in(settings, program):
-    """Keep other runs out of `temp_dir`, which is made, as long as this one lasts, however it ends.
+    """Make `temp_dir` and lock it against other runs until this one ends, however it ends.
 
-    The system lets go of the lock, and the file stays. On Windows, and on file systems without
-    locks, runs are not kept apart. `program` is the path of the script.
+    The system releases the lock; the lock file stays. On Windows, and on file systems without
+    locks, nothing keeps two runs apart. `program` is the path of the script.
 
     Yields:
       A RunFolder.
 
     Raises:
-      UserError: another run is there, or something else has a name that a run writes, or nothing
-        can be written there, or TensorFlow cannot take the name, or the run there is damaged.
+      UserError: another run uses the folder, a foreign file has a name that a run writes, the
+        folder is not writable, TensorFlow does not accept its name, or the run there is damaged.
     """
     folder = settings.temp_dir
     check_path(folder, 'temp_dir')
@@ -297,27 +300,27 @@ def only_run_in(settings, program):
         stack.callback(settle_text, folder, is_taken=False)
         run_folder = RunFolder(settings, program)
         if workers.is_first():
-            check_names(settings)  # before anything is written there
+            check_names(settings)  # before writing anything
             stack.enter_context(locked(os.path.join(folder, 'lock')))
             for name in find(folder, 'half aside'):
                 aside = os.path.join(folder, name[: -len('.part')])
                 put_aside(folder, aside, settings.text_file)
-                print(f'A start that was ended had begun to move the earlier run to {aside}')
+                print(f'Finished an interrupted move of the earlier run to {aside}')
             run_folder.look()
         yield run_folder
 
 
 def check_path(path, setting):
-    """Raise UserError if TensorFlow takes a path for a pattern, or for a place in a network."""
+    """Raise UserError if TensorFlow reads a path as a pattern or a network address."""
     if set(path) & set(PATTERN) or '://' in path:
         raise UserError(
-            f'{setting} must have none of {PATTERN} and no ://, which TensorFlow takes for a '
-            f'pattern or a network, got {path!r}'
+            f'{setting} must not contain :// or any of {PATTERN}, got {path!r}. TensorFlow reads '
+            f'them as a network address or a pattern'
         )
 
 
 def check_names(settings):
-    """Raise UserError if something else has a name that a run would write."""
+    """Raise UserError if a foreign file or folder has a name that a run would write."""
     folder = settings.temp_dir
     taken = [name for name in ('best', 'board') if os.path.isfile(os.path.join(folder, name))]
     is_ours = is_run(folder) or find(folder, 'half aside')
@@ -331,13 +334,13 @@ def check_names(settings):
 
 def taken_by_another(path):
     return UserError(
-        f'{path} is not of a run, and a run would write there. Move it away, or give another '
-        f'temp_dir'
+        f'{path} does not belong to a run, and a run would overwrite it. Move it away, or set '
+        f'temp_dir to another folder'
     )
 
 
 def is_same(path, other):
-    """Return whether two paths, of which one may be empty, are of the same file."""
+    """Return whether two paths lead to the same file. Either may be empty."""
     return bool(path and other) and os.path.realpath(path) == os.path.realpath(other)
 
 
@@ -346,7 +349,7 @@ def locked(path):
     """Hold the lock of a folder.
 
     Raises:
-      UserError: another process holds it, or it is a file of somebody else.
+      UserError: another process holds it, or the lock file is foreign.
     """
     folder = os.path.dirname(path)
     if os.path.lexists(path) and not os.path.isfile(path):
@@ -361,11 +364,11 @@ def locked(path):
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise UserError(
-                f'{folder} is in use by the run with process number {number}. Wait for its end, or '
-                f'give this run another temp_dir'
+                f'{folder} is in use by another run, process {number}. Wait until it ends, or set '
+                f'temp_dir to another folder'
             )
         except OSError as error:
-            print(f'Other runs are not kept out of {folder}: no locks there ({error.strerror})')
+            print(f'Cannot lock {folder} ({error.strerror}): start no other run in it')
         lock.truncate(0)
         lock.write(str(os.getpid()))
         lock.flush()
@@ -373,12 +376,12 @@ def locked(path):
 
 
 def put_aside(folder, aside, own_text):
-    """Move the run in a folder into the folder `aside`, which has its name once all is there.
+    """Move the run in a folder to the folder `aside`, which gets its final name at the end.
 
-    Killed on the way, it has only to be called again.
+    After a kill, call it again to finish the move.
 
     Args:
-      own_text: str, the text of the run to come, which stays.
+      own_text: str, the text of the new run, which stays.
     """
     part = f'{aside}.part'
     for name in find(folder, *OF_A_RUN):
@@ -387,20 +390,20 @@ def put_aside(folder, aside, own_text):
             # `best` may be on another disk.
             shutil.move(os.path.join(folder, name), os.path.join(part, name))
     for inner in 'best', 'board':
-        with contextlib.suppress(OSError):  # it is not there, or has files of somebody else
+        with contextlib.suppress(OSError):  # it does not exist, or holds foreign files
             os.rmdir(os.path.join(folder, inner))
     os.rename(part, aside)
     files.reach_disk(aside, folder)
 
 
 def free_name(path):
-    """Return the path or, where there is one (of a run that began in the same second), `path-2`."""
+    """Return `path`, or `path-2` and so on if it exists: two runs may begin in the same second."""
     names = itertools.chain([path], (f'{path}-{number}' for number in itertools.count(2)))
     return next(n for n in names if not (os.path.lexists(n) or os.path.lexists(f'{n}.part')))
 
 
 def remove_leftovers(folder):
-    """Remove what killed runs have left half written, or half removed."""
+    """Remove files that killed runs left half written or half removed."""
     left = find(folder, 'leftover')
     for name in find(folder, 'checkpoint'):
         index = os.path.join(folder, name.partition('.data-')[0] + '.index')
@@ -410,9 +413,9 @@ def remove_leftovers(folder):
 
 
 def settle_text(folder, is_taken):
-    """Give what this process has written of a text its name, or else remove it.
+    """Give the text files that this process wrote their final names, or remove them.
 
-    It comes before it is known whether the run can begin, and has the name of a part till then.
+    They are written before the run can begin, under temporary names.
     """
     for path in (os.path.join(folder, name) for name in ('text.ids', 'text.txt')):
         with contextlib.suppress(FileNotFoundError):
@@ -422,61 +425,64 @@ def settle_text(folder, is_taken):
                 os.remove(files.part_of(path))
 
 
-# --- The run that is there, and the one to come --------------------------------------------------
+# --- The run in the folder, and the new one ------------------------------------------------------
 
 
 def check_init_from(settings):
-    """Raise UserError if the model in `init_from` cannot be what a new run begins with."""
+    """Raise UserError if a new run cannot start from the model in `init_from`."""
     folder = settings.init_from
     if not folder:
         return
     check_path(folder, 'init_from')
     if not is_run(folder):
-        raise UserError(f'there is no model in {folder}. Give init_from the temp_dir of a run')
+        raise UserError(f'there is no model in {folder}. Set init_from to the temp_dir of a run')
     if is_same(folder, settings.temp_dir):
-        raise UserError(f'{folder} is where this run would be. Give it another temp_dir')
-    theirs = read_record(folder, advice='Give another init_from')
+        raise UserError(
+            f'init_from and temp_dir must differ, got {folder} for both. Set temp_dir to another '
+            f'folder'
+        )
+    theirs = read_record(folder, advice='Set init_from to another folder')
     others = [f'--{n}={theirs[n]!r}' for n in OF_THE_LAYERS if theirs[n] != getattr(settings, n)]
     if others:
         raise UserError(
-            f'the model in {folder} has other layers: it has {" ".join(others)}. Give that, or '
-            f'another init_from'
+            f'the model in {folder} has different layers. Add {" ".join(others)}, or set '
+            f'init_from to another folder'
         )
 
 
 def has_changed(name, then, now):
-    """Return whether a setting, which is `now`, is another one in the record of a run."""
+    """Return whether the value `now` of a setting differs from the record `then` of a run."""
     if name in ('temp_dir', 'restart'):
         return False
     before = then.get(name)
-    if name in PATHS and bool(now) == bool(before):  # an earlier version had no init_from
+    if name in PATHS and bool(now) == bool(before):  # earlier versions had no init_from
         return bool(now) and not is_same(now, before)
-    return name not in then or now != then[name]  # not there: no such setting then
+    return name not in then or now != then[name]  # absent: the setting did not exist yet
 
 
 class RunFolder:
-    """`temp_dir`, for as long as this process has it to itself. Worker 0 alone looks into it.
+    """`temp_dir` while this process holds its lock. Only worker 0 looks into it.
 
     Attributes:
-      done: int, iterations of the run that is there; 0 if none is.
-      record: dict, what it has noted of itself; empty if that is damaged.
-      changes: dict, from the names of settings that are others now to words.
-      is_new: bool, whether a new run begins; else the one that is there goes on, or is finished.
-      is_finished: bool, whether the one that is there has nothing more to train.
+      done: int, iterations of the existing run; 0 if there is none.
+      record: dict, its record; empty if that is damaged.
+      changes: dict, from the names of changed settings to a description of the change.
+      is_new: bool, whether a new run begins; else the existing one resumes or is finished.
+      is_finished: bool, whether the existing run has nothing left to train.
     """
 
     def __init__(self, settings, program):
         self.settings, self.program = settings, program
         self.done, self.record, self.changes = 0, {}, {}
         self.is_new, self.is_finished = True, False
-        self.more = []  # what would train a finished run further
-        self.aside, self.earlier = '', ''  # where the run that is there goes, and how to go on
+        self.more = []  # the changes that would train a finished run further
+        self.aside, self.earlier = '', ''  # where the existing run goes, and how to resume it
 
     def look(self):
-        """Look at the run that is there. If its record decides, the first line says what follows.
+        """Look at the existing run. If its record is enough to decide what happens, do so now.
 
         Raises:
-          UserError: it is damaged, or `init_from` is nothing to begin with.
+          UserError: the run is damaged, or a new run cannot start from `init_from`.
         """
         found = checkpoints(self.settings.temp_dir)
         if self.settings.restart or not found:
@@ -489,7 +495,7 @@ class RunFolder:
                     raise
             readable = (path for path in reversed(found) if self._can_open(path))
             self.done = iteration_of(next(readable, found[-1]))
-        if 'num_batches' in self.record:  # that of an earlier version waits for the text
+        if 'num_batches' in self.record:  # earlier versions lack it: the text decides later
             self.decide(self.record['text_crc'], self.record['num_batches'])
 
     def _can_open(self, path):
@@ -498,29 +504,29 @@ class RunFolder:
         return False
 
     def decide(self, text_crc, num_batches):
-        """Decide what becomes of the run that is there. The first of these that is so decides:
+        """Decide what happens to the existing run. The first row that applies decides:
 
-            nothing is there, or restart                           a new run begins
+            no run exists, or restart                              a new run begins
             a setting in FIXED has changed                         a new run begins
-            the text is another one, and a setting says so         a new run begins
-            the text is another one, and no setting says so        it is refused
+            the text differs, and so does a setting that names it  a new run begins
+            the text differs, and no setting does                  an error
             nothing is left to train, and OF_THE_TRAINING changed  a new run begins
-            nothing is left to train                               it is finished
-            otherwise                                              it goes on
+            nothing is left to train                               the run is finished
+            otherwise                                              the run resumes
 
         Args:
-          text_crc: int, that of the text to learn.
-          num_batches: int, how many an epoch has.
+          text_crc: int, the CRC-32 of the text to learn.
+          num_batches: int, the batches of an epoch.
 
         Raises:
-          UserError: it is refused.
+          UserError: the text differs, and no setting does.
         """
-        if not self.done or self.aside:  # nothing is there, or it is decided
+        if not self.done or self.aside:  # no run exists, or the decision was made
             return
         then, now = self.record, {**vars(self.settings), 'workers': workers.count()}
-        before = {name: repr(then[name]) if name in then else 'not there' for name in now}
+        before = {name: repr(then[name]) if name in then else 'absent' for name in now}
         self.changes = {
-            name: f'{name} is {now[name]!r} ({before[name]} before)'
+            name: f'{name} is {now[name]!r} (was {before[name]})'
             for name in now
             if has_changed(name, then, now[name])
         }
@@ -541,18 +547,18 @@ class RunFolder:
         elif is_other_text:
             text = then['text_file'] or 'the works of Shakespeare'
             raise UserError(
-                f'the run in {now["temp_dir"]} has learned another text, {text} as it was then. '
-                f'Give that, or another temp_dir, or --restart to begin anew'
+                f'the run in {now["temp_dir"]} was trained on a different text: {text}, as it was '
+                f'then. Use that text, set temp_dir to another folder, or start over with --restart'
             )
 
     def _find_limits_reached(self, num_batches):
-        """Return what would train a finished run further, list of str; empty if it is not."""
+        """Return the changes that would train a finished run further, list of str; else []."""
         now, more = self.settings, []
         if now.epochs * num_batches <= self.done:
             more.append(f'epochs above {self.done // num_batches}')
         if 0 < now.max_iterations <= self.done:
             more.append(f'max_iterations above {self.done}')
-        with contextlib.suppress(UserError):  # there is no history
+        with contextlib.suppress(UserError):  # the history is missing
             held_out_losses = read_history(now.temp_dir, self.done)[1] if now.patience else []
             saves = saves_since_best(held_out_losses, now.save_every)
             if 0 < now.patience <= saves:
@@ -563,16 +569,16 @@ class RunFolder:
         check_init_from(self.settings)
         folder = self.settings.temp_dir
         self.aside = free_name(os.path.join(folder, time.strftime('earlier-%Y%m%d-%H%M%S')))
-        self.earlier = f'. To go on with it: {self._command()}' if self.record else ''
-        print(f'A new run begins: {", ".join(reasons)}. {self._describe_aside("moves to")}')
+        self.earlier = f'. To resume it: {self._command()}' if self.record else ''
+        print(f'Starting a new run: {", ".join(reasons)}. {self._describe_aside("moves to")}')
 
     def _describe_aside(self, verb):
-        return f'The earlier run, of {self.done:,} iterations, {verb} {self.aside}{self.earlier}'
+        return f'The earlier run ({self.done:,} iterations) {verb} {self.aside}{self.earlier}'
 
     def _command(self):
-        """Return the command that goes on with the earlier run where it will be.
+        """Return the command that resumes the earlier run in its new folder.
 
-        It has all settings that decide: the constants may be others by then.
+        It names all settings that matter, because the constants may have changed by then.
         """
         deciding = ['text_file', 'data_dir', *FIXED, *OF_THE_TRAINING, *LENGTH]
         then = {name: self.record[name] for name in deciding if name in self.record}
@@ -586,22 +592,22 @@ class RunFolder:
         )
 
     def _own_text(self):
-        """Return the file that is learned now, unless its place is still that of an earlier one."""
+        """Return the text of the new run; '' if its path still holds that of the earlier run."""
         path = self.settings.text_file
         return '' if os.path.exists(files.part_of(path)) else path
 
     def begin(self, checkpoint, ix2vocab, record):
-        """Say from which checkpoint a run goes on, or make way for a new one; write its record.
+        """Print where a run resumes, or put an earlier run aside; then write the record.
 
         Args:
           checkpoint: str; empty for a new run.
-          record: dict, what it notes besides its settings.
+          record: dict, the entries besides its settings.
 
         Returns:
           The whole record, dict.
         """
         if checkpoint:
-            print(f'Continuing after iteration {iteration_of(checkpoint)}, from {checkpoint}')
+            print(f'Resuming after iteration {iteration_of(checkpoint)}, from {checkpoint}')
         shown = [*OF_THE_TRAINING, *LENGTH, 'workers']
         changed = [self.changes[name] for name in shown if name in self.changes]
         if checkpoint and changed:
@@ -611,7 +617,7 @@ class RunFolder:
             put_aside(folder, self.aside, self._own_text())
         record = {**vars(self.settings), **record, 'workers': workers.count()}
         record['vocabulary_crc'] = crc_of(ix2vocab)
-        # A run of an earlier version has no name, by which a checkpoint knows it, and no checksum.
+        # The record of an earlier version has no run_id (which checkpoints repeat) and no checksum.
         then = self.record if checkpoint else {}
         record['run_id'] = then.get('run_id', int.from_bytes(os.urandom(6), 'big'))
         record['history_crcs'] = then.get('history_crcs', crc_of_history(folder))
@@ -620,11 +626,11 @@ class RunFolder:
         return record
 
     def print_end(self):
-        """Print, last of all, where an earlier run is, or what would train a finished one on."""
+        """Print where the earlier run is, or how to train a finished run further."""
         if os.path.isdir(self.aside):
             print(self._describe_aside('is in'))
         elif self.is_finished:
             print(
-                f'This run is finished, after {self.done:,} iterations. To train it further, set '
-                f'{" and ".join(self.more)}; to train a new one, add --restart'
+                f'This run is finished after {self.done:,} iterations. To train it further, set '
+                f'{" and ".join(self.more)}; to start a new run, add --restart'
             )

@@ -1,9 +1,9 @@
-"""A stack of LSTM layers: one step of it, and all steps of a batch with their backward pass.
+"""A stack of LSTM layers: a single step, and the unroll over a batch with its backward pass.
 
-It computes what a MultiRNNCell of BasicLSTMCells computes, with the weights of those (Zaremba,
-Sutskever and Vinyals, "Recurrent Neural Network Regularization", 2014). TensorFlow, left to itself,
-takes fifteen operations for a step of a layer, and thirty for its gradient. Here a layer reads some
-steps in one operation, and its gradient is written out: so a graph is built and run faster.
+It computes the same as a MultiRNNCell of BasicLSTMCells, with their weights (Zaremba, Sutskever and
+Vinyals, "Recurrent Neural Network Regularization", 2014). By default, TensorFlow uses fifteen
+operations for a step of a layer and thirty for its gradient. Here, one operation reads several
+steps, and the gradient is written by hand. The graph builds and runs faster.
 """
 
 import collections
@@ -13,27 +13,27 @@ import zlib
 
 from backstage import machine, tf
 
-# The parts of a batch: with more, operations are small; with fewer, cores wait. A part has at least
-# HALF as many rows as a layer has units: with fewer, the gradient of its kernel takes most of its
-# time to read and write memory.
+# A batch is split along time into up to BLOCKS blocks. More blocks make the operations small; fewer
+# leave cores idle. A block has at least HALF as many rows as a layer has units: with fewer, the
+# kernel gradient spends most of its time on memory access.
 BLOCKS, HALF = 10, 0.5
-LARGE = 512  # units; from here on one product with the inputs of several steps is worth its copies
+LARGE = 512  # units; from here on, one product for the inputs of several steps outweighs its copies
 FORGET_BIAS = 1.0  # as in BasicLSTMCell (Jozefowicz et al., 2015)
 FORWARD = {'forget_bias': FORGET_BIAS, 'cell_clip': -1.0}  # -1: c is not clipped
-# Rows of a matrix that are 2 kB apart, or a multiple of that, compete for the same few places of a
-# core's cache, and a product takes up to half as long again. With 16 numbers more it does not.
+# Matrix rows that are a multiple of 2 kB apart compete for the same few lines of the cache, and a
+# product takes up to 1.5 times as long. Padding each row by 16 numbers avoids this.
 COLUMNS, PADDING = 512, 16
 
-# What TensorFlow keeps of a step for its gradient: the gates i, f and o, the new content ci, the
-# memory cs, and co, its tanh. Each is a list of float32 [batch, units], one for each step.
+# The values of a step that the gradient needs: the gates i, f and o, the new content ci, the memory
+# cs, and its tanh co. Each is a list of float32 [batch, units], one for each step.
 Gates = collections.namedtuple('Gates', 'i cs f o ci co')
 
 
 class Stack:
-    """Layers, one on top of the other: a cell that `tf.nn.dynamic_rnn` takes, and `unroll`.
+    """Stacked layers: a cell that `tf.nn.dynamic_rnn` accepts, and `unroll`.
 
     Args:
-      weights: list of (kernel, bias), one for each layer, as a BasicLSTMCell has them: float32
+      weights: list of (kernel, bias), one for each layer, laid out as in a BasicLSTMCell: float32
         [width + units, 4 * units] and [4 * units].
       residual: bool, whether each layer but the first adds its input to its output.
     """
@@ -58,18 +58,18 @@ class Stack:
         return inputs, tuple(after)
 
     def unroll(self, inputs, state, masks=None):
-        """Read all steps of a batch. The result can be differentiated like any other.
+        """Read all steps of a batch. The result is differentiable.
 
-        The layers work side by side: the second reads the first block of steps while the first
-        reads the next. TensorFlow, left to itself, lets the first layer run far ahead, and at the
-        end the last layer works alone, while all cores but one wait. Therefore a block waits until
-        the one `cores` places earlier is through all layers.
+        The layers work in parallel: the second reads a block of steps while the first reads the
+        next block. By default, TensorFlow would let the first layer run far ahead. At the end, the
+        last layer would work alone on one core. So a block waits until the block `cores` places
+        earlier has passed all layers.
 
         Args:
           inputs: float32 [time, batch, width].
           state: tuple of LSTMStateTuple, c and h of each layer.
-          masks: float32 [layers, batch, units], what the outputs of each layer are multiplied by at
-            every step (dropout); None for nothing.
+          masks: float32 [layers, batch, units], dropout masks by which the outputs of each layer
+            are multiplied at every step; None for no dropout.
 
         Returns:
           The outputs, a list of float32 [steps, batch, units], and the state after the last step.
@@ -94,7 +94,7 @@ class Stack:
 
 
 def rows_of(steps):
-    """Return a tensor [steps, batch, columns] as a matrix, one step below the other."""
+    """Return a tensor [steps, batch, columns] as a matrix [steps * batch, columns]."""
     return tf.reshape(steps, [-1, steps.shape[2].value])
 
 
@@ -102,9 +102,9 @@ def rows_of(steps):
 
 
 def layer_of(kernel, bias):
-    """Return a function that reads some steps with an LSTM layer, and has a gradient.
+    """Return a differentiable function that reads several steps with an LSTM layer.
 
-    The kernel and the bias are float32 [width + units, 4 * units] and [4 * units]. The function
+    `kernel` and `bias` are float32 [width + units, 4 * units] and [4 * units]. The function
     takes inputs, float32 [steps, batch, width], and c and h, float32 [batch, units]. It returns
     outputs, float32 [steps, batch, units], and c and h after the last step.
     """
@@ -112,7 +112,7 @@ def layer_of(kernel, bias):
     units = bias.shape[0].value // 4
     width = kernel.shape[0].value - units
     kernel_x, kernel_h = tf.split(kernel, [width, units])
-    # To read a kernel sideways takes twice as long as to read a transposed copy.
+    # A product with a transposed copy takes half the time of a product that transposes on the fly.
     transposed_x, transposed_h = padded(tf.transpose(kernel_x)), padded(tf.transpose(kernel_h))
     cell = cell_arguments(kernel, bias)
     if units < LARGE:
@@ -124,7 +124,7 @@ def layer_of(kernel, bias):
     def read(x, c, h, kernel, bias):
         outputs, gates = forward(x, c, h)
 
-        def backward(d_outputs, d_c, d_h):  # d_x is the gradient of the cost by x
+        def backward(d_outputs, d_c, d_h):  # d_x is the gradient of the cost with respect to x
             xs, cs, hs = tf.unstack(x), [c, *gates.cs], [h, *tf.unstack(outputs)]
             d_gates = []
             for step, d_output in reversed(list(enumerate(tf.unstack(d_outputs)))):
@@ -135,7 +135,7 @@ def layer_of(kernel, bias):
                 )  # fmt: skip
                 d_c, d_h = gradient.cs_prev_grad, product(gradient.dicfo, transposed_h, units)
                 d_gates.insert(0, gradient.dicfo)
-            # A product of several steps is faster than one for each and the sum of their results.
+            # One product for all steps is faster than a product for each step and their sum.
             d_gates = tf.concat(d_gates, axis=0)
             d_x = tf.reshape(product(d_gates, transposed_x, width), x.shape)
             x_and_h = tf.concat([rows_of(x), tf.concat(hs[:-1], axis=0)], axis=1)
@@ -148,14 +148,14 @@ def layer_of(kernel, bias):
 
 
 def cell_arguments(kernel, bias):
-    """Return what all operations of an LSTM layer take."""
+    """Return the arguments that all operations of an LSTM layer share."""
     no_peephole = tf.zeros([bias.shape[0].value // 4])
     names = dict.fromkeys(['wci', 'wcf', 'wco'], no_peephole)
     return {'w': kernel, 'b': bias, **names, 'use_peephole': False}
 
 
 def forward_by_block(cell, x, c, h):
-    """Return the outputs of some steps, float32 [steps, batch, units], and their Gates."""
+    """Return the outputs of several steps, float32 [steps, batch, units], and their Gates."""
     steps = tf.constant(x.shape[0].value, tf.int64)
     *gates, outputs = tf.raw_ops.BlockLSTM(
         seq_len_max=steps, x=x, cs_prev=c, h_prev=h, **cell, **FORWARD
@@ -164,9 +164,9 @@ def forward_by_block(cell, x, c, h):
 
 
 def forward_by_step(kernel_x, kernel_h, bias, x, c, h):
-    """Do the same for a large layer, with one product for the inputs of all steps.
+    """Do the same for a large layer, with a single product for the inputs of all steps.
 
-    `kernel_x` and `kernel_h` are the rows of the kernel for inputs and for h, `padded`.
+    `kernel_x` and `kernel_h` are the rows of the kernel for the inputs and for h, both `padded`.
     """
     units = c.shape[1].value
     from_x = tf.nn.bias_add(tf.matmul(rows_of(x), kernel_x), padded(bias))
@@ -185,39 +185,39 @@ def forward_by_step(kernel_x, kernel_h, bias, x, c, h):
 
 
 def product(rows, matrix, columns, **how):
-    """Return a matrix product without the columns that a `padded` matrix has more."""
+    """Return a matrix product without the extra columns of a `padded` matrix."""
     result = tf.matmul(rows, matrix, **how)
     return result if result.shape[1].value == columns else tf.slice(result, [0, 0], [-1, columns])
 
 
 def padded(matrix):
-    """Return a matrix, or a vector, with zeros at the end of each row if they make it faster."""
+    """Return a matrix or vector. If it makes products faster, zeros are appended to each row."""
     *rows, columns = matrix.shape.as_list()
     if columns % COLUMNS:
         return matrix
     return tf.concat([matrix, tf.zeros([*rows, PADDING])], axis=-1)
 
 
-# --- Random numbers that follow from the seed, and from where they are used, alone ---------------
+# --- Random numbers that depend only on the seed and on where they are used ----------------------
 
 
 def weights_by_name(getter, name, *arguments, initializer=None, **more):
-    """Get a variable: a custom_getter. How it begins follows from the seed and from its name.
+    """Get a variable (a custom_getter). Its initial values depend only on the seed and its name.
 
-    TensorFlow's own numbers follow from how many operations a graph had before. The values are
-    those of `glorot_uniform_initializer` if no initializer is given.
+    TensorFlow's own seeds depend on how many operations the graph already has. The default
+    initializer is `glorot_uniform_initializer`.
     """
     initializer = tf.glorot_uniform_initializer() if initializer is None else initializer
-    if callable(initializer):  # else it is a value
+    if callable(initializer):  # else a value
         initializer.seed = zlib.crc32(name.encode()) % 2**31
     return getter(name, *arguments, initializer=initializer, **more)
 
 
 def noise(prime, num, seed):
-    """Return numbers from 0 up to 1 to draw texts with, float32 [streams, num], in the graph.
+    """Return a tensor of random numbers from 0 up to 1 for sampling, float32 [streams, num].
 
-    They follow from the seed, int32 [2], from a row of `prime`, int32 [streams, characters], and
-    from how many rows before it are the same; not from what else is drawn.
+    Those of a stream depend on the seed, int32 [2], on its row of `prime`, int32 [streams,
+    characters], and on how many earlier rows are equal to it, but on nothing else in the batch.
     """
     words = tf.concat([tf.tile(seed[None], [tf.shape(prime)[0], 1]), prime], axis=1)
     begins = tf.strings.reduce_join(tf.as_string(words), axis=1, separator=' ')
@@ -225,7 +225,7 @@ def noise(prime, num, seed):
     is_same = tf.cast(tf.equal(begins[:, None], begins), tf.int64)  # [streams, streams]
     numbers = tf.reduce_sum(tf.linalg.band_part(is_same, -1, 0), axis=1)
 
-    def draw(seeds):  # by an operation that 1.15 has too: it loads what a 2.x exports
+    def draw(seeds):  # with an operation of 1.15, which can then load what a 2.x exports
         return tf.raw_ops.StatelessRandomUniform(shape=[num], seed=seeds, dtype=tf.float32)
 
     return tf.map_fn(draw, tf.stack([begins, numbers], axis=1), tf.float32)

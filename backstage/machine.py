@@ -1,4 +1,4 @@
-"""The machine: its cores, its memory, and its GPU."""
+"""The machine: its cores, memory and GPU."""
 
 import contextlib
 import math
@@ -10,9 +10,9 @@ from backstage.settings import UserError
 
 
 def available_cores():
-    """Return how many CPU cores this process may use, at least in part."""
+    """Return how many CPU cores this process may use. A fraction counts as one core."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()
-    quotas = [line.split() for line in limits('cpu.max')]  # quota and period, microseconds
+    quotas = [line.split() for line in limits('cpu.max')]  # quota and period, in microseconds
     quotas += zip(limits('cpu.cfs_quota_us'), limits('cpu.cfs_period_us'))
     shares = [int(quota) / int(period) for quota, period in quotas if quota not in ('max', '-1')]
     return min([cores, *map(math.ceil, shares)])
@@ -26,10 +26,10 @@ def available_memory():
 
 
 def limits(name, root='/'):
-    """Return what the files of a name say in the control groups of this process, list of str.
+    """Return the contents of the files `name` in the control groups of this process, list of str.
 
-    Containers have their limits there, on a machine that has more. Version 1 has groups for each
-    resource, version 2 has one kind for all. The groups above one limit it too.
+    A container's limits are in these files. cgroup v1 has a hierarchy for each resource, v2 has a
+    single one. Parent groups limit a group too.
     """
     found = []
     try:
@@ -43,7 +43,7 @@ def limits(name, root='/'):
         for above in [group, *group.parents]:
             try:
                 found.append((top / above / name).read_text().strip())
-            except OSError:  # a container may not see the groups above its own
+            except OSError:  # a container may not see its parent groups
                 continue
     return found
 
@@ -51,40 +51,40 @@ def limits(name, root='/'):
 def session_config(threads_per_operation=1, device='auto'):
     """Return the tf.ConfigProto for training and sampling."""
     config = tf.ConfigProto(
-        # One thread for each operation and several operations at once: the layers then run side
-        # by side, each a step behind the one below, and results are the same in every run.
+        # With one thread per operation, several operations run at once: each layer works one step
+        # behind the layer below it. Results are then reproducible.
         intra_op_parallelism_threads=threads_per_operation,
         inter_op_parallelism_threads=available_cores(),
         allow_soft_placement=True,
         device_count={'GPU': 0} if device == 'cpu' else {},
     )
     config.gpu_options.allow_growth = True
-    # The optimizer of graphs takes seconds at the start and finds nothing to gain in this one.
+    # The graph optimizer takes seconds at startup and does not speed up this graph.
     config.graph_options.rewrite_options.disable_meta_optimizer = True
     return config
 
 
 @contextlib.contextmanager
 def new_graph():
-    """Build in a new tf.Graph."""
+    """Build operations in a new tf.Graph."""
     graph = tf.Graph()
     from tensorflow.python.util import deprecation
 
-    # To look for deprecated arguments takes TensorFlow a fifth of the time to build a graph.
+    # Checking for deprecated arguments takes a fifth of the time to build a graph.
     with deprecation.silence(), graph.as_default():
         yield graph
 
 
 def in_this_thread():
-    """Return the tf.RunOptions for a loop of short steps, one after the other.
+    """Return the tf.RunOptions for a loop of short sequential steps.
 
-    Threads that hand such work to each other are slower than one that keeps it.
+    A single thread runs such a loop faster than a pool that passes the work around.
     """
     return tf.RunOptions(inter_op_thread_pool=-1)
 
 
 def check_device(device):
-    """Raise UserError if a GPU is asked for and TensorFlow finds none."""
+    """Raise UserError if the user asks for a GPU and TensorFlow finds none."""
     if device != 'gpu':
         return
     config = session_config()
@@ -92,14 +92,14 @@ def check_device(device):
 
     if not any(one.device_type == 'GPU' for one in device_lib.list_local_devices(config)):
         raise UserError(
-            'TensorFlow found no GPU. It needs an NVIDIA driver, and the CUDA libraries of its '
-            'version; TF_CPP_MIN_LOG_LEVEL=0 before the command lets TensorFlow say which one it '
-            'cannot load. Or leave device out'
+            'device is gpu, but TensorFlow found no GPU. It needs an NVIDIA driver and the CUDA '
+            'libraries for its version. Put TF_CPP_MIN_LOG_LEVEL=0 before the command to see which '
+            'library fails to load, or set device to auto'
         )
 
 
 def device_in_use(session, device):
-    """Return in words on what TensorFlow trains."""
+    """Return the name of the device that TensorFlow trains on, as printed."""
     gpus = [one.name for one in session.list_devices() if one.device_type == 'GPU']
     cores = available_cores()
     cpu = f'the CPU, {cores} core{"s" if cores > 1 else ""}'
@@ -108,7 +108,7 @@ def device_in_use(session, device):
 
 
 def count_parameters(settings, vocab_size):
-    """Return how many numbers the model learns."""
+    """Return how many parameters the model has."""
     n = settings.rnn_size
     widths = [settings.embedding_size] + [n] * (settings.num_layers - 1)
     layers = sum((width + n + 1) * 4 * n for width in widths)
@@ -116,11 +116,11 @@ def count_parameters(settings, vocab_size):
 
 
 def check_memory(settings, vocab_size, workers=1, workers_on_host=1):
-    """Raise UserError if the models and batches of this machine would not fit into its memory.
+    """Raise UserError if the models and batches on this machine do not fit into its memory.
 
-    The backward pass needs some 25 numbers of the forward pass for each unit, some 6 for each
-    symbol, and some 7 for each weight: its gradient, that gradient clipped, two moments, the
-    average, a transposed copy.
+    For each character of a batch, the backward pass needs about 25 numbers per unit and 6 per
+    symbol from the forward pass. Each weight takes about 7 numbers: itself, its gradient, the
+    clipped gradient, two moments, the average and a transposed copy.
     """
     if not hasattr(os, 'sysconf'):  # Windows
         return
@@ -132,6 +132,7 @@ def check_memory(settings, vocab_size, workers=1, workers_on_host=1):
     present = available_memory()
     if needed > present:
         raise UserError(
-            f'training needs some {needed / 1e9:,.0f} GB of memory, and there are '
-            f'{present / 1e9:,.0f} here. Lower rnn_size, num_layers, batch_size or training_seq_len'
+            f'training needs about {needed / 1e9:,.0f} GB of memory, but only '
+            f'{present / 1e9:,.0f} GB are available. Lower rnn_size, num_layers, batch_size or '
+            f'training_seq_len'
         )

@@ -1,6 +1,6 @@
-"""Pictures: a figure saved whole, a window where there is a display, colours, and smoothing.
+"""Pictures: saving a figure, showing it in a window if there is a display, colours, smoothing.
 
-Whatever goes wrong in matplotlib, its settings or its windows, a run does not end of it.
+An error in matplotlib, its settings or its windows never ends a run.
 """
 
 import contextlib
@@ -15,23 +15,23 @@ from backstage.settings import UserError
 
 import numpy as np
 
-# Pairs of these the colour-blind can tell apart too (Okabe and Ito, 2008).
+# Colour-blind readers can tell any two of these apart (Okabe and Ito, 2008).
 COLORS = ('#0072b2', '#d55e00', '#009e73', '#cc79a7', '#56b4e9', '#e69f00', '#000000')
-POINTS = 400  # of a line of means, more or less: as many as a picture shows
+POINTS = 400  # approximate number of points in a line of means: as many as a picture shows
 
 
 def thinned(losses):
-    """Return iterations and losses to draw: all, or of a long run one of several."""
+    """Return the iterations and losses to draw: all of them, or every n-th one of a long run."""
     iterations = np.arange(1, len(losses) + 1)
     every = slice(None, None, -(-len(losses) // 10_000) or 1)
     return iterations[every], losses[every]
 
 
 def smoothed(losses):
-    """Return means over windows, the middle of each, and the width of the widest, in iterations.
+    """Return means over windows, the middle of each, and the largest width, in iterations.
 
-    The first windows are narrow: a wide one over the steep start would have a mean far above the
-    loss at its middle. For a long run the means are those of some POINTS windows.
+    The first windows are narrow: on the steep start, the mean of a wide window is far above the
+    loss at its middle. A long run has about POINTS windows.
     """
     losses = np.asarray(losses)
     width = min(100, len(losses) // 10 + 1)
@@ -42,9 +42,9 @@ def smoothed(losses):
 
 
 def finish_loss_axes(axes, losses):
-    """Give the axes of a plot of losses, in nats over iterations, their title and range."""
+    """Set the title, labels and range of a plot of losses, in nats over iterations."""
     axes.set(title='Sequence to Sequence Loss', xlabel='Generation', ylabel='Loss')
-    # The first iterations start from chance, and would leave little room for all that follows.
+    # The first losses are those of guessing, and would leave little room for the rest.
     if len(losses) > 100:
         known = np.compress(np.isfinite(losses), losses)
         if len(known):
@@ -56,16 +56,16 @@ def finish_loss_axes(axes, losses):
 
 
 def import_matplotlib():
-    """Return matplotlib, with the backend that MPLBACKEND names, or Agg where that is not here.
+    """Return matplotlib with the backend in MPLBACKEND, or with Agg if that is not available.
 
-    A notebook sets MPLBACKEND for all that is started from it. A wrong one would end the import,
-    though a file needs none.
+    A notebook sets MPLBACKEND for all programs that it starts. A wrong value would fail the import,
+    although saving a file needs no backend.
     """
     if 'matplotlib' in sys.modules:
         return sys.modules['matplotlib']
     backend = os.environ.pop('MPLBACKEND', '')
     try:
-        import matplotlib  # here, as it takes a while, and training can begin without it
+        import matplotlib  # not at the top: it takes a while, and training can begin without it
     finally:
         if backend:
             os.environ['MPLBACKEND'] = backend
@@ -78,31 +78,31 @@ def import_matplotlib():
 
 @contextlib.contextmanager
 def matplotlib_as_it_comes():
-    """Let matplotlib draw quietly, the same whatever somebody's matplotlibrc says.
+    """Let matplotlib draw without messages and with its defaults, not the user's matplotlibrc.
 
     Raises:
-      UserError: it cannot be imported, or cannot draw.
+      UserError: matplotlib cannot be imported or cannot draw.
     """
-    # It would say where its cache is now, or which line of a matplotlibrc it cannot read.
+    # It would log where its cache is, or which line of a matplotlibrc it cannot read.
     logging.getLogger('matplotlib').setLevel(logging.CRITICAL)
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter('ignore')  # what the font lacks is drawn as a box
+            warnings.simplefilter('ignore')  # a character that the font lacks becomes a box
             matplotlib = import_matplotlib()
             defaults = {k: v for k, v in matplotlib.rcParamsDefault.items() if k != 'backend'}
             with matplotlib.rc_context(defaults):
                 yield
-    except Exception as error:  # of any kind: they come from fonts, files, Tk, LaTeX and others
+    except Exception as error:  # of any kind: from fonts, files, Tk, LaTeX and others
         reason = (str(error).strip() or '(no reason given)').splitlines()[0]
         raise UserError(f'matplotlib cannot be used: {type(error).__name__}: {reason}')
 
 
 def save(path, draw, *what, size=(8, 5)):
-    """Write a PNG of so many inches: what `draw(figure, *what)` draws on a matplotlib Figure.
+    """Write a PNG of the matplotlib Figure that `draw(figure, *what)` fills; `size` in inches.
 
     Raises:
       UserError: matplotlib cannot draw it.
-      OSError: it cannot be written.
+      OSError: the file cannot be written.
     """
     picture = io.BytesIO()
     with matplotlib_as_it_comes():
@@ -116,7 +116,7 @@ def save(path, draw, *what, size=(8, 5)):
 
 
 def save_if_possible(path, draw, *what):
-    """Call `save` on worker 0; where it does not succeed, say so and go on."""
+    """Call `save` on worker 0. If it fails, print why and continue."""
     try:
         if workers.is_first():
             save(path, draw, *what)
@@ -125,16 +125,16 @@ def save_if_possible(path, draw, *what):
 
 
 def show(draw, *what, size=(8, 5)):
-    """Show what `save` would write, in a window, where there is a display, until it is closed."""
+    """Show the same figure in a window, if there is a display, until the user closes it."""
     if not workers.is_first():
         return
-    # Often there is no display, or no such backend. The picture is saved by then, and its path
-    # printed: nothing more has to be said.
+    # Often there is no display or no usable backend. By then the picture is saved and its path
+    # printed, so no message is needed.
     with contextlib.suppress(UserError), matplotlib_as_it_comes():
-        from matplotlib import pyplot  # it looks for a display as it is imported
+        from matplotlib import pyplot  # not at the top: the import looks for a display
 
         backend = pyplot.get_backend().lower()
-        # Outside its kernel the backend of a notebook prints 'Figure(800x500)'.
+        # Outside its kernel, a notebook's backend prints 'Figure(800x500)'.
         if backend == 'agg' or ('inline' in backend and 'ipykernel' not in sys.modules):
             return
         figure = pyplot.figure(figsize=size)

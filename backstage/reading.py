@@ -1,7 +1,7 @@
-"""Reading a text: from the bytes of a file to characters, and whether a model can learn from them.
+"""Reading a text: from the bytes of a file to characters, and checks that a model can learn them.
 
-A file of any size is read in pieces. Letters are composed (Unicode's form NFC), and what Project
-Gutenberg wrote around a work is cut off. An error names the command that makes a text of the file.
+A file of any size is read in pieces. Letters are composed (Unicode NFC), and text that Project
+Gutenberg wrote around a work is removed. An error names a command that converts the file to text.
 """
 
 import bisect
@@ -23,12 +23,10 @@ import numpy as np
 
 
 def file_pieces(path, size=1 << 20):
-    """Yield a UTF-8 file in pieces of about `size` characters, so that any size fits in memory.
-
-    They are in the form NFC, as the whole would be.
+    """Yield a UTF-8 file in pieces of about `size` characters, in Unicode NFC.
 
     Raises:
-      UserError: the file cannot be read, or it is not UTF-8 text.
+      UserError: the file cannot be read or is not UTF-8 text.
     """
     try:
         with open(path, 'rb') as file:
@@ -36,7 +34,7 @@ def file_pieces(path, size=1 << 20):
         if problem:
             raise UserError(f'{path} {problem}')
         with open(path, encoding='utf-8-sig') as file:
-            # To the end of a line; but a text may be one endless line: then it is cut anywhere.
+            # A piece ends at a line end, or anywhere if the line is very long.
             for piece in iter(lambda: file.read(size) + file.readline(10_000), ''):
                 if '\0' in piece:
                     raise UserError(f'{path} {fault(path)}')
@@ -48,14 +46,14 @@ def file_pieces(path, size=1 << 20):
 
 
 def read_pieces(path, seen=None):
-    """Yield the text of a file, without what Project Gutenberg added: `seen['cut']` characters."""
+    """Yield the text of a file without Project Gutenberg's additions: `seen['cut']` characters."""
     seen = Counter() if seen is None else seen
     return cut_off(report.reading(path, file_pieces(path)), seen)
 
 
 # --- Letters -------------------------------------------------------------------------------------
 
-# What Unicode's compatibility decomposition (NFKD) does not bring to ASCII.
+# Characters that Unicode's compatibility decomposition (NFKD) does not reduce to ASCII.
 FOLDS = {
     '\u2010': '-', '\u2012': '-', '\u2013': '-', '\u2014': '--', '\u2015': '--', '\u2212': '-',
     '\u2018': "'", '\u2019': "'", '\u201a': "'", '\u201b': "'", '\u2032': "'", '\u02bc': "'",
@@ -70,31 +68,31 @@ def code_points(text):
 
 
 def composed(text):
-    """Return a text in Unicode's form NFC: é is one character, not an e and an accent."""
-    is_ascii = len(text.encode('utf-8', 'surrogatepass')) == len(text)  # costs next to nothing
+    """Return a text in Unicode NFC: é is one character, not an e and an accent."""
+    is_ascii = len(text.encode('utf-8', 'surrogatepass')) == len(text)  # a cheap test
     return text if is_ascii else unicodedata.normalize('NFC', text)
 
 
 def fold_to_ascii(text):
-    """Return the text in ASCII: e for é, ' for a curly quote, a space for anything else."""
+    """Return the text in ASCII: é becomes e, a curly quote ', anything else a space."""
     return re.sub(r'[^\x00-\x7f]', lambda match: fold(match.group()), text)
 
 
 @functools.lru_cache(maxsize=None)
 def fold(character):
-    """Return the ASCII form of one character, of any length."""
+    """Return the ASCII form of one character, a str of any length."""
     ascii_form = ''
     for part in unicodedata.normalize('NFKD', character):
         if ord(part) < 128:
             ascii_form += part
-        elif unicodedata.category(part) not in ('Mn', 'Cf'):  # neither accent nor invisible
+        elif unicodedata.category(part) not in ('Mn', 'Cf'):  # not an accent, not invisible
             ascii_form += FOLDS.get(part, ' ')
     return ascii_form
 
 
-# --- Files that are no UTF-8 text ----------------------------------------------------------------
+# --- Files that are not UTF-8 text ---------------------------------------------------------------
 
-KINDS = {  # by their first bytes, and the command that makes text of them
+KINDS = {  # first bytes: a description, and a command that converts the file to text
     b'\x1f\x8b': ('compressed (gzip)', 'gunzip'),
     b'BZh': ('compressed (bzip2)', 'bunzip2'),
     b'\xfd7zXZ': ('compressed (xz)', 'unxz'),
@@ -103,33 +101,34 @@ KINDS = {  # by their first bytes, and the command that makes text of them
     b'%PDF-': ('a PDF', 'pdftotext - -'),
     b'{\\rtf': ('rich text (RTF)', ''),
     b'\xd0\xcf\x11\xe0': ('an old Office document', ''),
-    codecs.BOM_UTF32_LE: ('UTF-32', 'iconv -f UTF-32 -t UTF-8'),  # begins as UTF-16 does
+    codecs.BOM_UTF32_LE: ('UTF-32', 'iconv -f UTF-32 -t UTF-8'),  # UTF-16LE begins alike
     codecs.BOM_UTF32_BE: ('UTF-32', 'iconv -f UTF-32 -t UTF-8'),
     codecs.BOM_UTF16_LE: ('UTF-16', 'iconv -f UTF-16 -t UTF-8'),
     codecs.BOM_UTF16_BE: ('UTF-16', 'iconv -f UTF-16 -t UTF-8'),
 }
-# Guesses are among these, by names that iconv knows. Where several give the same text, the first.
+# The encodings to guess, as iconv names them. If several give the same text, the first one wins.
 ENCODINGS = (
     'GB18030', 'BIG5', 'CP932', 'EUC-JP', 'CP949', 'CP1252', 'CP1250', 'CP1251', 'KOI8-R', 'KOI8-U',
     'CP866', 'ISO8859-2', 'ISO8859-5', 'ISO8859-7', 'CP1253', 'CP1254', 'CP1255', 'CP1256',
     'CP1257', 'CP1258', 'CP437', 'CP850', 'UTF-16LE', 'UTF-16BE', 'UTF-32LE', 'UTF-32BE',
 )  # fmt: skip
-SAMPLE = 100_000  # bytes, for a guess; a multiple of 4
-FAULT = re.compile('[\0\udc80-\udcff]')  # a zero, or a byte that is no part of a character
+SAMPLE = 100_000  # bytes to guess from; a multiple of 4
+FAULT = re.compile('[\0\udc80-\udcff]')  # a zero byte, or one that is not part of a character
 
 
 def kind(head, path):
-    """Return what a file is that begins so, bytes, if that is known and no text; else None."""
+    """Return what is wrong with a file whose first bytes, `head`, are not text; else None."""
     is_tar = head[257:262] == b'ustar'
     known = [said for begin, said in KINDS.items() if head.startswith(begin)]
     if not is_tar and not known:
         return None
     what, command = ('an archive (tar)', 'tar -xOf -') if is_tar else known[0]
-    return f'is {what}. Make plain text of it' + (f': {command}{to_new(path)}' if command else '')
+    convert = f': {command}{to_new(path)}' if command else ''
+    return f'is {what}. Convert it to plain text{convert}'
 
 
 def fault(path):
-    """Return what is wrong with a file that has zeros, or that is no UTF-8 in some place."""
+    """Return what is wrong with a file that has zero bytes or is not UTF-8."""
     with open(path, encoding='utf-8-sig', errors='surrogateescape') as file:
         line, text = 1, file.read(SAMPLE)
         while text and not FAULT.search(text):
@@ -137,34 +136,34 @@ def fault(path):
         text += file.read(SAMPLE)
     faults = FAULT.findall(text)
     line += text.count('\n', 0, text.find(faults[0]))
-    first = f'byte 0x{ord(faults[0]) & 0xFF:02X} in line {line:,}'
+    first = f'byte 0x{ord(faults[0]) & 0xFF:02X} on line {line:,}'
     zeros, num_ascii = faults.count('\0'), len(text.encode('ascii', 'ignore'))
     if 2 * (len(faults) - zeros) <= len(text) - num_ascii and zeros < len(text) / 10:
         leave_out = "tr -d '\\000'" if zeros else 'iconv -f UTF-8 -t UTF-8 -c'
         return (
-            f'is UTF-8 text, but {first} is no character. Mend that, or leave all such bytes out: '
-            f'{leave_out}{to_new(path)}'
+            f'is UTF-8 text, but {first} is not a valid character. Fix it, or remove all such '
+            f'bytes: {leave_out}{to_new(path)}'
         )
     with open(path, 'rb') as file:
         sample = file.read(SAMPLE)
-    if not zeros:  # the lines that show it; the last may end within a character
+    if not zeros:  # the lines with faults; the last one may end within a character
         lines = list(filter(FAULT.search, text.split('\n')))
         sample = '\n'.join(lines[:-1] or lines).encode('utf-8', 'surrogateescape')
     guess = guess_encoding(sample)
     if zeros and not guess:
-        return f'is no text, as {first} shows. Give another text_file'
-    guess = guess or 'Find out its encoding, and convert it: iconv -f ENCODING'
-    return f'is not UTF-8 text, as {first} shows. {guess} -t UTF-8{to_new(path)}'
+        return f'is not text: {first}. Set text_file to another file'
+    guess = guess or 'Find its encoding and convert it: iconv -f ENCODING'
+    return f'is not UTF-8 text: {first}. {guess} -t UTF-8{to_new(path)}'
 
 
 def guess_encoding(sample):
-    """Return a sentence on the encoding that bytes may have, up to the command's; '' if none fits.
+    """Return a guess of the encoding, with the start of a command; '' if no encoding fits.
 
-    It shows a word by which one sees whether the guess is right.
+    The sentence shows a word, from which the reader can tell whether the guess is right.
     """
     try:
         from charset_normalizer import from_bytes
-    except ImportError:  # an older requests comes with another one
+    except ImportError:  # older versions of requests come without it
         return ''
     best = from_bytes(sample, chunk_size=4096, cp_isolation=ENCODINGS).best()
     if not best:
@@ -174,70 +173,70 @@ def guess_encoding(sample):
     text = str(best)
     special = re.search(r'\w{0,10}[^\W\x00-\x7f]\w{0,10}', text)
     word = (special or re.search(r'\S{1,20}|\Z', text)).group()
-    return f'A guess: it is {name}, if {word!r} looks right. Convert it: iconv -f {name}'
+    return f'It may be {name}, if {word!r} looks right. Convert it: iconv -f {name}'
 
 
 def unreadable(path, error):
-    """Return why there is no text at a path, which came of an OSError, and how to get it there."""
+    """Return why a path cannot be read, given the OSError, and what to do."""
     if re.match(r'(https?|ftp)://|www\.', path):
         new = new_name(path.partition('?')[0])
-        return f'is a URL. Download it: curl -fL -o {new} {shlex.quote(path)} (then give {new})'
+        return f'is a URL. Download it: curl -fL -o {new} {shlex.quote(path)} (then use {new})'
     if os.path.isdir(path):
         if not glob.glob(os.path.join(glob.escape(path), '*.txt')):
-            return 'is a folder, and has no .txt file. Give a text_file'
+            return 'is a folder without .txt files. Set text_file to a file'
         return f'is a folder. Join its files: {join(shlex.quote(os.path.join(path, "")) + "*.txt")}'
     paths = re.split(', *', path)
     if not os.path.exists(path) and all(map(glob.glob, paths)):
-        # What makes a pattern of a path is not quoted.
+        # The wildcards stay unquoted.
         words = [re.sub(r'[^*?[\]]+', lambda part: shlex.quote(part[0]), one) for one in paths]
         return f'is more than one file. Join them: {join(*words)}'
-    return f'cannot be read: {error.strerror}. Give another text_file'
+    return f'cannot be read: {error.strerror}. Set text_file to another file'
 
 
 def join(*words):
-    """Return the command that joins files, as a shell takes their names, into one."""
+    """Return the command that joins files into one; the names are shell words."""
     new = new_name('texts')
-    return f'cat {" ".join(words)} > {new} (then give {new})'
+    return f'cat {" ".join(words)} > {new} (then use {new})'
 
 
 def to_new(path):
-    """Return how a command reads a file and writes another."""
+    """Return the end of a command that reads a file and writes a new one."""
     new = new_name(path)
-    return f' < {shlex.quote(path)} > {new} (then give {new})'
+    return f' < {shlex.quote(path)} > {new} (then use {new})'
 
 
 def new_name(path):
-    """Return a name for what is made of a file: like its own, and in this folder not taken yet."""
+    """Return a similar name for a converted file that does not exist yet in this folder."""
     stem = re.sub(r'(\.txt)?(\.[\w-]+)?$', '', os.path.basename(path)) or 'text'
     names = (f'{stem}{mark}.txt' for mark in ('', *map('-{}'.format, range(2, 10_000))))
     return shlex.quote(next(name for name in names if not os.path.lexists(name)))
 
 
-# --- What Project Gutenberg wrote around a work --------------------------------------------------
+# --- Text that Project Gutenberg wrote around a work ---------------------------------------------
 
 
 def lines(*patterns):
-    """Compile what a line begins with, in any case; a space stands for any blanks in a line."""
+    """Compile patterns that match in any case; a space stands for any blanks within a line."""
     pattern = '|'.join(patterns).replace(' ', r'(?:[^\S\n]+)')
     return re.compile(pattern, re.MULTILINE | re.IGNORECASE)
 
 
-# A work stands between a start mark and an end mark: those of today; those of the 2000s (THIS for
-# THE); the last line of the header and the first of the trailer of the 1990s.
+# A work stands between a start mark and an end mark: the current ones, those of the 2000s (THIS for
+# THE), or those of the 1990s (the last line of the header and the first line of the trailer).
 PROJECT = '(?:THE |THIS )?PROJECT GUTENBERG'
-REST = r'(?:(?:[^*\n]|\n(?! ?\n)){0,500}\*\*+ ?\n?|.{0,500}\n?)'  # to asterisks, or of the line
+REST = r'(?:(?:[^*\n]|\n(?! ?\n)){0,500}\*\*+ ?\n?|.{0,500}\n?)'  # up to asterisks, or the line
 MARK = lines(
     rf'(?P<start>^ ?\*\*+ ?START OF {PROJECT}{REST}',
     r'^ ?\*END\*? ?THE SMALL PRINT.{0,100}\n?',
     r'^ ?\*\*+ ?SMALL PRINT! FOR __ COMPLETE SHAKESPEARE.{0,100}\n'
     r'(?: ?\["Small Print".{0,100}\n)?)',
     rf'^ ?\*\*+ ?END OF {PROJECT}{REST}',
-    # These have no asterisks: they begin with a capital letter, else they may be prose.
+    # These have no asterisks. They begin with a capital letter; otherwise they may be prose.
     rf'^ ?(?-i:E)ND OF (?:{PROJECT}|(?:THE |THIS )?ETEXT).{{0,200}}\n?',
     rf'^ ?(?-i:T)H(?:IS IS TH)?E END OF {PROJECT} E-?(?:BOOK|TEXT).{{0,200}}\n?',
 )
-WORDS = ('gutenberg', 'small print', 'etext')  # in each mark
-# A header begins with such a line, and ends with a start mark.
+WORDS = ('gutenberg', 'small print', 'etext')  # each mark contains one of these
+# A header begins with one of these lines and ends with a start mark.
 HEADER_LINE = lines(
     r'^[^\w\n]*(?:This is )?(?:The )?Project Gutenberg(?:.s |.*(?:e-?book|e-?text|edition))',
     r'^.{0,20}Welcome To The World of Free Plain Vanilla',
@@ -246,7 +245,7 @@ HEADER_LINE = lines(
     r'^\s*Produced by World Library',
     r'^[^\w\n]*SMALL PRINT! FOR COMPLETE SHAKESPEARE',
 )
-# A licence follows an end mark, and comes back to these again and again, until its last line.
+# A licence follows an end mark. These phrases recur in it, up to its last line.
 LICENCE_TALK = re.compile(
     r'Gutenberg|Updated editions will replace the previous one|This file should be named'
     r'|(?P<last>to\s+hear\s+about\s+new\s+e-?books\.?\s*\n?'
@@ -255,19 +254,19 @@ LICENCE_TALK = re.compile(
     re.IGNORECASE,
 )
 NOTICE = re.compile('<<THIS ELECTRONIC VERSION[^<>]{0,2000}>>')  # between works
-# Characters, at most: of a header; of a licence (it has had up to 20,000); between two places in it
-# that talk so; of a mark or a notice.
+# Most characters of a header, of a licence (up to 20,000 were seen), between two phrases in a
+# licence, and of a mark or a notice.
 HEADER, LICENCE, LICENCE_GAP, SHORT = 50_000, 25_000, 4_000, 3_000
 
 
 def cut_off(pieces, seen):
-    """Yield the pieces of a text without what is recognisably Project Gutenberg's.
+    """Yield the pieces of a text without the parts that Project Gutenberg recognisably wrote.
 
-    Of a text of any size no more is held than a piece and some 50,000 characters.
+    It holds at most one piece and about 50,000 characters in memory.
 
     Args:
       pieces: iterable of str.
-      seen: collections.Counter; the characters that were cut off are added to its 'cut'.
+      seen: collections.Counter; the number of removed characters is added to its 'cut'.
     """
     text = ''
     for piece in itertools.chain(pieces, [None]):
@@ -279,13 +278,13 @@ def cut_off(pieces, seen):
 
 
 def find_work(text, size):
-    """Return what a text has of works, up to where that is known, and the text after that.
+    """Return the works in a text, as far as they are certain, and the rest of the text.
 
     Args:
-      size: where marks have to end, as what follows might be part of them; infinite at the end.
+      size: marks must end by this position, as more text might extend them; infinite at the end.
     """
     kept, done, known = '', 0, max(0, min(len(text), size - HEADER - SHORT))
-    # In almost all pieces there is no mark, and a word is found much faster than a pattern.
+    # Almost no piece has a mark, and searching for a word is much faster than for a pattern.
     lower = text.lower()
     marks = list(MARK.finditer(text)) if any(word in lower for word in WORDS) else []
     starts = [mark.start() for mark in marks if mark['start']]
@@ -311,7 +310,7 @@ def find_work(text, size):
 
 
 def end_of_licence(text, begin, limit):
-    """Return where the licence in text[begin:limit] ends: `begin` if there is none."""
+    """Return where the licence in text[begin:limit] ends, or `begin` if there is none."""
     end = begin
     for talk in LICENCE_TALK.finditer(text, begin, limit):
         if talk.start() > end + LICENCE_GAP:
@@ -319,7 +318,7 @@ def end_of_licence(text, begin, limit):
         end = talk.end()
         if talk['last']:
             return end
-    paragraph = text.find('\n\n', end, limit)  # to its end
+    paragraph = text.find('\n\n', end, limit)  # the end of the paragraph
     rest = paragraph + 2 if paragraph >= 0 else min(limit, end + 1_000)
     return rest if end > begin else begin
 
@@ -328,60 +327,60 @@ def end_of_licence(text, begin, limit):
 
 
 def visible(text):
-    """Return how many characters of a text, str, are no white space."""
-    data = np.frombuffer(text.encode(), np.uint8)
-    return np.count_nonzero(data > ord(' ')) - np.count_nonzero(data & 0xC0 == 0x80)  # not first
+    """Return how many characters of a text, str, are not white space."""
+    data = np.frombuffer(text.encode(), np.uint8)  # count only the first byte of a character
+    return np.count_nonzero(data > ord(' ')) - np.count_nonzero(data & 0xC0 == 0x80)
 
 
 def count_left_out(piece, cleaned, seen):
-    """Add to `seen` how many visible characters a piece has, and how many when it is cleaned."""
-    # Where nothing was cleaned, that there are any is enough to know.
+    """Add to `seen` how many visible characters a piece has, before and after cleaning."""
+    # If nothing was cleaned, it is enough to know that there are any.
     if seen is not None and (cleaned is not piece or not seen['visible']):
         seen['visible'] += visible(piece)
         seen['kept'] += visible(cleaned)
 
 
 def print_left_out(seen, advice=''):
-    """Say how much of a text was not read, as `read_pieces` and `count_left_out` count it."""
-    # Prose loses some 5 % to cleaning, single scenes of plays up to 7.6 %, source code 9 to 20 %.
+    """Print how much of a text was not read, as counted by `read_pieces` and `count_left_out`."""
+    # Cleaning removes about 5 % of prose, up to 7.6 % of single scenes, 9 to 20 % of source code.
     left_out = (seen['visible'] - seen['kept']) / max(1, seen['visible'])
     if seen['cut']:
-        print(f'Cut off: {seen["cut"]:,} characters that Project Gutenberg wrote around the text')
+        print(f'Removed: {seen["cut"]:,} characters that Project Gutenberg wrote around the text')
     if left_out > 0.08:
         print(
-            f'Left out: {left_out:.0%} of the characters, as a clean text has letters of a-z, '
-            f"digits, - and ' only{advice}"
+            f'Left out: {left_out:.0%} of the characters. A clean text has only a-z, 0-9, space, '
+            f"- and '{advice}"
         )
 
 
 def check_text(path, counts, split, settings, seen):
-    """Say how much of a text was not read.
+    """Print how much of a text was not read, and check that the rest is enough.
 
     Args:
       counts: integers [vocab_size], how often each symbol occurs in it.
       seen: Counter, as reading has filled it.
 
     Raises:
-      UserError: nothing can be learned from the text, or there is too little of it.
+      UserError: the text is too short, or there is nothing to learn in it.
     """
-    print_left_out(seen, '. To learn all of them: --clean_text=False')
-    why = 'and nothing can be learned from it. Take another text'
+    print_left_out(seen, '. To keep all of them: --clean_text=False')
+    advice = 'Use a different text'
     if not counts.any() or not seen['visible']:
-        raise UserError(f'{path} has no text, {why}')
+        raise UserError(f'{path} has no text to learn from. {advice}')
     one_batch = (settings.batch_size + 1) * settings.training_seq_len
     if split < one_batch:
         needed = math.floor(one_batch / (1 - settings.held_out)) + 1
-        smaller = ', or a smaller batch_size or training_seq_len' if split > 1 else ''
+        smaller = ', or lower batch_size or training_seq_len' if split > 1 else ''
         raise UserError(
-            f'{path} has {counts.sum():,} characters, and for one batch of {settings.batch_size} x '
-            f'{settings.training_seq_len} {needed:,} are needed. Take a longer text{smaller}'
+            f'{path} has {counts.sum():,} characters, but one batch of {settings.batch_size} x '
+            f'{settings.training_seq_len} needs {needed:,}. Use a longer text{smaller}'
         )
     if counts[0] == counts.sum():
         raise UserError(
-            f'no character of {path} occurs {settings.min_word_freq} times. Lower min_word_freq'
+            f'no character of {path} occurs {settings.min_word_freq:,} times. Lower min_word_freq'
         )
     if np.count_nonzero(counts) < 2:
-        raise UserError(f'{path} has the same symbol throughout, {why}')
+        raise UserError(f'{path} repeats one symbol, so there is nothing to learn. {advice}')
 
 
 def id_type(ix2vocab):
@@ -390,9 +389,9 @@ def id_type(ix2vocab):
 
 
 class Ids:
-    """The ids of a text in a file, integers [characters], read from the disk as they are indexed.
+    """The ids of a text in a file, integers [characters], read from the disk when indexed.
 
-    A file that somebody cuts meanwhile is an error; a np.memmap alone would end the process.
+    If the file is truncated meanwhile, indexing raises an error. A plain np.memmap would crash.
     """
 
     def __init__(self, path, kind):
@@ -402,50 +401,53 @@ class Ids:
         return len(self.ids)
 
     def __getitem__(self, places):
-        if self.ids.base.size() < self.ids.nbytes:  # the first is that of the file
-            raise UserError(f'{self.path} was cut while it was read. Run the same command again')
+        if self.ids.base.size() < self.ids.nbytes:  # the current size of the file
+            raise UserError(f'{self.path} was truncated while in use. Run the same command again')
         return self.ids[places]
 
 
 def find_unseen(file, split, counts):
-    """Return which ids do not occur before position `split`, a list of int.
+    """Return the ids that do not occur before position `split`, a list of int.
 
     Args:
-      file: binary file, into which the ids of a whole text were written, as integers of `id_type`.
+      file: binary file with the ids of a whole text, integers of `id_type`.
       counts: integers [vocab_size], how often each id occurs in it.
 
     Raises:
-      UserError: 'unknown' alone occurs before it.
+      UserError: only 'unknown' occurs before `split`.
     """
     file.flush()
     ids, left = np.memmap(file.name, id_type(counts), 'r'), counts.copy()
     for begin in range(split, len(ids), 1 << 20):  # bincount needs eight times as much memory
         left -= np.bincount(ids[begin : begin + (1 << 20)], minlength=len(left))
     if not left[1:].any():
-        raise UserError('all characters of the part to learn are rare ones. Lower min_word_freq')
+        raise UserError('all characters before the held-out part are rare. Lower min_word_freq')
     return np.flatnonzero(left == 0).tolist()
 
 
 def check_prime(text, ids, ix2vocab, unseen, file=None):
-    """Warn, in standard output or a file, of characters in a prime text that a model does not know.
+    """Warn about characters of a prime text that the model does not know, on standard output.
 
-    Those are read as 'unknown', or, where the model has learned a clean text, were left out.
+    Such characters are read as 'unknown'. If the model learned a clean text, they are left out.
 
     Args:
-      ids: integers [1, characters], as which the text is read.
+      ids: integers [1, characters], the ids of the text.
       unseen: list of int, the ids that the model has never read.
+      file: a text stream to warn on instead.
 
     Raises:
       UserError: nothing is left of the text.
     """
     if not ids.size:
-        raise UserError(f'the text {text!r} has no character to begin with. Give another')
+        raise UserError(
+            f'the text {text!r} has no character that the model reads. Use a different text'
+        )
     never = ''.join(ix2vocab[ix] for ix in unseen if ix and ix in ids)
     if never:
         print(f'The text {text!r} has {never!r}, which the model has never read', file=file)
     if not ids.all():
         unknown = ''.join(sorted(set(composed(text)) - set(ix2vocab)))
-        print(f"The text {text!r} has {unknown!r}, read as 'unknown': too rare", file=file)
+        print(f"The text {text!r} has {unknown!r}, too rare: read as 'unknown'", file=file)
         return
     read = ''.join(ix2vocab[ix] for ix in ids[0])
     if sum(map(str.isalnum, read)) < sum(map(str.isalnum, composed(text))):

@@ -1,4 +1,4 @@
-"""What a run shows of itself: lines, bars in a terminal, and TensorBoard."""
+"""What a run shows: lines, progress bars and TensorBoard."""
 
 import math
 import os
@@ -14,15 +14,15 @@ import numpy as np
 
 # --- Lines ---------------------------------------------------------------------------------------
 
-# What docs/advice.md and docs/megabyte.md found. The more often a text is read, and the larger a
-# model is beside it, the more dropout it takes: the passes through the text, divided by its
-# characters for each parameter, tell how much. Above the first number, the second is too high a
-# keep_prob, and the third is better.
+# From docs/advice.md and docs/megabyte.md. A model needs more dropout the more often it reads its
+# text, and the larger it is for that text. The measure is the number of passes through the text,
+# divided by the characters per parameter. Above the first number, a keep_prob as high as the second
+# is too high, and the third is better.
 DROPOUT = (120, 0.7, 0.5), (50, 0.85, 0.7), (8, 0.93, 0.85), (4, 1, 0.93)
 
 
 def describe_size(settings, vocab_size, characters, num_iterations):
-    """Return in words how large a model is beside its text, and what to try if it is large."""
+    """Return a line on how large a model is for its text, and what to try if it is too large."""
     parameters = machine.count_parameters(settings, vocab_size)
     each = characters / parameters
     passes = num_iterations * settings.batch_size * settings.training_seq_len / characters
@@ -31,35 +31,35 @@ def describe_size(settings, vocab_size, characters, num_iterations):
         if passes / each > least and settings.keep_prob >= too_high:
             advice = f'; it may overfit: try keep_prob={better}'
             break
-    return f'Model: {parameters:,} parameters, {each:.1f} characters for each{advice}'
+    return f'Model: {parameters:,} parameters, {each:.1f} characters per parameter{advice}'
 
 
 def describe_length(settings, num_iterations, rate):
-    """Return in words how long a run is, and its highest learning rate: `rate` if it gets there."""
+    """Return a line on how long a run is, and its highest learning rate: `rate` after warm-up."""
     rate *= min(1, num_iterations / max(1, settings.warmup_iterations))
-    # In thousands of iterations the loss still falls.
+    # The loss keeps falling for thousands of iterations.
     few = num_iterations < 1000 and num_iterations != settings.max_iterations
     shape = f'{settings.batch_size} x {settings.training_seq_len} characters'
-    advice = '; they are few: try a smaller batch_size, or more epochs' if few else ''
-    return f'Run: {num_iterations:,} iterations of {shape}, at a rate of up to {rate:.3g}{advice}'
+    advice = '; that is few: try a smaller batch_size or more epochs' if few else ''
+    return f'Run: {num_iterations:,} iterations of {shape}, learning rate up to {rate:.3g}{advice}'
 
 
 def perplexity(nats):
-    """Return the perplexity of a loss. No float exceeds exp(709)."""
+    """Return the perplexity of a loss. exp(710) would overflow a float."""
     return math.exp(min(nats, 700))
 
 
 def describe_loss(nats):
-    """Return a loss in words: nats, bits per character, and the perplexity."""
+    """Return a loss as text: nats, bits per character, and perplexity."""
     bits = nats / math.log(2)
     return f'{nats:.4f} nats, {bits:.4f} bits per character, perplexity {perplexity(nats):.3f}'
 
 
 def command(path, **settings):
-    """Return a shell command that runs a program of the project with some settings, from anywhere.
+    """Return a shell command that runs a program with settings, from any folder.
 
     Args:
-      path: str, its file, or `tools`.
+      path: str, the file of the program, or `tools`.
     """
     words = [sys.executable, os.path.join(ROOT, path)]
     for name, value in settings.items():
@@ -69,12 +69,12 @@ def command(path, **settings):
 
 
 def print_end(run):
-    """Print how a run ended, and what can be done with its model."""
+    """Print how a run ended, and the commands that use its model."""
     if len(run.losses) < run.last:
         saves = f'{run.settings.patience} save{"s" if run.settings.patience > 1 else ""}'
         print(f'Ended after iteration {len(run.losses)}: no better held-out loss in {saves}')
     width = min(100, math.ceil(len(run.losses) / 10))  # the first iterations of a run are steep
-    last = [loss for loss in run.losses[-width:] if not math.isnan(loss)]  # as a lost one is
+    last = [loss for loss in run.losses[-width:] if not math.isnan(loss)]  # NaN: lost
     if last:
         mean = describe_loss(np.mean(last))
         print(f'Final loss, mean of the last {len(last)} iterations: {mean}')
@@ -83,13 +83,13 @@ def print_end(run):
     if run.best:
         iteration, loss = run.best
         print(f'Best held-out loss, at iteration {iteration}: {describe_loss(loss)}')
-    if os.path.exists(run.plot):  # otherwise a message has said why not
+    if os.path.exists(run.plot):  # otherwise, a message has said why
         print(f'The plot is {run.plot}')
-    print(f'To let it write: {command("tools/sample.py", temp_dir=run.settings.temp_dir)}')
-    print(f'What else can be done with it: {command("tools")}')
+    print(f'To generate text: {command("tools/sample.py", temp_dir=run.settings.temp_dir)}')
+    print(f'To list all tools: {command("tools")}')
 
 
-# For a terminal: symbols in the place of what it obeys and of what reverses the text after it.
+# For a terminal: symbols that replace control characters and marks of text direction.
 SYMBOLS = {
     **{code: 0x2400 + code for code in range(32) if chr(code) not in '\t\n'},
     0x7F: 0x2421,  # delete
@@ -98,32 +98,32 @@ SYMBOLS = {
 
 
 def shown(text, file):
-    """Return a text as it is printed to a file: exact, but for a terminal with SYMBOLS."""
+    """Return a text for printing to a file: unchanged, or with SYMBOLS if it is a terminal."""
     return text.translate(SYMBOLS) if file.isatty() else text
 
 
 # --- Bars ----------------------------------------------------------------------------------------
 
-DELAY = 2  # seconds, after which a bar appears that shows no training
+DELAY = 2  # seconds until a bar appears, other than the bar of training
 
 
 def bar(*what, **how):
-    """Return a tqdm bar, which shows in the terminal of the first worker, if there is one."""
-    from tqdm import tqdm  # takes a tenth of a second
+    """Return a tqdm bar. Only worker 0 shows it, and only in a terminal."""
+    from tqdm import tqdm  # not at the top: it takes a tenth of a second
 
-    disable = None if workers.is_first() else True  # None: where there is no terminal
+    disable = None if workers.is_first() else True  # None: disabled outside a terminal
     return tqdm(*what, disable=disable, **how)
 
 
 def write(line):
-    """Print a line, above the bar if there is one."""
+    """Print a line, above the bar if one is shown."""
     from tqdm import tqdm
 
     tqdm.write(line)
 
 
 def progress_bar(done, num_iterations, settings):
-    """Return a tqdm bar of the characters read in so many iterations, where there is a terminal."""
+    """Return a tqdm bar of the characters that the run reads in `num_iterations`."""
     characters = settings.batch_size * settings.training_seq_len
     total = num_iterations * characters
     how = {'unit': 'char', 'unit_scale': True, 'dynamic_ncols': True}
@@ -131,12 +131,12 @@ def progress_bar(done, num_iterations, settings):
 
 
 def measuring(steps):
-    """Return a range, or a list, with a bar that shows how far a measurement is."""
+    """Return a range or a list with a progress bar for a measurement."""
     return bar(steps, desc='Measuring', delay=DELAY, leave=False)
 
 
 def reading(path, pieces):
-    """Yield the pieces of a file, with a bar that shows how far it is read."""
+    """Yield the pieces of a file, with a progress bar."""
     size = os.path.getsize(path) if os.path.exists(path) else None
     how = {'unit': 'B', 'unit_scale': True, 'delay': DELAY, 'leave': False}
     with bar(desc=f'Reading {path}', total=size, **how) as shown:
@@ -149,12 +149,12 @@ def reading(path, pieces):
 
 
 class Board:
-    """Writes what TensorBoard shows into the folder `board` of a run. Worker 0 alone does so.
+    """Writes events for TensorBoard to the folder `board` of a run. Only worker 0 writes.
 
-    `done` iterations are done. What a run wrote of later ones is discarded: after a kill they come
-    again. Of a run without more to come nothing is written. Where writing fails, as on a full disk,
-    a line says so, and the run goes on without it. (tf.summary.FileWriter writes in a thread, whose
-    failure would end the run with a traceback, on a TensorFlow 2.x.)
+    `done` is the number of finished iterations. Events of later ones are discarded, because they
+    come again when a killed run resumes. A finished run writes nothing. If writing fails, as on a
+    full disk, a line says so, and the run continues without it. (tf.summary.FileWriter writes in a
+    thread. With TensorFlow 2.x, a failure there would end the run with a traceback.)
     """
 
     def __init__(self, settings, graph, done, has_more):
@@ -167,7 +167,7 @@ class Board:
         self.add_texts(done, 'settings', [f'{k} = {v!r}' for k, v in vars(settings).items()])
 
     def _open(self, folder, graph, done):
-        # Another start of the same second has done more, and so another name.
+        # Two starts in the same second differ in `done`, so their names differ too.
         name = f'events.out.tfevents.{int(time.time())}.{socket.gethostname()}.{done:09}'
         try:
             os.makedirs(folder, exist_ok=True)
@@ -180,7 +180,7 @@ class Board:
         self._write(step=done + 1, session_log=start)
 
     def close(self):
-        """Write what has not been written yet."""
+        """Write all pending events and close the file."""
         if self.writer:
             try:
                 self.writer.close()
@@ -188,7 +188,7 @@ class Board:
                 self._fail(error)
 
     def add_step(self, iteration, loss, norm, rate):
-        """Add the loss and its perplexity, the gradient's norm, the rate, and the speed so far."""
+        """Add the loss and its perplexity, the gradient norm, the learning rate and the speed."""
         before, then = self.last
         self.last = iteration, time.perf_counter()
         speed = self.characters * (iteration - before) / (self.last[1] - then)
@@ -209,7 +209,7 @@ class Board:
         """Add a list of str."""
         from tensorboard.plugins.text import summary
 
-        # Four blanks: Markdown shows such a line as it is.
+        # Indented by four spaces, Markdown shows a line unchanged.
         text = '\n'.join('    ' + line for text in texts for line in text.split('\n'))
         self._add(iteration, summary.pb(name, text.encode('utf-8', 'replace')))
 
@@ -227,11 +227,11 @@ class Board:
         if self.writer:
             try:
                 self.writer.write(tf.Event(wall_time=time.time(), **event).SerializeToString())
-                self.writer.flush()  # so that it can be looked at
+                self.writer.flush()  # so that TensorBoard shows it at once
             except tf.errors.OpError as error:
                 self._fail(error)
 
     def _fail(self, error):
         self.writer = None
         reason = str(getattr(error, 'message', error))
-        write(f'TensorBoard gets nothing more of this run: {reason.splitlines()[0]}')
+        write(f'No more of this run is written for TensorBoard: {reason.splitlines()[0]}')

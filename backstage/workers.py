@@ -1,9 +1,9 @@
-"""Several processes that train one model together, each on its share of the streams.
+"""Several processes (workers) that train one model together, each on its share of the streams.
 
-`horovodrun -np 2 python stacked_lstm_shakespeare.py` starts two of them (Sergeev and Del Balso,
-"Horovod: fast and easy distributed deep learning in TensorFlow", 2018). A process that is started
-by itself is alone, and what is to be shared is its own. All take the same steps in the same order;
-what one of them calls below, all of them have to call.
+`horovodrun -np 2 python stacked_lstm_shakespeare.py` starts two workers (Sergeev and Del Balso,
+"Horovod: fast and easy distributed deep learning in TensorFlow", 2018). A process started by itself
+is the only worker. All workers take the same steps in the same order: a function here that one of
+them calls, all must call.
 """
 
 import contextlib
@@ -15,37 +15,37 @@ import sys
 from backstage import ROOT, load_tensorflow, machine, tf
 from backstage.settings import PATHS, UserError
 
-horovod = None  # the module horovod.tensorflow, initialized; None for a process that is alone
+horovod = None  # the module horovod.tensorflow, initialized; None if there is only one worker
 
 
 def is_launched():
     """Return whether this process was started as one of several."""
-    # Horovod's launcher sets the first, and is heard before those of MPI, and srun.
+    # The first is from horovodrun and takes precedence over those of MPI and srun.
     names = ('HOROVOD_SIZE', 'OMPI_COMM_WORLD_SIZE', 'PMI_SIZE', 'SLURM_STEP_NUM_TASKS')
     sizes = [os.environ[name] for name in names if os.environ.get(name)]
     return sizes[:1] not in ([], ['1'])
 
 
 def join(settings):
-    """Join the workers to which this process belongs, as horovodrun tells in its environment.
+    """Join the other workers, which horovodrun describes in the environment.
 
     Raises:
-      UserError: Horovod is not installed, or does not know of the others, or there are fewer GPUs
-        than workers, or the settings differ, or the batch cannot be shared among the workers.
+      UserError: Horovod is not installed or does not see the others, there are fewer GPUs than
+        workers, the settings differ, or batch_size is not a multiple of the number of workers.
     """
-    load_tensorflow()  # if that fails, nothing has been written; Horovod would hide why
+    load_tensorflow()  # report a failure here, before writing anything; Horovod would hide it
     if not is_launched():
         return
-    global horovod  # noqa: PLW0603  a fact of the process, not a parameter of what runs in it
+    global horovod  # noqa: PLW0603  the same for the whole process
     try:
         import horovod.tensorflow as horovod
     except ImportError as error:
         make = f'make -C {shlex.quote(ROOT)} horovod'
         raise UserError(f'Horovod cannot be used ({error}). To install it: {make}')
     horovod.init()
-    if count() == 1:  # each would take itself for a run of its own
+    if count() == 1:  # each process would start its own run
         horovod = None
-        several = 'this is one of several processes, and Horovod, without MPI, knows of no other'
+        several = 'this is one of several processes, but Horovod, without MPI, sees no other'
         raise UserError(f'{several}. Start them with horovodrun instead of mpirun or srun')
     keep_to_cores(horovod.local_rank(), horovod.local_size())
     allowed = os.environ.get('CUDA_VISIBLE_DEVICES')
@@ -54,16 +54,17 @@ def join(settings):
     compare(settings)
     batch_size = settings.batch_size
     if batch_size % count():
-        shared = f'cannot be shared evenly among {count()} workers'
-        raise UserError(f'batch_size is {batch_size}, and {shared}. Give another')
+        wanted = f'a multiple of {count()}, the number of workers'
+        raise UserError(f'batch_size must be {wanted}, got {batch_size}')
     if is_first():
         print(f'{count()} workers, each on {batch_size // count()} of the {batch_size} streams')
 
 
 def compare(settings):
-    """End all workers, with a sentence of the first, if their settings differ, but for paths.
+    """End all workers if their settings differ, except for paths. Worker 0 prints why.
 
-    They would drift apart, or wait for each other for ever. (Hosts may have other scripts.)
+    Otherwise, their models would diverge, or they would wait for each other forever. (Hosts may
+    have different versions of the script.)
     """
     differing, of_each = [], gather(vars(settings))
     for name in sorted(set().union(*of_each) - set(PATHS)):
@@ -73,12 +74,12 @@ def compare(settings):
         sys.exit(2)
     if differing:
         what = ', '.join(differing)
-        raise UserError(f'{what} in the scripts or commands of the workers. Give all the same')
+        raise UserError(f'the workers differ: {what}. Use the same script and command for all')
 
 
 @contextlib.contextmanager
 def together():
-    """Let the first worker alone print, and tell what happened if another has ended.
+    """Let only worker 0 print, and report if another worker has ended.
 
     Raises:
       UserError: another worker has ended.
@@ -89,10 +90,10 @@ def together():
                 nowhere = stack.enter_context(open(os.devnull, 'w'))
                 stack.enter_context(contextlib.redirect_stdout(nowhere))
             yield
-    except (tf.errors.UnknownError, tf.errors.AbortedError):  # what Horovod raises
+    except (tf.errors.UnknownError, tf.errors.AbortedError):  # raised by Horovod
         if count() == 1:
             raise
-        raise UserError('another worker has ended, for its own reason; what was saved is not lost')
+        raise UserError('another worker has ended. The checkpoints so far are intact')
 
 
 def count():
@@ -101,12 +102,12 @@ def count():
 
 
 def count_on_host():
-    """Return how many of them are on this machine."""
+    """Return how many workers are on this machine."""
     return horovod.local_size() if horovod else 1
 
 
 def rank():
-    """Return the number of this worker, from 0 on."""
+    """Return the number of this worker, counted from 0."""
     return horovod.rank() if horovod else 0
 
 
@@ -122,22 +123,22 @@ def rows(batch_size):
 
 
 def mean(tensors):
-    """Return the mean of each tensor over all workers, in the graph of the model."""
+    """Return the mean of each tensor over all workers, as operations in the model's graph."""
     return horovod.grouped_allreduce(tensors) if horovod else tensors
 
 
 def copy_of_first(variables):
-    """Return an operation after which all have the values of worker 0."""
+    """Return an operation that sets variables to the values of worker 0."""
     return horovod.broadcast_variables(variables, 0) if horovod else tf.no_op()
 
 
 def broadcast(value):
-    """Return what worker 0 gives, any object. This and what follows waits for the last to call."""
+    """Return the object that worker 0 passes. Waits until all workers have called it."""
     return _exchange('broadcast_object', value) if horovod else value
 
 
 def gather(value):
-    """Return what all give, in the order of their ranks: a list."""
+    """Return the objects that all workers pass, a list in order of rank. Waits for all."""
     return _exchange('allgather_object', value) if horovod else [value]
 
 
@@ -148,20 +149,20 @@ def _exchange(operation, value):
 
 
 def once_per_host(function, *arguments):
-    """Return what a function returned on worker 0, after the first worker of each host called it.
+    """Call a function on the first worker of each host; return its result on worker 0.
 
     Raises:
-      UserError: another host got something else.
+      UserError: the result differs on another host.
     """
     own = function(*arguments) if not horovod or horovod.local_rank() == 0 else None
     result = broadcast(own)
     if own not in (None, result):
-        raise UserError('the text is not the same on all hosts. Copy one to all of them')
+        raise UserError('the text differs between hosts. Copy the same text to all of them')
     return result
 
 
 def any_of(*flags):
-    """Return for each bool whether one worker has it. Cheap enough to be asked after every step."""
+    """Return for each bool whether it is True on any worker. Cheap enough for every step."""
     if not horovod:
         return flags
     session, own, total = _open_sum(len(flags))
@@ -170,7 +171,7 @@ def any_of(*flags):
 
 @functools.lru_cache(maxsize=None)
 def _open_sum(size):
-    """Return a session that stays open, float32 [size] to be fed, and its sum over all workers."""
+    """Return an open session, a placeholder float32 [size], and its sum over all workers."""
     with tf.Graph().as_default() as graph:
         own = tf.placeholder(tf.float32, [size])
         total = horovod.allreduce(own, op=horovod.Sum, name=f'any_of_{size}')
@@ -178,27 +179,28 @@ def _open_sum(size):
 
 
 def gpu_of(rank, count, allowed):
-    """Return what CUDA_VISIBLE_DEVICES has to be for one of so many workers on a host, str.
+    """Return the CUDA_VISIBLE_DEVICES, str, for one of `count` workers on a host.
 
-    `allowed` is what it is for all of them, str, or None if it is not set.
+    `allowed` is its value for the whole host, str; None if it is not set.
 
     Raises:
-      UserError: not every worker can have a GPU of its own.
+      UserError: there are fewer GPUs than workers.
     """
-    if allowed in (None, '', '-1'):  # at -1 no GPU is to be used
+    if allowed in (None, '', '-1'):  # -1 disables all GPUs
         return str(rank) if allowed is None else allowed
     gpus = allowed.split(',')
     if len(gpus) < count:
         raise UserError(
-            f'CUDA_VISIBLE_DEVICES is {allowed}, and {count} workers need as many GPUs. Start fewer'
+            f'CUDA_VISIBLE_DEVICES must name {count} GPUs for {count} workers, got {allowed}. '
+            f'Start fewer workers'
         )
     return gpus[rank]
 
 
 def keep_to_cores(rank, count):
-    """Keep this thread and those that it starts to cores that no other worker of the host uses.
+    """Bind this thread, and those that it starts, to cores that no other worker of the host uses.
 
-    Left to the system, workers meet on one core now and then, and all wait for the slowest.
+    Otherwise, two workers sometimes share a core, and all wait for the slowest.
     """
     if hasattr(os, 'sched_setaffinity'):
         cores = sorted(os.sched_getaffinity(0))

@@ -306,7 +306,7 @@ def test_an_empty_prompt_and_unknown_characters_get_a_message(browser):
     prompt.clear()
     prompt.send_keys(Keys.SPACE, Keys.BACKSPACE)
     find(browser, '#write')[0].click()
-    assert find(browser, '#status')[0].text.startswith('Type a character or more.')
+    assert find(browser, '#status')[0].text.startswith('Type at least one character.')
     prompt.send_keys('é to Ω')
     assert find(browser, '#status')[0].text == 'Unknown to the model: é Ω'
 

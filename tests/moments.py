@@ -187,7 +187,7 @@ class Scenario:
             lost = self.lost_best(number, folder) if how == 'kill' else ''
             status, output, errors = run(self.command, folder)
             lost = lost or (self.lost_save(number, output) if how == 'kill' else '')
-            if is_exported and errors.endswith('exists already. Export into a new folder.\n'):
+            if is_exported and errors.endswith('already exists. Set folder to a new one.\n'):
                 status, errors = 0, ''
             if (status, errors) != (0, ''):
                 return f'was refused: {status}: {errors}'
@@ -220,7 +220,7 @@ class Scenario:
         saved = self.saved(number, '')
         if not saved or self.name in ('--restart', 'an export', 'a download'):
             return ''
-        said = r'Continuing after iteration ([0-9]+)|is finished, after ([0-9]+) iterations'
+        said = r'Resuming after iteration ([0-9]+)|is finished after ([0-9]+) iterations'
         found = [int(a or b) for a, b in re.findall(said, output)]
         return '' if max(found, default=0) >= max(saved) else f'lost the save of {max(saved)}'
 

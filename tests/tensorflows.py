@@ -69,7 +69,7 @@ def test_a_run_resumes_and_samples_on_the_other(runs, first, then, tmp_path):
     folder = tmp_path / 'temp'
     shutil.copytree(str(runs[first]), str(folder))
     run = [SCRIPT, *RUN, f'--temp_dir={folder}', '--max_iterations=300']
-    assert 'Continuing after iteration 200' in call(then, *run)
+    assert 'Resuming after iteration 200' in call(then, *run)
     went_on = losses(folder)
     np.testing.assert_array_equal(went_on[:200], losses(runs[first]))
     assert np.isfinite(went_on).all() and len(went_on) == 300

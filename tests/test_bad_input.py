@@ -1,6 +1,6 @@
 """Bad input: one line that says what is wrong and what to do, status 2, and nothing is harmed.
 
-The table of all that is tried here, with the sentence that each gets, is docs/bad-input.md;
+The table of all that is tried here, with the sentence that each gets, is tests/bad-input.md;
 `make bad-input` writes it.
 """
 
@@ -24,7 +24,7 @@ from runs import call_here
 
 pytestmark = pytest.mark.xdist_group('bad_input')  # so that the folder is made in one process only
 
-TABLE = ROOT / 'docs' / 'bad-input.md'
+TABLE = ROOT / 'tests' / 'bad-input.md'
 TEXT = 'Whether tis nobler in the mind to suffer the slings and arrows. ' * 40
 PROGRAMS = {
     'script': script,
@@ -233,7 +233,7 @@ def sentence(case, folder):
 def row(case, said):
     name, *arguments = case
     shown = ' '.join(argument for argument in arguments if argument not in SMALL)
-    said = re.sub(r'there are [\d,]+ here', 'there are … here', said)
+    said = re.sub(r'but only [\d,]+ GB', 'but only … GB', said)
     said = said.replace(sys.executable, '.venv/bin/python').replace(f'{ROOT}{os.sep}', '')
     said = re.sub(r'^\w+\.py: ', '', said.strip()).replace('|', '\\|')
     return f'| {name} | `{shown}` | {said} |' if shown else f'| {name} | | {said} |'
@@ -278,7 +278,7 @@ def test_what_the_user_may_not_write_or_read_is_named(tmp_path, what, words):
 
 
 def write_table():
-    """Write the rows of docs/bad-input.md; what stands above them stays."""
+    """Write the rows of tests/bad-input.md; what stands above them stays."""
     with tempfile.TemporaryDirectory() as name:
         made = make_folder(pathlib.Path(name))
         rows = [row(case, sentence(case, made)) for case in CASES]

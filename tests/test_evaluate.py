@@ -83,7 +83,7 @@ def test_a_run_can_be_evaluated_from_any_folder_and_is_not_changed(trained, tmp_
 def test_lines_need_the_text_file_of_the_run_and_not_just_its_ids(copy, use):
     status, output, errors = use(evaluate, copy, '--lines')
     assert (status, output) == (2, '')
-    assert 'has learned is not in short.txt. Give it, or another one, with --text_file' in errors
+    assert 'was trained on is not in short.txt. Set text_file to it, or to another text' in errors
     (copy.folder / 'moved.txt').rename(copy.folder / 'short.txt')
     expected = use(evaluate, copy, '--lines', '--text_file=short.txt')[1]
     assert use(evaluate, copy, '--lines')[1] == expected != ''
@@ -137,7 +137,7 @@ def test_the_learned_share_is_reported_for_texts_and_for_lines(trained, tmp_path
     whole, lines = use(evaluate, trained, file), use(evaluate, trained, file, '--lines')
     assert whole[::2] == (0, '') and lines[0] == 0 and 'Learned' not in lines[1]
     for said, what in (whole[1], 'it'), (lines[2], r'the first \d+ lines'):
-        assert int(re.search(rf'Learned: (\d+)% of {what} stand', said).group(1)) > 80
+        assert int(re.search(rf'Learned: (\d+)% of {what} was', said).group(1)) > 80
 
 
 ODD_LINES = '', 'a', 'to', 'x' * 99, 'what light ' * 10, '-', 'and ' * 1200, 'so it is', '...'

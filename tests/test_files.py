@@ -110,6 +110,6 @@ def test_a_folder_that_cannot_be_made_is_reported_with_its_setting(path):
         path.parent / 'theirs' if os.getuid() else '/proc/self'
     )  # root cannot write there either
     for folder in path, path / 'below', theirs:
-        with pytest.raises(UserError, match=f'^{folder} cannot be written .*Give another data_dir'):
+        with pytest.raises(UserError, match=f'^{folder} cannot be written .*Set data_dir to '):
             files.make_folder(str(folder), 'data_dir')
     assert path.read_bytes() == b'old'

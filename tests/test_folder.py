@@ -82,7 +82,7 @@ def test_a_second_run_is_refused_but_a_stale_lock_is_ignored(temp):
     before = files_in(temp)
     try:
         for more in [], ['--rnn_size=8'], ['--restart']:
-            with pytest.raises(UserError, match=f'temp is in use .* process number {process}\\.'):
+            with pytest.raises(UserError, match=f'temp is in use .* process {process}\\.'):
                 decide('temp', *more)
     finally:
         os.kill(process, signal.SIGKILL)
@@ -99,7 +99,7 @@ def test_without_file_locks_the_run_prints_a_line_and_continues(temp, monkeypatc
 
     monkeypatch.setattr(folders.fcntl, 'flock', flock)
     decide('temp')
-    line = 'Other runs are not kept out of temp: no locks there (No locks available)\n'
+    line = 'Cannot lock temp (No locks available): start no other run in it\n'
     assert capsys.readouterr().out == line
 
 
@@ -165,7 +165,7 @@ def test_a_foreign_file_with_the_name_of_a_run_file_is_refused_and_kept(tmp_path
     (temp / name).parent.mkdir(parents=True)
     (temp / name).write_text(text)
     for restart in False, True:
-        with pytest.raises(UserError, match=f'temp/{name} is not of a run, and a run would write'):
+        with pytest.raises(UserError, match=f'temp/{name} does not belong to a run, and a run'):
             decide(temp, f'--restart={restart}')
         assert [path for path in temp.rglob('*') if path.is_file()] == [temp / name]
         assert (temp / name).read_text() == text
@@ -177,17 +177,17 @@ def test_folders_pipes_and_links_in_place_of_files_are_refused(temp, make):
         with contextlib.suppress(FileNotFoundError):
             (temp / name).unlink()
         make(str(temp / name))
-        with pytest.raises(UserError, match=r'temp/.* is not of a run'):
+        with pytest.raises(UserError, match=r'temp/.* does not belong to a run'):
             decide('temp')
 
 
 @pytest.mark.parametrize('name', ['new[1]', 'a*', 's3://bucket/run', 'a\\b'])
 def test_a_folder_name_that_tensorflow_misreads_is_refused(tmp_path, monkeypatch, name):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(UserError, match=r'temp_dir must have none of .* TensorFlow takes'):
+    with pytest.raises(UserError, match=r'temp_dir must not contain .* TensorFlow reads'):
         decide(name)
     assert not list(tmp_path.iterdir())
-    with pytest.raises(UserError, match=r'init_from must have none of .* TensorFlow takes'):
+    with pytest.raises(UserError, match=r'init_from must not contain .* TensorFlow reads'):
         decide('temp', f'--init_from={name}')
 
 
@@ -278,7 +278,7 @@ def test_changed_settings_decide_whether_a_run_resumes(temp, capsys, arguments, 
     output = capsys.readouterr().out
     name = arguments[0].split('=')[0][2:]
     said = {
-        'new': f'A new run begins: {name} is ',
+        'new': f'Starting a new run: {name} is ',
         'finished': 'This run is finished',
         'goes on': '',
     }
@@ -294,22 +294,22 @@ def test_a_run_of_an_earlier_version_resumes_and_new_settings_are_named(temp, ca
     change(temp, **lacking)
     run_folder = decide('temp', UNFINISHED)
     assert not run_folder.is_new and not run_folder.is_finished
-    assert run_folder.changes['patience'] == 'patience is 0 (not there before)'
+    assert run_folder.changes['patience'] == 'patience is 0 (was absent)'
     assert 'init_from' not in run_folder.changes
     shutil.copytree('temp', 'other')
     assert decide('temp', UNFINISHED, '--init_from=other').is_new
-    assert "init_from is 'other' (not there before). " in capsys.readouterr().out
+    assert "init_from is 'other' (was absent). " in capsys.readouterr().out
 
 
 @pytest.mark.parametrize('done', ['--max_iterations=60', '--max_iterations=0'])
 def test_a_changed_text_is_refused_unless_a_setting_of_its_source_changed(temp, done):
     before = files_in(temp)
-    with pytest.raises(UserError, match=r'learned another text, short.txt as it was then\. Gi'):
+    with pytest.raises(UserError, match=r'a different text: short\.txt, as it was then\. Use'):
         decide('temp', done, text_crc=8)
     assert files_in(temp) == before
     assert decide('temp', done, '--text_file=moved.txt', text_crc=8).is_new
     change(temp, text_file='')
-    with pytest.raises(UserError, match='learned another text, the works of Shakespeare as it was'):
+    with pytest.raises(UserError, match='a different text: the works of Shakespeare, as it was'):
         decide('temp', done, '--text_file=', text_crc=8)
     for more in '--data_dir=elsewhere', '--gutenberg_url=http://nowhere':
         assert decide('temp', done, '--text_file=', more, text_crc=8).is_new
@@ -320,7 +320,7 @@ def test_the_advice_to_train_a_finished_run_further_works(temp, capsys):
         run_folder = decide('temp', *arguments)
         run_folder.print_end()
         line = capsys.readouterr().out
-        assert run_folder.is_finished == line.startswith('This run is finished, after 60 iteration')
+        assert run_folder.is_finished == line.startswith('This run is finished after 60 iterations')
         return dict(re.findall(r'(\w+) above (\d+)', line))
 
     assert said('--epochs=1', '--max_iterations=60') == {'max_iterations': '60'}
@@ -339,11 +339,11 @@ def test_a_bad_init_from_is_refused_before_the_text_is_read(temp):
     shutil.copytree('temp', 'damaged')
     (temp / '..' / 'damaged' / 'settings.json').write_text('{"text_crc": 1')
     for more, sentence in [
-        (['--init_from=nowhere'], 'there is no model in nowhere. Give init_from the temp_dir of'),
-        (['--init_from=temp', '--rnn_size=8'], 'other layers: it has --rnn_size=16. Give that, or'),
+        (['--init_from=nowhere'], 'there is no model in nowhere. Set init_from to the temp_dir'),
+        (['--init_from=temp', '--rnn_size=8'], 'different layers. Add --rnn_size=16, or '),
         (['--init_from=temp', '--num_layers=3', '--residual=False'], '--num_layers=2 --residual='),
-        (['--init_from=./temp', '--temp_dir=temp', '--restart'], 'is where this run would be. Giv'),
-        (['--init_from=damaged'], 'damaged. Give another init_from'),
+        (['--init_from=./temp', '--temp_dir=temp', '--restart'], 'init_from and temp_dir must di'),
+        (['--init_from=damaged'], 'damaged. Set init_from to another folder'),
     ]:
         with pytest.raises(UserError, match=sentence), opened('next', *more):
             pass
@@ -378,7 +378,7 @@ def test_a_users_text_stays_and_the_copy_of_a_pipe_moves_with_its_run(temp):
 
 def test_the_command_to_resume_has_all_deciding_settings(temp):
     earlier = decide('temp', '--rnn_size=8').earlier
-    _, program, *arguments = shlex.split(earlier.split('To go on with it: ')[1])
+    _, program, *arguments = shlex.split(earlier.split('To resume it: ')[1])
     assert program == str(SCRIPT)
     settings = vars(parse(*arguments))
     deciding = [*folders.FIXED, *folders.OF_THE_TRAINING, 'epochs', 'max_iterations', 'patience']
@@ -397,8 +397,8 @@ def test_restart_keeps_the_earlier_run_and_gives_the_same_results(begun):
     (aside,) = (begun / 'temp').glob('earlier-*')
     assert files_in(aside) == files
     assert content(begun / 'temp') == earlier
-    told = f'The earlier run, of 60 iterations, {{}} temp/{aside.name}. To go on with it: '
-    assert f'A new run begins: restart is True. {told.format("moves to")}' in output
+    told = f'The earlier run (60 iterations) {{}} temp/{aside.name}. To resume it: '
+    assert f'Starting a new run: restart is True. {told.format("moves to")}' in output
     assert output.splitlines()[-1].startswith(told.format('is in'))
 
 
@@ -407,7 +407,7 @@ def test_the_printed_command_resumes_an_earlier_run(begun):
     """It works in any folder, and after the constants have changed."""
     output = run_here(*ARGUMENTS, '--learning_rate=0.01', '--max_iterations=3', cwd=begun)[1]
     (aside,) = (begun / 'temp').glob('earlier-*')
-    command = output.splitlines()[-1].split('To go on with it: ')[1]
+    command = output.splitlines()[-1].split('To resume it: ')[1]
     edited = SCRIPT.read_text(encoding='utf-8').replace('keep_prob = 1.0', 'keep_prob = 0.5')
     edited = edited.replace('restart = False', 'restart = True').replace('seed = 1 ', 'seed = 2 ')
     for name in 'backstage', 'tools':
@@ -417,7 +417,7 @@ def test_the_printed_command_resumes_an_earlier_run(begun):
     shown = f'{command} --max_iterations=61 --show_plot=False'
     result = subprocess.run(shown, shell=True, check=True, cwd='/', stdout=subprocess.PIPE)
     (changed,) = re.findall('Changed since then: (.*)', result.stdout.decode())
-    assert 'max_iterations is 61 (60 before)' in changed
+    assert 'max_iterations is 61 (was 60)' in changed
     assert not re.search('keep_prob|seed', changed)
     assert (aside / 'model-61.index').exists()
 
@@ -448,7 +448,7 @@ def test_a_kill_while_a_run_is_put_aside_loses_nothing(temp, monkeypatch, capsys
             run_folder.decide(CRC, NUM_BATCHES)
             assert run_folder.is_new and not run_folder.aside
         assert files_in(aside) == before
-        assert f'had begun to move the earlier run to {aside}' in capsys.readouterr().out
+        assert f'interrupted move of the earlier run to {aside}' in capsys.readouterr().out
     assert moment == len(before) + 1
 
 

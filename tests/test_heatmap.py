@@ -88,4 +88,4 @@ def test_invisible_characters_are_drawn_as_symbols(tmp_path):
 def test_a_text_that_is_too_long_is_refused(trained, use):
     status, output, errors = use(heatmap, trained, '--text=' + 2001 * 'a')
     assert (status, output, errors.count('\n')) == (2, '', 1)
-    assert '2 to 2,000 characters, and the model reads 2,001' in errors
+    assert 'between 2 and 2,000 characters that the model reads, got 2,001' in errors

@@ -73,7 +73,7 @@ def test_python_3_7_gets_tensorflow_1_15_and_its_size_is_printed(folder):
     add_python(folder, '3.12')
     status, output, _ = make(folder)
     assert (status, output[0], output[-1]) == (0, 'Making .venv with Python 3.7.', 'training')
-    assert output[1].startswith('Installing TensorFlow 1 and some 40 packages')
+    assert output[1].startswith('Installing TensorFlow 1 and about 40 packages')
     upgrade, packages = installed(folder)
     assert upgrade.endswith(' pip==24.0')
     assert packages.endswith('install --requirement requirements.txt')
@@ -93,7 +93,7 @@ def test_without_1_15_it_installs_todays_tensorflow_and_says_why(folder, system)
     add_python(folder, '3.11')
     status, output, _ = make(folder, system=system)
     assert (status, output[-1]) == (0, 'training')
-    why = 'No Python 3.7 is to be had' if 'Linux' in system else 'There is no TensorFlow 1.15 for'
+    why = 'Python 3.7 is not available' if 'Linux' in system else 'There is no TensorFlow 1.15 for'
     assert any(line.startswith(why) for line in output)
     (command,) = installed(folder)
     assert command.endswith('install --requirement requirements-tf2.txt')
@@ -102,10 +102,10 @@ def test_without_1_15_it_installs_todays_tensorflow_and_says_why(folder, system)
 @pytest.mark.parametrize(
     'arguments, system, problem',
     [
-        ([], 'Linux x86_64', 'Install Python 3.12 by other means, and run make again.'),
-        (['TF=1'], 'Linux x86_64', 'Install Python 3.7, with "pyenv install 3.7" or from conda'),
-        (['TF=1'], 'Darwin arm64', 'There is no TensorFlow 1.15 for Darwin arm64. TF=2 is there.'),
-        (['TF=3'], 'Linux x86_64', 'TF is 3, and has to be 1 or 2.'),
+        ([], 'Linux x86_64', 'Install Python 3.12 yourself, then run make again.'),
+        (['TF=1'], 'Linux x86_64', 'Install Python 3.7 with "pyenv install 3.7" or conda'),
+        (['TF=1'], 'Darwin arm64', 'There is no TensorFlow 1.15 for Darwin arm64. Use TF=2.'),
+        (['TF=3'], 'Linux x86_64', 'TF must be 1 or 2, got 3.'),
     ],
 )
 def test_without_a_suitable_python_it_says_what_to_install(folder, arguments, system, problem):
@@ -125,7 +125,7 @@ def test_todays_tensorflow_can_be_chosen_and_an_existing_venv_is_kept(folder):
     status, output, errors = make(folder, 'TF=1')
     assert (status, output) == (2, [])
     assert errors[0] == (
-        '.venv is for TensorFlow 2. Remove it (rm -r .venv), or give another folder: make train '
+        '.venv is for TensorFlow 2. Remove it (rm -r .venv), or use another folder: make train '
         'TF=1 VENV=.venv-tf1'
     )
     assert len(installed(folder)) == 1
@@ -135,12 +135,12 @@ def test_an_unusable_venv_is_reported(folder):
     python = folder / '.venv' / 'bin' / 'python'
     add_python(folder, '3.8', name=python)
     status, _, errors = make(folder)
-    problem = '.venv is of Python 3.8, for which there is no TensorFlow. Remove it'
+    problem = '.venv has Python 3.8, for which there is no TensorFlow. Remove it'
     assert (status, errors[0][: len(problem)]) == (2, problem)
     python.unlink()
     python.symlink_to('/nowhere/python3.7')
     status, _, errors = make(folder)
-    problem = '.venv is of a Python that is not here. Remove it (rm -r .venv), and run make again.'
+    problem = '.venv uses a Python that is gone. Remove it (rm -r .venv), then run make again.'
     assert (status, errors[0]) == (2, problem)
 
 
@@ -162,7 +162,7 @@ def test_horovod_is_built_for_1_15_and_in_another_folder_for_2_17(folder):
     status, output, _ = horovod(folder, 'TF=2', 'VENV=.venv-horovod')
     assert (status, output[0]) == (0, 'Making .venv-horovod with Python 3.11.')
     assert output[-1] == (
-        'Building Horovod and installing it into .venv-horovod: some five minutes.'
+        'Building Horovod and installing it into .venv-horovod: about five minutes.'
     )
     build = 'requirements-horovod.txt'
     made = ['requirements.txt', build, 'requirements-horovod-tf2.txt', build]
@@ -181,14 +181,14 @@ def test_horovod_is_refused_for_another_tensorflow(folder):
         status, _, errors = horovod(folder, *arguments)
         assert (status, errors[0]) == (
             2,
-            'Horovod is built for TensorFlow 1.15 or 2.17, and .venv has another. Remove it (rm -r '
-            '.venv), or give another folder: make horovod TF=2 VENV=.venv-horovod',
+            'Horovod needs TensorFlow 1.15 or 2.17, but .venv has another. Remove it (rm -r '
+            '.venv), or use another folder: make horovod TF=2 VENV=.venv-horovod',
         )
     assert files(folder) == ['requirements-tf2.txt']
     status, _, errors = horovod(folder, 'TF=1')
     assert (status, errors[0]) == (
         2,
-        '.venv is for TensorFlow 2. Remove it (rm -r .venv), or give another folder: make horovod '
+        '.venv is for TensorFlow 2. Remove it (rm -r .venv), or use another folder: make horovod '
         'TF=1 VENV=.venv-tf1',
     )
 
@@ -199,5 +199,5 @@ def test_a_missing_build_tool_of_horovod_is_named(folder, tool):
     add_program(folder / 'bin' / {'cmake': 'g++', 'g++': 'cmake'}[tool], 'exit 1')
     status, _, errors = make(folder, target='horovod')
     assert (status, errors[0]) == (
-        2, f'Horovod is built here, and needs {tool}. Install it, and run make again.'
+        2, f'Building Horovod needs {tool}. Install it, then run make again.'
     )  # fmt: skip

@@ -85,11 +85,11 @@ def test_an_interrupt_saves_and_the_next_cell_resumes(notebook):
     code = f'{IMPORT}script.main({[*ARGUMENTS, "--temp_dir=stopped"]})'
     shown, error = notebook.run(code, interrupt_at='Iteration: 20,')
     assert error == ''
-    assert 'stopping, once the run is saved' in shown
+    assert 'saving, then stopping' in shown
     stopped = re.search(r'Stopped after iteration (\d+)', shown).group(1)
     assert shown.endswith('130')
     code = f'script.main({[*ARGUMENTS, "--temp_dir=stopped", "--max_iterations=100"]})'
-    assert f'Continuing after iteration {stopped}' in notebook.run(code)[0]
+    assert f'Resuming after iteration {stopped}' in notebook.run(code)[0]
     # The kernel can still be interrupted as usual.
     code = 'import time\nprint("waiting", flush=True)\ntime.sleep(60)'
     assert notebook.run(code, interrupt_at='waiting')[1].startswith('KeyboardInterrupt')

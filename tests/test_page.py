@@ -162,7 +162,7 @@ def test_without_the_text_of_the_run_it_asks_for_one(copy, use):
         path.write_bytes(left) if left is not None else path.unlink()
         status, _, errors = use(page, copy, '--characters=50')
         assert (status, errors.count('\n')) == (2, 1)
-        assert 'has learned is not in temp/text.ids or short.txt. Give it, or another' in errors
+        assert 'was trained on is not in temp/text.ids or short.txt. Set text_file' in errors
     assert use(page, copy, '--text_file=moved.txt', '--characters=50')[0] == 0
     shown = content((copy.temp / 'page.html').read_text(encoding='utf-8'))
     ids = encode(copy.folder / 'moved.txt', True, IX2VOCAB)[:50]

@@ -55,4 +55,4 @@ def test_a_history_without_losses_is_reported(copy, use):
         (copy.temp / 'history.csv').write_text(history)
         status, output, errors = use(plot, copy)
         assert (status, output, errors.count('\n')) == (2, '', 1)
-        assert 'the history in temp has no losses. Give another folder' in errors
+        assert 'the history in temp has no losses. Use a different folder' in errors

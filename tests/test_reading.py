@@ -303,7 +303,7 @@ def said(tmp_path, monkeypatch):
 
 def follow(sentence):
     """Run the command of a sentence in a shell; return the bytes of the file that it names."""
-    command, new = re.search(r': ((?!.*: ).+) \(then give (.+)\)$', sentence).groups()
+    command, new = re.search(r': ((?!.*: ).+) \(then use (.+)\)$', sentence).groups()
     subprocess.run(['bash', '-c', command], check=False)
     with open(new.strip("'"), 'rb') as file:
         return file.read()
@@ -322,18 +322,18 @@ def tar(data):
 def test_a_file_type_is_recognized_and_the_command_converts_it(said):
     data = GERMAN.encode()
     for packed, words in [
-        (gzip.compress(data), 'compressed (gzip). Make plain text of it: gunzip <'),
-        (bz2.compress(data), 'compressed (bzip2). Make plain text of it: bunzip2 <'),
-        (lzma.compress(data), 'compressed (xz). Make plain text of it: unxz <'),
-        (tar(data), 'an archive (tar). Make plain text of it: tar -xOf - <'),
-        (GERMAN.encode('utf-16'), 'UTF-16. Make plain text of it: iconv -f UTF-16 -t UTF-8 <'),
-        (GERMAN.encode('utf-32'), 'UTF-32. Make plain text of it: iconv -f UTF-32 -t UTF-8 <'),
+        (gzip.compress(data), 'compressed (gzip). Convert it to plain text: gunzip <'),
+        (bz2.compress(data), 'compressed (bzip2). Convert it to plain text: bunzip2 <'),
+        (lzma.compress(data), 'compressed (xz). Convert it to plain text: unxz <'),
+        (tar(data), 'an archive (tar). Convert it to plain text: tar -xOf - <'),
+        (GERMAN.encode('utf-16'), 'UTF-16. Convert it to plain text: iconv -f UTF-16 -t UTF-8 <'),
+        (GERMAN.encode('utf-32'), 'UTF-32. Convert it to plain text: iconv -f UTF-32 -t UTF-8 <'),
     ]:
         sentence = said(packed)
         assert sentence.startswith(f'is {words}')
         assert follow(sentence) == data
-    assert 'a PDF. Make plain text of it: pdftotext - - < text.txt >' in said(b'%PDF-1.4\n' + data)
-    assert 'compressed (zip, docx, odt or epub). Make plain text of it' in said(
+    assert 'a PDF. Convert it to plain text: pdftotext - - < text.txt' in said(b'%PDF-1.4\n' + data)
+    assert 'compressed (zip, docx, odt or epub). Convert it to plain text' in said(
         b'PK\x03\x04' + data
     )
 
@@ -358,18 +358,18 @@ def test_the_command_converts_a_text_from_another_encoding(
 ):
     text = 'This is plain ASCII.\n' * before + text * times
     sentence = said(text.encode(encoding), 'my text.txt')
-    assert f' shows. A guess: it is {guess}, if ' in sentence
+    assert f'. It may be {guess}, if ' in sentence
     assert encoding != 'latin_1' or "if 'Zügel' looks" in sentence
     assert sentence.endswith(
         f" looks right. Convert it: iconv -f {guess} -t UTF-8 < 'my text.txt' > 'my text-2.txt' "
-        f"(then give 'my text-2.txt')"
+        f"(then use 'my text-2.txt')"
     )
     assert follow(sentence).decode() == text
 
 
 def test_without_a_match_or_charset_normalizer_no_encoding_is_named(said, monkeypatch):
-    assert 'is no text, as byte 0x00 in line 1 shows.' in said(bytes(range(256)) * 20)
-    words = ' shows. Find out its encoding, and convert it: iconv -f ENCODING -t UTF-8 <'
+    assert 'is not text: byte 0x00 on line 1.' in said(bytes(range(256)) * 20)
+    words = '. Find its encoding and convert it: iconv -f ENCODING -t UTF-8 <'
     assert words in said(bytes(range(1, 256)) * 9)
     monkeypatch.setitem(sys.modules, 'charset_normalizer', None)
     assert words in said(GERMAN.encode('latin-1'))
@@ -387,8 +387,8 @@ def test_one_bad_byte_is_named_with_its_line_and_the_command_removes_it(said, ba
     for place in data.index(b'K', 3000), data.index(b'K', 100_000), len(data):
         line = data[:place].count(b'\n') + 1
         sentence = said(data[:place] + bad + data[place:])
-        assert f'but byte 0x{bad[0]:02X} in line {line:,} is no character. Mend that' in sentence
-        assert f'leave all such bytes out: {command} < text.txt > ' in sentence
+        assert f'but byte 0x{bad[0]:02X} on line {line:,} is not a valid character. ' in sentence
+        assert f'remove all such bytes: {command} < text.txt > ' in sentence
         assert follow(sentence) == data
 
 
@@ -410,13 +410,13 @@ def test_the_command_joins_the_files_of_a_folder_or_a_list(books):
     }.items():
         sentence = refusal(given)
         what = 'is more than one file. Join them' if '.' in given else 'is a folder. Join its files'
-        assert sentence == f'{what}: cat {files} > texts.txt (then give texts.txt)'
+        assert sentence == f'{what}: cat {files} > texts.txt (then use texts.txt)'
         joined = follow(sentence).decode()
         assert 'b.txt' in joined
         assert ''.join(reading.file_pieces('texts.txt')) == joined
         (books / 'texts.txt').unlink()
     for given in 'books/c*.txt', 'books/a.txt,c.txt', ' ':
-        assert refusal(given).startswith('cannot be read: No such file or directory. Give another')
+        assert refusal(given).startswith('cannot be read: No such file or directory. Set text_file')
 
 
 def test_the_command_downloads_a_url(tmp_path, monkeypatch, site):
@@ -424,7 +424,7 @@ def test_the_command_downloads_a_url(tmp_path, monkeypatch, site):
     site.pages['/books/pg1.txt?a=1&b=2'] = answer(GERMAN.encode())
     url = site.url('/books/pg1.txt?a=1&b=2')
     sentence = refusal(url)
-    assert sentence == f"is a URL. Download it: curl -fL -o pg1.txt '{url}' (then give pg1.txt)"
+    assert sentence == f"is a URL. Download it: curl -fL -o pg1.txt '{url}' (then use pg1.txt)"
     assert follow(sentence).decode() == GERMAN
 
 
@@ -445,7 +445,7 @@ def test_a_text_needs_one_batch_and_the_named_length_is_enough(batch_size, seq_l
         except UserError as error:
             message = str(error)
         assert (not message) == (script.batches_per_epoch(split, batch_size, seq_len) >= 1)
-        named = re.search(rf' {batch_size} x {seq_len} ([\d,]+) are needed', message)
+        named = re.search(rf' {batch_size} x {seq_len} needs ([\d,]+)\.', message)
         return int(named.group(1).replace(',', '')) if message else None
 
     longest = needed(2)
@@ -457,8 +457,8 @@ def test_unknown_characters_of_a_prime_text_are_reported_in_the_given_file(capsy
     vocabulary = ['unknown', 'o', 's', 'é', '7']
     table = [
         ('sos', [2, 1, 2], ''),
-        ('sox, so', [2, 1, 0, 0, 0, 2, 1], "has ' ,x', read as 'unknown': too rare"),
-        ('e\u0301x', [3, 0], "has 'x', read as 'unknown': too rare"),
+        ('sox, so', [2, 1, 0, 0, 0, 2, 1], "has ' ,x', too rare: read as 'unknown'"),
+        ('e\u0301x', [3, 0], "has 'x', too rare: read as 'unknown'"),
         ('so7', [2, 1, 4], "has '7', which the model has never read"),
         ('s唐o', [2, 1], "is read as 'so': the model has no other letters"),
     ]
@@ -491,7 +491,7 @@ def test_what_was_cut_off_and_left_out_is_reported_once(path, capsys):
     for settings.clean_text in True, False:
         script.prepare_text(settings)
         output = capsys.readouterr().out
-        cut_off = f'Cut off: {len(HEADER_A + END_A):,} characters that Project Gutenberg wrote'
+        cut_off = f'Removed: {len(HEADER_A + END_A):,} characters that Project Gutenberg wrote'
         assert output.count(cut_off) == 1
-        left_out = 'Left out: 95% of the characters, as a clean text has letters of a-z, digits'
+        left_out = 'Left out: 95% of the characters. A clean text has only a-z, 0-9, space'
         assert output.count(left_out) == output.count('--clean_text=False') == settings.clean_text

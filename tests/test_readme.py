@@ -72,7 +72,7 @@ def readme(tmp_path_factory, works):
         result = run('bash', '-c', command, cwd=folder)
         # Where the output is data, what else there is to say comes here.
         told = re.sub(
-            r'(Model|Text|Learned): .*\n|\d+ samples? did not come to .*\n', '', result.stderr
+            r'(Model|Text|Learned): .*\n|\d+ samples? did not reach .*\n', '', result.stderr
         )
         assert (result.returncode, told) == (0, ''), command
         assert result.stdout or not command.startswith('python'), command

@@ -34,7 +34,7 @@ def test_dropout_is_suggested_if_a_run_may_overfit(ratio, keep_prob, better):
         num_iterations = ratio * each * 2600 * each / batch
         said = report.describe_size(settings, 40, int(2600 * each), num_iterations)
         advice = f'; it may overfit: try keep_prob={better}' if better else ''
-        assert said == f'Model: 2,600 parameters, {each:.1f} characters for each{advice}'
+        assert said == f'Model: 2,600 parameters, {each:.1f} characters per parameter{advice}'
 
 
 def end_of(capsys, **changes):
@@ -215,7 +215,7 @@ def test_a_huge_loss_and_invalid_utf8_are_shown_too(board_of, tmp_path, monkeypa
 
 
 def test_if_nothing_can_be_written_one_line_says_so(board_of, tmp_path, capsys):
-    told = 'TensorBoard gets nothing more of this run: '
+    told = 'No more of this run is written for TensorBoard: '
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     for moment in 'the folder', 'a full disk':
         if moment == 'the folder':

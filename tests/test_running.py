@@ -78,8 +78,8 @@ def test_the_prompt_of_python_i_survives_ctrl_c():
 # --- Once it listens -----------------------------------------------------------------------------
 
 ASKED = (
-    'stacked_lstm_shakespeare.py: stopping, once the run is saved; a second one stops it now, '
-    'unsaved.\n'
+    'stacked_lstm_shakespeare.py: saving, then stopping; a second signal stops now without '
+    'saving.\n'
 )
 
 
@@ -94,12 +94,12 @@ def test_a_stopped_and_then_killed_run_resumes_to_the_same_end(folder, undisturb
     assert output.endswith('. The same command goes on from there\n')
     assert (folder / 'temp' / 'loss.png').exists()
     process = start_script(*ARGUMENTS, '--log_every=1', cwd=folder)
-    wait_for(process, f'Continuing after iteration {stopped}, from')
+    wait_for(process, f'Resuming after iteration {stopped}, from')
     wait_for(process, 'Held-out loss')
     process.kill()
     process.communicate()
     assert process.returncode == -signal.SIGKILL
-    assert 'Continuing after iteration' in finish(folder, undisturbed)
+    assert 'Resuming after iteration' in finish(folder, undisturbed)
 
 
 BUSY = """
@@ -143,7 +143,7 @@ def test_a_signal_that_is_repeated_later_ends_the_process_at_once():
     process.send_signal(signal.SIGINT)
     status, _, errors = end(process)
     assert (status, errors.count('\n')) == (130, 2)
-    assert errors.endswith(': stopped, unsaved.\n')
+    assert errors.endswith(': stopped without saving.\n')
 
 
 def test_sigusr1_asks_for_a_save_each_time_and_does_not_stop_the_run():
@@ -152,7 +152,7 @@ def test_sigusr1_asks_for_a_save_each_time_and_does_not_stop_the_run():
         process.send_signal(signal.SIGUSR1)
         wait_for(process, 'saved')
     process.kill()
-    assert end(process) == (-signal.SIGKILL, '', '-c: saving, after this iteration.\n' * 2)
+    assert end(process) == (-signal.SIGKILL, '', '-c: saving after this iteration.\n' * 2)
 
 
 def test_nohup_stays_in_force_but_a_background_job_hears_ctrl_c():
@@ -202,7 +202,7 @@ def test_a_second_ctrl_c_ends_a_run_in_the_middle_of_an_iteration(folder):
         process.send_signal(signal.SIGINT)
     output, errors = process.communicate(timeout=60)
     assert (process.returncode, output) == (130, '')
-    assert errors == ASKED + 'stacked_lstm_shakespeare.py: stopped, unsaved.\n'
+    assert errors == ASKED + 'stacked_lstm_shakespeare.py: stopped without saving.\n'
 
 
 @pytest.mark.long
@@ -215,7 +215,7 @@ def test_what_sigusr1_has_saved_survives_a_kill(folder, undisturbed):
     process.kill()
     process.communicate()
     output = finish(folder, undisturbed)
-    assert int(output.split('Continuing after iteration ')[1].split(',')[0]) >= 83
+    assert int(output.split('Resuming after iteration ')[1].split(',')[0]) >= 83
 
 
 @pytest.mark.long
@@ -233,7 +233,7 @@ def test_closing_the_terminal_saves_the_run(folder, undisturbed):
     os.close(terminal)
     _, status = os.waitpid(pid, 0)
     assert os.WEXITSTATUS(status) == 128 + signal.SIGHUP
-    assert 'Continuing after iteration' in finish(folder, undisturbed)
+    assert 'Resuming after iteration' in finish(folder, undisturbed)
 
 
 @pytest.mark.long
@@ -254,7 +254,7 @@ def test_a_stop_interrupts_the_held_out_loss_which_is_measured_later(
     assert (status, errors.count('\n')) == (130, 1)
     assert 'Held-out' not in output
     assert 'Stopped after iteration 50.' in output
-    assert 'Continuing after iteration 50' in finish(folder, undisturbed)
+    assert 'Resuming after iteration 50' in finish(folder, undisturbed)
 
 
 @pytest.mark.long
@@ -360,8 +360,8 @@ def failures():
     yield FileNotFoundError(2, 'No such file', 'my.txt'), "[Errno 2] No such file: 'my.txt'."
     yield UnicodeDecodeError('utf-8', b'\xff', 0, 1, 'why'), "'utf-8' codec can't decode byte"
     yield RuntimeError("can't start new thread"), "can't start new thread. There is too little mem"
-    yield MemoryError(), 'memory is full; lower rnn_size'
-    yield tf.errors.ResourceExhaustedError(None, None, 'OOM'), 'memory is full; lower rnn_size'
+    yield MemoryError(), 'out of memory. Lower rnn_size'
+    yield tf.errors.ResourceExhaustedError(None, None, 'OOM'), 'out of memory. Lower rnn_size'
     for said in 'file; Too many open files', '/dev/full; No space left on device':
         yield tf.errors.ResourceExhaustedError(None, None, said), f'TensorFlow failed: {said}.'
     for said in (
@@ -402,7 +402,7 @@ def test_a_bug_in_the_program_is_not_hidden(error, monkeypatch):
 @pytest.mark.parametrize('number', [float('nan'), float('inf'), -float('inf')])
 def test_a_loss_or_gradient_that_is_not_finite_is_reported_with_its_iteration(number):
     for pair in (number, 1.0), (1.0, number):
-        with pytest.raises(UserError, match=r'at iteration 12; .*--restart and a lower'):
+        with pytest.raises(UserError, match=r'at iteration 12, .*--restart and a lower'):
             running.check_finite(12, *pair)
     running.check_finite(12, 1e30, 0.0)
 
@@ -411,6 +411,6 @@ def test_a_held_out_loss_that_is_not_finite_ends_a_run_before_it_is_saved(folder
     monkeypatch.setattr(script, 'measure', lambda *_: [float('nan')])
     status, output, errors = run_here(*ARGUMENTS, cwd=folder)
     assert (status, errors.count('\n')) == (2, 1)
-    assert 'the loss is nan' in errors and 'at iteration 50;' in errors
+    assert 'at iteration 50, the loss is nan' in errors
     assert 'Held-out loss' not in output
     assert not list((folder / 'temp').glob('model-*'))

@@ -85,7 +85,7 @@ def test_a_terminal_asks_for_prompts_and_prints_the_same_samples(trained, use):
         output += b' '
         os.write(ours, line)
     assert process.wait(timeout=60) == 0
-    assert b'has no character to begin with' in output
+    assert b'has no character that the model reads' in output
     expected = use(sample, trained, '--prime_text=so', '--num_samples=2', *VARIED)[1].splitlines()
     between = use(sample, trained, '--prime_text=the king', *VARIED)[1].strip()
     places = [output.decode().find(text) for text in (expected[0], between, expected[1])]
@@ -153,7 +153,7 @@ def test_an_open_pipe_is_answered_line_by_line_until_a_line_is_not_utf8(trained)
     )  # fmt: skip
     expected = [trained.likeliest(trained.best, text, 30) for text in ('the king', 'so', 'to be')]
     said = process.stderr.readline().decode()
-    assert 'reading prime texts from the standard input, one in each line; --prime_text' in said
+    assert 'reading prime texts from standard input, one per line. To give one directly' in said
     process.stdin.write(b'\xef\xbb\xbfThe king\r\nso')  # the second line has no end yet
     process.stdin.flush()
     assert process.stdout.readline().decode() == expected[0] + '\n'
@@ -162,8 +162,8 @@ def test_an_open_pipe_is_answered_line_by_line_until_a_line_is_not_utf8(trained)
     assert process.wait(timeout=60) == 2
     assert process.stdout.read().decode().splitlines() == expected[1:]
     assert process.stderr.read().decode() == (
-        'sample.py: line 5 of the standard input is not UTF-8: invalid start byte. Convert it '
-        'first.\n'
+        'sample.py: line 5 of standard input is not UTF-8: invalid start byte. Convert the '
+        'input to UTF-8 first.\n'
     )
     for pipe in process.stdin, process.stdout, process.stderr:
         pipe.close()
@@ -199,7 +199,7 @@ def test_each_sample_ends_before_the_text_to_stop_at(trained, use):
         expected = [line[:end] if end >= 0 else line for line, end in zip(lines, ends)]
         status, output, errors = use(sample, trained, *how, f'--stop_at={stop_at}')
         assert (status, output.splitlines()) == (0, expected)
-        told = f'{ends.count(-1)} samples did not come to {stop_at!r} in 60 characters.'
+        told = f'{ends.count(-1)} samples did not reach {stop_at!r} in 60 characters.'
         assert errors.startswith(told) == (-1 in ends)
     assert len({len(text) for text in expected}) > 2
 
@@ -208,14 +208,14 @@ def test_a_stop_text_in_the_prompt_does_not_stop_a_sample(trained, use):
     whole = trained.likeliest(trained.best, 'the king', 30)
     _, output, errors = use(sample, trained, *KING, '--sample_length=30', '--stop_at=king')
     assert output == whole + '\n'
-    assert errors.startswith("1 sample did not come to 'king' in 30 characters. --sample_length")
+    assert errors.startswith("1 sample did not reach 'king' in 30 characters. Raise")
 
 
 def test_a_stop_text_that_the_model_never_writes_is_refused():
     run = argparse.Namespace(unseen=[IX2VOCAB.index('z')], clean_text=True)
     assert sample.read_stop_at('exit', IX2VOCAB, run) == 'exit'
     for stop_at, never in (r'\n', r"'\\n'"), ('Exit.', "'.E'"), ('zoe', "'z'"):
-        with pytest.raises(UserError, match=f'never writes {never}. Give another stop_at'):
+        with pytest.raises(UserError, match=f'stop_at must not contain {never}. '):
             sample.read_stop_at(stop_at, IX2VOCAB, run)
     run.clean_text, written = False, [script.UNKNOWN, *'\n\t\\né']
     assert sample.read_stop_at('\\n\\t\\\\ne\u0301', written, run) == '\n\t\\né'

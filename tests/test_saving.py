@@ -67,9 +67,9 @@ def test_a_moved_run_resumes_and_names_the_changed_settings(begun):
     (begun / 'short.txt').rename(begun / 'moved.txt')
     how = ('--text_file=moved.txt', '--temp_dir=moved', '--weight_decay=0', '--max_iterations=61')
     output = go_on(begun, *how)
-    assert 'Continuing after iteration 60, from moved/model-60\nChanged since then: ' in output
-    assert 'weight_decay is 0.0 (0.1 before)' in output
-    assert 'max_iterations is 61 (60 before)' in output
+    assert 'Resuming after iteration 60, from moved/model-60\nChanged since then: ' in output
+    assert 'weight_decay is 0.0 (was 0.1)' in output
+    assert 'max_iterations is 61 (was 60)' in output
     assert folders.read_record(str(begun / 'moved'))['weight_decay'] == 0
 
 
@@ -124,7 +124,7 @@ def test_a_corrupt_checkpoint_is_not_used_and_without_any_the_error_helps(begun)
     data.tofile(str(path))
     assert read(temp, shapes)[0] == 'best/model-60'
     damage(temp, '**/model-*.data*')
-    with pytest.raises(UserError, match=r'model-60 cannot be used: .*\. Nor can another one\. Tra'):
+    with pytest.raises(UserError, match=r'model-60 cannot be used: .*\. No other checkpoint can '):
         read(temp, shapes)
     for path in temp.rglob('*.index'):
         path.unlink()
@@ -139,7 +139,7 @@ def test_a_checkpoint_of_another_shape_is_refused(begun, change):
         every = {name: shape for name, shape in every.items() if change not in name}
     else:
         every.update(change)
-    with pytest.raises(UserError, match='cannot be used: it is of a model with other layers'):
+    with pytest.raises(UserError, match='cannot be used: its model has different layers'):
         saving.read_newest(str(begun / 'temp'), every, run_id_of(begun / 'temp'))
 
 
@@ -170,8 +170,8 @@ def test_a_run_resumes_from_an_earlier_checkpoint_to_the_same_end(begun):
     path.write_bytes(path.read_bytes().replace(b'\n7,', b'\nx,') + b'61,9.0,0.1\n62,9.0,')
     output = go_on(begun, '--max_iterations=60')  # without the damage it would be finished
     assert 'temp/model-60 cannot be used: ' in output
-    assert 'Continuing after iteration 50, from temp/model-50' in output
-    assert '\n1 of the losses so far cannot be read, and are unknown\n' in output
+    assert 'Resuming after iteration 50, from temp/model-50' in output
+    assert '\n1 of the losses so far cannot be read\n' in output
     after, values_after = content(begun / 'temp')
     assert values_after == values
     assert math.isnan(after['losses'][6])
@@ -209,14 +209,14 @@ def test_no_flipped_bit_changes_what_is_read_of_a_run(begun):
     assert folders.describe_change(str(temp)) == ''
     for damaged in with_a_bit_turned((temp / 'history.csv').read_bytes()):
         (temp / 'history.csv').write_bytes(damaged)
-        assert 'history.csv is not as the run wrote it' in folders.describe_change(str(temp))
+        assert 'history.csv has changed since' in folders.describe_change(str(temp))
 
 
 def test_an_edited_history_is_reported_and_used_as_it_is(begun):
     path = begun / 'temp' / 'history.csv'
     path.write_bytes(path.read_bytes().replace(b'\n7,', b'\n7,1').replace(b'\n', b'\r\n'))
     edited = kept(begun / 'temp')['losses']
-    told = 'temp/history.csv is not as the run wrote it: edited, or damaged. It is taken as it is\n'
+    told = 'history.csv has changed since the run wrote it (edited or damaged). Using it as is\n'
     assert told in go_on(begun, '--max_iterations=61')
     assert kept(begun / 'temp')['losses'][:60] == edited
     assert told not in go_on(begun, '--max_iterations=62')
@@ -230,7 +230,7 @@ def test_a_checkpoint_of_another_run_of_the_same_shape_is_skipped(begun, capsys)
     for path in [*other.glob('model-60.*'), *other.glob('best/model-60.*')]:
         shutil.copy(str(path), str(temp / path.relative_to(other)))
     assert read(temp, shapes_in(temp))[0] == 'model-50'
-    told = f'{temp}/model-60 cannot be used: it is of another run. Using {temp}/model-50\n'
+    told = f'{temp}/model-60 cannot be used: it belongs to another run. Using {temp}/model-50\n'
     assert capsys.readouterr().out == told
     assert 'Best held-out loss, at iteration 61: ' in go_on(begun, '--max_iterations=61')
 
@@ -242,15 +242,15 @@ def test_a_checkpoint_with_the_name_of_another_iteration_is_skipped(begun, capsy
         shutil.copy(str(path), str(temp / path.name.replace('-50', f'-{number}')))
     shutil.rmtree(str(temp / 'best'))
     assert read(temp, shapes_in(temp))[0] == ('model-50' if number == 60 else 'model-60')
-    assert f'model-{number} cannot be used: it is of iteration 50. ' in capsys.readouterr().out
+    assert f'model-{number} cannot be used: it is from iteration 50. ' in capsys.readouterr().out
 
 
 def test_a_checkpoint_with_a_wrong_name_does_not_count_as_progress(begun):
     for path in (begun / 'temp').glob('model-60.*'):
         (begun / 'temp' / path.name.replace('60', '99999999')).write_bytes(path.read_bytes())
     output = go_on(begun, '--max_iterations=61', '--learning_rate=0.01')
-    assert 'Continuing after iteration 60, from temp/model-60' in output
-    assert 'learning_rate is 0.01 (0.0 before)' in output
+    assert 'Resuming after iteration 60, from temp/model-60' in output
+    assert 'learning_rate is 0.01 (was 0.0)' in output
 
 
 def test_a_damaged_vocabulary_is_rewritten_even_in_a_finished_run(begun):
@@ -279,7 +279,7 @@ def test_an_older_run_without_id_and_checksums_gets_them(begun):
             saver = tf.train.Saver(variables)
             saver.save(session, str(temp / where), 60, write_meta_graph=False)
     output = go_on(begun, '--max_iterations=61')
-    assert 'Continuing after iteration 60' in output and 'not as the run' not in output
+    assert 'Resuming after iteration 60' in output and 'has changed since' not in output
     assert tf.train.load_variable(str(temp / 'model-61'), 'run_id') == run_id_of(temp)
 
 
@@ -345,7 +345,7 @@ def test_a_failed_last_save_is_an_error_and_the_run_can_resume(folder, undisturb
     _, errors = process.communicate()
     assert (process.returncode, errors.count('\n')) == (2, 1)
     assert 'not saved at iteration' in errors
-    assert 'Continuing after iteration 50' in finish(folder, undisturbed)
+    assert 'Resuming after iteration 50' in finish(folder, undisturbed)
 
 
 def test_the_best_model_is_the_best_on_the_disk(begun, monkeypatch):
@@ -369,7 +369,7 @@ def test_the_best_model_is_the_best_on_the_disk(begun, monkeypatch):
 
     monkeypatch.setattr(script, 'measure', measure)
     output = go_on(begun, '--max_iterations=65', '--save_every=1')
-    assert '60 of the losses so far cannot be read, and are unknown\n' in output
+    assert '60 of the losses so far cannot be read\n' in output
     assert 'not saved at iteration 64: ' in output
     assert 'Best held-out loss, at iteration 65: 2.0000 nats' in output
     assert [known[i] for i in (61, 62, 63)] == [['best/model-60']] * 2 + [['best/model-62']]
@@ -386,8 +386,8 @@ def test_text_ids_cut_during_training_are_an_error_and_the_run_can_resume(folder
     os.truncate(str(folder / 'temp' / 'text.ids'), 100)
     _, errors = process.communicate()
     assert (process.returncode, errors.count('\n')) == (2, 1)
-    assert 'temp/text.ids was cut while it was read. Run the same command again' in errors
-    assert 'Continuing after iteration 50' in finish(folder, undisturbed)
+    assert 'temp/text.ids was truncated while in use. Run the same command again' in errors
+    assert 'Resuming after iteration 50' in finish(folder, undisturbed)
 
 
 # --- The history ---------------------------------------------------------------------------------
@@ -457,7 +457,7 @@ def test_everything_readable_in_a_damaged_history_is_read(four, damage):
 @pytest.mark.parametrize('make', [lambda path: None, os.mkfifo, os.mkdir])
 def test_a_folder_without_a_history_is_reported(tmp_path, make):
     make(str(tmp_path / 'history.csv'))
-    with pytest.raises(UserError, match=r'there is no history of a run in .*Give another folder'):
+    with pytest.raises(UserError, match=r'has no history of a run.* Use a different folder'):
         saving.read_history(str(tmp_path))
 
 
@@ -482,12 +482,12 @@ def test_a_run_begins_with_the_averaged_weights_of_another_runs_best_model(begun
     (begun / 'new.txt').write_text(text + '\N{GREEK SMALL LETTER ALPHA}', encoding='utf-8')
     how = (*STILL, '--text_file=new.txt', '--clean_text=False', '--min_word_freq=1', '--seed=2')
     output = go_on(begun, *how, '--init_from=temp', '--temp_dir=next')
-    assert 'Beginning with the weights of temp/best/model-60\n' in output
+    assert 'Starting from the weights of temp/best/model-60\n' in output
     go_on(begun, *how, '--temp_dir=fresh')
     ix2vocab = json.loads((begun / 'next' / 'vocabulary.json').read_text())
     new = [symbol for symbol in ix2vocab if symbol not in IX2VOCAB]
     assert {'A', '\n', '\N{GREEK SMALL LETTER ALPHA}'} < set(new) and len(new) > 26
-    assert f'New to it: {len(new)} symbols, {"".join(new)!r}\n' in output
+    assert f'Symbols not in that model: {len(new)}, {"".join(new)!r}\n' in output
     theirs = weights(begun / 'temp' / 'best' / 'model-60', AVERAGE)
     fresh = weights(begun / 'fresh' / 'model-1')
     for suffix in '', AVERAGE:

@@ -123,7 +123,8 @@ def test_a_number_must_be_in_its_range(program, capsys):
             below = low - 1 if is_whole else -1.0 if low == 0 else 0.0
             for value in below, high + 1 if is_whole else 2 * high:
                 errors = refusal(changed, program, f'--{name}={value}', capsys=capsys)
-                assert f': {name} must be from {low} to {high}, got {value}. --help' in errors
+                told = f': {name} must be between {low:,.10g} and {high:,.10g}, got {value}. --help'
+                assert told in errors
             for text in ['many', '', 'nan'] + ['1.5'] * is_whole:
                 errors = refusal(changed, program, f'--{name}={text}', capsys=capsys)
                 assert f'{name} must be ' in errors
@@ -147,7 +148,7 @@ def test_a_new_setting_needs_only_its_constant_and_a_number_needs_a_range(edited
     new = ('# The model\n', '# New\nloud = False  # what\nshare = 0.5  # how much\n\n# The model\n')
     module = edited(new)
     errors = refusal(read_settings, vars(module), [], capsys=capsys)
-    assert 'share must have a range, add it to RANGES. ' in errors
+    assert 'share must have a range: add it to RANGES. ' in errors
     module.RANGES = {'share': (0.0, 1.0)}
     assert changed(module, '--share=1').share == 1.0
     assert (changed(module, '--loud').loud, changed(module, '--loud=False').loud) == (True, False)
@@ -158,10 +159,10 @@ def test_a_new_setting_needs_only_its_constant_and_a_number_needs_a_range(edited
     [
         (script, 'rnn_size', 64.0, 'a whole number, got 64.0'),
         (script, 'clean_text', 1, 'True or False'),
-        (script, 'temp_dir', None, 'a text'),
+        (script, 'temp_dir', None, 'a string'),
         (script, 'prime_texts', 'so', 'a list'),
         (plot, 'folders', 'temp', 'a list'),
-        (sample, 'prime_text', ['so'], 'a text'),
+        (sample, 'prime_text', ['so'], 'a string'),
     ],
 )
 def test_a_constant_edited_to_another_type_is_reported(
@@ -202,12 +203,12 @@ def test_a_tilde_at_the_start_of_a_path_is_the_home_folder(monkeypatch):
     'argument, said',
     [
         ('--epochs=1e400', 'epochs must be a whole number, got inf'),
-        ('--batch_size=0', 'batch_size must be from 1 to 1000000, got 0'),
+        ('--batch_size=0', 'batch_size must be between 1 and 1,000,000, got 0'),
         ('--clean_text=perhaps', "clean_text must be True or False, got 'perhaps'"),
         ('--device=tpu', "device must be one of auto, cpu, gpu, got 'tpu'"),
         ('--temp_dir=', 'temp_dir must not be empty'),
-        ('--text_file=a\0b', r"text_file must be a text without \0, got 'a\x00b'"),
-        ('--prime_texts=', "prime_texts must be a list of texts, none empty, got ['']"),
+        ('--text_file=a\0b', r"text_file must be a string without \0, got 'a\x00b'"),
+        ('--prime_texts=', "prime_texts must be a list of non-empty strings, got ['']"),
         ('--rnn=64', 'unrecognized arguments: --rnn=64.'),
         ('--../tools/sample', 'unrecognized arguments: --../tools/sample.'),
         ('--ephocs=3', 'unrecognized arguments: --ephocs=3; did you mean --epochs?'),

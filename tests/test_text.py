@@ -165,7 +165,7 @@ def test_preparing_a_text_writes_its_ids_and_describes_it(small, capsys):
     assert text == {'text_crc': zlib.crc32(ids), 'unseen': unseen}
     assert sorted(os.listdir(small.temp_dir)) == ['lock', 'text.ids']
     assert capsys.readouterr().out.split('\n') == [
-        f'Text: {small.text_file}, as text_file says',
+        f'Text: {small.text_file}, from text_file',
         'Building Shakespeare Vocab by Characters',
         'Vocabulary Length = 40',
         f'{split:,} characters to learn, {len(ids) - split:,} held out',
@@ -175,7 +175,7 @@ def test_preparing_a_text_writes_its_ids_and_describes_it(small, capsys):
 
 def test_a_refused_text_leaves_no_ids(small):
     rare = ''.join(map(chr, range(0x4E00, 0x4E00 + 4000))) + 'so it ends ' * 10
-    for text, words in ('short', r'other\.txt has'), (rare, 'part to learn are rare ones'):
+    for text, words in ('short', r'other\.txt has'), (rare, 'held-out part are rare'):
         with pytest.raises(UserError, match=words):
             prepare(small, text)
         assert os.listdir(small.temp_dir) == ['lock']

@@ -27,7 +27,7 @@ def test_all_tools_are_listed_with_a_description_and_how_to_start_them():
         first, _, *lines = output.splitlines()
         expected = [[t.__name__.split('.')[1], t.__doc__.split('\n')[0]] for t in TOOLS]
         assert [line.split(None, 1) for line in lines] == expected and len(expected) > 4
-        assert f'by {sys.executable} {ROOT}/tools/NAME.py;' in first
+        assert f'To run one: {sys.executable} {ROOT}/tools/NAME.py (' in first
 
 
 @pytest.mark.parametrize('tool', [TOOLS[0], *(pytest.param(t, marks=LONG) for t in TOOLS[1:])])

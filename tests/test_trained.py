@@ -44,7 +44,7 @@ def test_a_chosen_checkpoint_is_used_and_no_other_replaces_it(copy, use):
     for chosen, problem in (copy.older, f'{copy.older} cannot be used'), ('x', 'no checkpoint x.'):
         status, output, errors = use(sample, copy, f'--checkpoint={chosen}')
         assert (status, output, errors.count('\n')) == (2, '', 1)
-        assert problem in errors and 'Give another with --checkpoint' in errors
+        assert problem in errors and 'Set checkpoint to another' in errors
 
 
 @pytest.mark.long
@@ -83,7 +83,7 @@ def test_if_the_best_model_cannot_be_read_the_newest_is_used_and_reported(copy, 
             for symbol in ('"bc"', '"a"', '["b"]', '1')
         ],
         ('["a", "b"]', 'the vocabulary in temp is damaged'),
-        ('["unknown", "a", "b"]', 'do not go with its vocabulary'),
+        ('["unknown", "a", "b"]', 'do not match its vocabulary'),
     ],
 )
 def test_a_damaged_vocabulary_is_reported(record, content, words):
@@ -141,7 +141,7 @@ def test_a_record_that_does_not_fit_is_refused_before_a_graph_is_built(
     monkeypatch.setattr(script, 'LSTM_Model', None)
     status, output, errors = use(sample, copy)
     assert (status, output, errors.count('\n')) == (2, '', 1)
-    assert f'the settings in temp are not those of {copy.newest}. Give the folder of' in errors
+    assert f'the settings in temp do not match {copy.newest}. Set temp_dir to another' in errors
 
 
 @pytest.mark.parametrize('ending', ['index', 'data-00000-of-00001'])
@@ -172,7 +172,7 @@ def test_a_checkpoint_may_have_any_name_except_a_pattern(copy, use, folder, name
     (copy.folder / folder).rename(copy.folder / f'{folder}[1]')
     status, _, errors = use(sample, copy, f'--checkpoint={folder}[1]/{name}')
     assert (status, errors.count('\n')) == (2, 1)
-    assert r'TensorFlow takes the []*?\ in its name for a pattern. Give another with' in errors
+    assert r'TensorFlow reads []*?\ in its name as a pattern. Set checkpoint' in errors
 
 
 # --- Its text ------------------------------------------------------------------------------------
@@ -230,7 +230,7 @@ def test_if_text_ids_is_damaged_another_copy_of_the_text_is_used(own, spoil):
     run = tools.trained.read_run('temp')[0]
     np.testing.assert_array_equal(tools.trained.own_ids(run, IX2VOCAB)[0], expected)
     spoil('short.txt')
-    with pytest.raises(UserError, match=r'is not in temp/text\.ids or short\.txt\. Give it'):
+    with pytest.raises(UserError, match=r'is not in temp/text\.ids or short\.txt\. Set text'):
         tools.trained.own_ids(run, IX2VOCAB)
 
 
@@ -255,9 +255,9 @@ def test_a_tool_fetches_writes_and_waits_for_nothing_that_a_record_names(own, tm
     for text_file in 'pipe', '/dev/stdin', '/dev/zero', '.', url, 'gone/short.txt', '':
         how = {'text_file': text_file, 'gutenberg_url': url, 'data_dir': 'theirs'}
         run = changed(record, **how)
-        with pytest.raises(UserError, match='Give it, or another one, with --text_file'):
+        with pytest.raises(UserError, match='Set text_file to it, or to another text'):
             tools.trained.own_ids(run, IX2VOCAB)
-        with pytest.raises(UserError, match='Give it, or another one, with --text_file'):
+        with pytest.raises(UserError, match='Set text_file to it, or to another text'):
             tools.trained.own_text(run, IX2VOCAB)
     assert site.requests == [] and sorted(tmp_path.rglob('*')) == before
 

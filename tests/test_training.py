@@ -278,7 +278,7 @@ def test_a_text_too_short_for_one_batch_is_refused_with_the_length_it_needs(tmp_
     status, _, errors = run(100)
     assert (status, errors.count('\n')) == (2, 1)
     assert '8 x 12' in errors
-    needed = int(re.search(r'([\d,]+) are needed', errors).group(1).replace(',', ''))
+    needed = int(re.search(r'needs ([\d,]+)\.', errors).group(1).replace(',', ''))
     assert run(needed - 2)[0] == 2
     assert run(needed)[0] == 0
 
@@ -320,7 +320,7 @@ def test_a_run_that_patience_ended_resumes_with_more_patience(stalled, tmp_path)
     assert content(tmp_path / 'run' / 'temp') == before
     assert (tmp_path / 'run' / 'temp' / 'loss.png').exists()
     how = (*PATIENT, '--patience=3', f'--max_iterations={done + 20}')
-    assert f'Continuing after iteration {done}' in run_here(*how, cwd=tmp_path / 'run')[1]
+    assert f'Resuming after iteration {done}' in run_here(*how, cwd=tmp_path / 'run')[1]
     assert len(history(tmp_path / 'run' / 'temp')['losses']) == done + 20
 
 

@@ -78,7 +78,7 @@ def test_each_worker_has_its_own_gpu_of_the_allowed_ones():
     assert [workers.gpu_of(k, 2, None) for k in range(2)] == ['0', '1']
     assert [workers.gpu_of(k, 2, '5,3,4') for k in range(2)] == ['5', '3']
     assert [workers.gpu_of(k, 2, none) for k in range(2) for none in ('', '-1')] == ['', '-1'] * 2
-    with pytest.raises(UserError, match='is 5, and 2 workers need as many GPUs'):
+    with pytest.raises(UserError, match='2 GPUs for 2 workers, got 5'):
         workers.gpu_of(0, 2, '5')
 
 

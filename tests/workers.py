@@ -136,9 +136,9 @@ def test_a_killed_worker_ends_the_run_which_resumes_to_the_same_end(folder, two,
     status, output, _ = end(process)
     assert status != 0
     assert time.time() - began < 60
-    assert 'another worker has ended, for its own reason; what was saved is not lost' in output
+    assert 'another worker has ended. The checkpoints so far are intact' in output
     assert run(*ARGUMENTS, cwd=folder)[0] == 0
-    assert 'Continuing after iteration 100' in printed(folder, 0)
+    assert 'Resuming after iteration 100' in printed(folder, 0)
     assert content(folder / 'temp') == content(two / 'temp')
 
 
@@ -161,7 +161,7 @@ def test_a_signal_to_any_worker_saves_and_stops_all_of_them(folder, two, number)
     assert (folder / 'temp' / 'loss.png').exists()
     assert (folder / 'temp' / f'model-{iteration}.index').exists()
     assert run(*ARGUMENTS, cwd=folder)[0] == 0
-    assert f'Continuing after iteration {iteration}' in printed(folder, 0)
+    assert f'Resuming after iteration {iteration}' in printed(folder, 0)
     assert history(folder / 'temp')['losses'] == history(two / 'temp')['losses']
 
 
@@ -178,7 +178,7 @@ def test_a_run_resumes_with_another_number_of_workers_to_the_same_end(folder, al
     end(process)
     status, output, _ = end(start_so_many(now))
     assert status == 0, output
-    assert f'Changed since then: workers is {now} ({before} before)' in output
+    assert f'Changed since then: workers is {now} (was {before})' in output
     assert_same_to_rounding(alone, folder)
 
 
@@ -187,7 +187,7 @@ def test_a_finished_run_is_finished_for_all_workers(two, tmp_path):
     before = content(two / 'temp')
     status, output = run(*ARGUMENTS, f'--temp_dir={two}/temp', cwd=tmp_path)
     assert status == 0, output
-    assert 'This run is finished, after 200 iterations' in printed(tmp_path, 0)
+    assert 'This run is finished after 200 iterations' in printed(tmp_path, 0)
     assert content(two / 'temp') == before
 
 
@@ -200,16 +200,16 @@ DIFFERING = (
 @pytest.mark.parametrize(
     'program, argument, told',
     [
-        ([str(SCRIPT)], '--batch_size=13', 'batch_size is 13, and cannot be shared evenly among 2'),
+        ([str(SCRIPT)], '--batch_size=13', 'batch_size must be a multiple of 2, the number of '),
         ([str(SCRIPT)], '--text_file=nowhere.txt', 'nowhere.txt cannot be read: No such file or d'),
-        (['-m', 'tools.sample'], '--prime_text=so', 'only training is shared among workers. Start'),
+        (['-m', 'tools.sample'], '--prime_text=so', 'only training can use several workers. Start'),
         (
             ['-c', DIFFERING.format('script.rnn_size += int(rank)')],
-            *('--text_file=short.txt', 'rnn_size is 128 or 129 in the scripts or commands of the'),
+            *('--text_file=short.txt', 'the workers differ: rnn_size is 128 or 129. Use the same'),
         ),
         (
             ['-c', DIFFERING.format("script.text_file = f'{rank}.txt'")],
-            *('--rnn_size=16', 'the text is not the same on all hosts. Copy one to all of them'),
+            *('--rnn_size=16', 'the text differs between hosts. Copy the same text to all'),
         ),
     ],
     ids=['batch', 'text', 'tool', 'settings', 'another text'],

@@ -41,6 +41,6 @@ def test_a_run_resumes_on_the_other_to_the_same_end(folder, alone, first, then, 
     assert 100 <= len(kept) < 200
     status, output, _ = end(start(then, now, folder))
     assert status == 0, output
-    assert f'Continuing after iteration {len(kept)}' in output
+    assert f'Resuming after iteration {len(kept)}' in output
     assert history(folder / 'temp')['losses'][: len(kept)] == kept
     workers.assert_same_to_rounding(alone, folder)

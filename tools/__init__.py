@@ -1,1 +1,1 @@
-"""Programs that use a trained model: python -m tools.NAME. Nothing imports them."""
+"""Programs that use a trained model: python -m tools.NAME. No other code imports them."""

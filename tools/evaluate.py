@@ -1,11 +1,11 @@
-"""Measure how well a trained model predicts a text: its own, another, several, or each line of one.
+"""Measure how well a trained model predicts a text: its own, another, several, or line by line.
 
     python -m tools.evaluate
     python -m tools.evaluate --text_file=other.txt --lines
 
-It prints the loss, and how often the likeliest character was the right one. With `--lines` it
-prints, for each line but blank ones, the loss in nats per character, and the line: `| sort -n`
-ranks them.
+It prints the loss and the accuracy: how often the most likely character was the right one. With
+`--lines`, it prints each line that is not blank after its loss in nats per character; `| sort -n`
+ranks the lines.
 """
 
 import argparse
@@ -34,39 +34,39 @@ import numpy as np
 # --- Settings ------------------------------------------------------------------------------------
 
 temp_dir = script.temp_dir  # folder of the run
-checkpoint = ''  # the model to take, such as temp/model-9070; empty: the best so far
-text_file = ''  # a UTF-8 text, to be measured whole; empty: the part held out of the run's own
-text_files = []  # several, one after the other, instead
-lines = False  # a loss for each line, read alone, instead of one for the whole
-csv = False  # print only a table in CSV; ' before a text that a spreadsheet takes for a formula
-streams = 0  # most pieces of the text that are read side by side; 0: as many as are fast
-device = 'auto'  # 'cpu', 'gpu', or 'auto': a GPU where TensorFlow finds one
+checkpoint = ''  # the model to use, such as temp/model-9070; empty: the best so far
+text_file = ''  # a UTF-8 text to measure as a whole; empty: the held-out part of the run's own text
+text_files = []  # several texts to measure in turn, instead of text_file
+lines = False  # print a loss for each line, read alone, instead of one for the whole text
+csv = False  # print only a CSV table; ' precedes text that a spreadsheet would read as a formula
+streams = 0  # read at most this many pieces of the text in parallel; 0: as many as are fast
+device = 'auto'  # 'cpu', 'gpu', or 'auto': a GPU if TensorFlow finds one
 
 RANGES = {
     'checkpoint': 'path', 'text_files': 'paths', 'lines': bool, 'csv': bool,
     'streams': (0, 1_000_000),
 }  # fmt: skip
 
-BLOCK = 10_000  # lines that are read before the first is printed
-STREAMS = 400  # lines that are read side by side; more are hardly faster
-PIECE = 100  # characters of each that are read at a time
+BLOCK = 10_000  # lines to read before printing the first
+STREAMS = 400  # lines to read in parallel; more are hardly faster
+PIECE = 100  # characters of each line to read at a time
 
-MATCH = 40  # characters: two texts share that many in a row by copying, not by chance
-SEARCHED = 5e7  # most bytes of a learned text that are searched for copies
-COPIED = 0.05  # share of a text; above it, copies are told. Texts without any have 0
+MATCH = 40  # characters; two texts share that many in a row only by copying
+SEARCHED = 5e7  # largest training text to search for copies, in bytes
+COPIED = 0.05  # a larger share of copied text is reported; texts without copies have 0
 
 
 def measure_text(model, hits, text_file, streams):
-    """Return the figures of a text, or of the held-out part of the run's own: a dict.
+    """Return the figures of a text, or of the held-out part of the run's own text: a dict.
 
     Args:
       model: tuple, as `trained.opened` yields it.
-      hits: bool [batch, time], whether the likeliest character was the right one.
+      hits: bool [batch, time], whether the most likely character was the right one.
       text_file: str, the path of the text; empty: the run's own.
       streams: int, as the setting.
 
     Raises:
-      UserError: the text cannot be read, is too short, or is not there any more.
+      UserError: the text cannot be read, is too short or no longer exists.
     """
     session, sampler, ix2vocab, run, _ = model
     if text_file:
@@ -74,15 +74,15 @@ def measure_text(model, hits, text_file, streams):
         with path_of(text_file) as path:
             ids, crc = trained.encode_file(path, run, ix2vocab, seen)
         reading.print_left_out(seen)
-        if len(ids) < 2:  # the first one only predicts
+        if len(ids) < 2:  # the first character has nothing to predict it
             raise UserError(
-                f'{name} has no text to be measured: it takes two characters. Take another'
+                f'{name} must have at least two characters to measure. Use a different text'
             )
     else:
         (ids, name), crc = trained.own_ids(run, ix2vocab), run.text_crc
     if crc == run.text_crc:
         part, start, learned = 'the held-out part', held_out_begin(len(ids), run.held_out), 0
-    else:  # nothing comes before the first character to predict it
+    else:  # the first character has nothing to predict it
         part, start, learned = 'all', 1, learned_share(ids, run)
     shape = streams_and_warm_up(len(ids), start, streams, run)
     loss, accuracy = measure(session, sampler, [sampler.losses, hits], ids, start, *shape)
@@ -95,60 +95,59 @@ def measure_text(model, hits, text_file, streams):
 
 @contextlib.contextmanager
 def path_of(text_file):
-    """Yield the path of a text that the user names; what comes through a pipe is copied first."""
+    """Yield the path of a text that the user names. A text from a pipe is copied first."""
     named = argparse.Namespace(text_file=text_file)
     with tempfile.TemporaryDirectory() as folder, text_path(named, folder) as path:
         yield path
 
 
 def streams_and_warm_up(num_ids, start, most, run):
-    """Return in how many streams to measure, and how many characters each reads at a time.
+    """Return how many streams to measure in, and how many characters each reads at a time.
 
-    Each stream first reads that many characters before its own, which do not count, so that it does
-    not start from an empty memory. After 100 characters a model of the default size, trained for
-    1,500 iterations, has forgotten what came before: all later losses differ by 0.00004 in sum.
-    `most` limits the streams; 0 takes as many as need the memory of training.
+    Each stream first reads that many characters before its own as a warm-up, so that it does not
+    start from a zero state. They do not count. 100 characters are enough: with the default model
+    after 1,500 iterations, all later losses then differ by 0.00004 in total.
+    `most` limits the streams; 0 uses as many as fit in the memory that training needs.
     """
     warm_up = max(200, run.training_seq_len)
-    if 1 < start <= warm_up:  # a single stream can read all that comes before
+    if 1 < start <= warm_up:  # a single stream can read everything before `start`
         return 1, start - 1
     most = most or max(1, run.batch_size * run.training_seq_len // warm_up)
     return max(1, min(most, (num_ids - start) // warm_up)), warm_up
 
 
 def in_units(nats):
-    """Return a loss per character in nats, in bits, and as perplexity: a dict."""
+    """Return a loss per character in nats, in bits and as perplexity: a dict."""
     return {'nats': nats, 'bits': nats / math.log(2), 'perplexity': report.perplexity(nats)}
 
 
 def learned_share(ids, run):
-    """Return what share of a text, ids [characters], stands word for word in what a run learned.
+    """Return the share of a text, ids [characters], that is copied from the run's training text.
 
-    It looks at 200 places. The share is 0 where the text.ids of the run has gone, belongs to
-    another text, or is too large to be searched in seconds. `ids` has the type of its ids.
+    It checks 200 places. The share is 0 if the run's text.ids is missing, belongs to another text,
+    or is too large to search in seconds. `ids` must have the same type.
     """
     learned = trained.read_ids(run, ids.dtype, SEARCHED)
     if learned is None:
         return 0
     begins = np.linspace(0, max(0, len(ids) - MATCH), 200).astype(int)
     places = [ids[begin : begin + MATCH] for begin in begins]
-    # Rows of dashes, and of unknown characters, are the same everywhere.
+    # Rows of dashes or of unknown characters match by chance.
     places = [p.tobytes() for p in places if len(p) == MATCH and p.all() and len(set(p)) > 9]
     learned = learned[: held_out_begin(len(learned), run.held_out)].tobytes()
     return np.mean([place in learned for place in places]) if places else 0
 
 
 def tell_learned(share, what):
-    """Print what share of a text was learned, if it is large enough to matter."""
+    """Print the share of a text that is copied from the training text, if it is large."""
     if share > COPIED:
-        share = f'{share:.0%} of {what} stand in what was trained on'
-        print(f'Learned: {share}, so the loss is too low')
+        print(f'Learned: {share:.0%} of {what} was in the training text, so the loss is too low')
 
 
 def measure_lines(model, text_file):
-    """Yield the figures of each line of such a text: a dict. An empty line has no loss."""
+    """Yield the figures of each line of a text: a dict. An empty line has no loss."""
     session, sampler, ix2vocab, run, _ = model
-    # Each line is read alone, after the end of another.
+    # Each line is read alone, after a line end (or a space, or 'unknown').
     before = next((ix2vocab.index(symbol) for symbol in '\n ' if symbol in ix2vocab), 0)
     number = 0
     with contextlib.ExitStack() as stack:
@@ -158,10 +157,10 @@ def measure_lines(model, text_file):
             path, _ = trained.own_text(run, ix2vocab)
         lines = read_lines(path)
         for block in iter(lambda: list(itertools.islice(lines, BLOCK)), []):
-            # In a clean text, blanks at the ends stand for characters that were left out.
+            # In a clean text, spaces at the ends stand for removed characters.
             texts = [script.clean(line).strip() for line in block] if run.clean_text else block
             ids = [np.append(before, encode(text, ix2vocab, run.clean_text)) for text in texts]
-            if number == 0:  # the first lines tell
+            if number == 0:  # checking the first block is enough
                 text = np.concatenate([line for line in ids if len(line) > 1] or [[]])
                 share = learned_share(text.astype(reading.id_type(ix2vocab)), run)
                 tell_learned(share, f'the first {len(block):,} lines')
@@ -175,7 +174,7 @@ def measure_lines(model, text_file):
 
 
 def read_lines(path):
-    """Yield the lines of a UTF-8 text, in the form NFC, without their ends."""
+    """Yield the lines of a UTF-8 text, in Unicode NFC, without line ends."""
     rest = ''
     for piece in reading.file_pieces(path):
         *lines, rest = (rest + piece).split('\n')
@@ -188,13 +187,13 @@ def sum_losses(session, sampler, texts):
     """Return the sum of the losses of each text, float [texts], in nats.
 
     Args:
-      texts: list of integers [1 + characters]: the id from which the first one is predicted, which
-        does not count itself, and those of the text.
+      texts: list of integers [1 + characters]. The first id only predicts the next one; the others
+        are the text.
     """
     sums = np.zeros(len(texts))
-    order = sorted(range(len(texts)), key=lambda k: -len(texts[k]))  # texts of about one length
+    order = sorted(range(len(texts)), key=lambda k: -len(texts[k]))  # batches of similar lengths
     batches = [order[first : first + STREAMS] for first in range(0, len(order), STREAMS)]
-    # A batch on each core: the layers of a model side by side do not keep many busy.
+    # One batch per core: the layers of a single batch keep only a few cores busy.
     with futures.ThreadPoolExecutor(machine.available_cores()) as pool:
         longest_first = [[texts[k] for k in batch] for batch in batches]
         found = pool.map(functools.partial(sum_batch, session, sampler), longest_first)
@@ -204,7 +203,7 @@ def sum_losses(session, sampler, texts):
 
 
 def sum_batch(session, sampler, texts):
-    """Return what `sum_losses` does for a few texts, the longest first, read side by side."""
+    """Do the same for a few texts, read in parallel; the longest must come first."""
     lengths = np.array([len(text) - 1 for text in texts])
     sums, state = np.zeros(len(texts)), sampler.zero_state(len(texts))
     for begin in range(0, lengths[0], PIECE):
@@ -220,13 +219,13 @@ def sum_batch(session, sampler, texts):
             sampler.initial_state: state[:, :, :streams],
         }
         losses, state = session.run([sampler.losses, sampler.final_state], feed)
-        is_text = begin + np.arange(num) < lengths[:streams, None]  # and no filling
+        is_text = begin + np.arange(num) < lengths[:streams, None]  # the rest is padding
         sums[:streams] += (losses * is_text).sum(axis=1, dtype=np.float64)
     return sums
 
 
 def cell(value, file):
-    """Return a value as a table in a file has it; ' goes before what would be a formula."""
+    """Return a value for a cell of the CSV table. A text that looks like a formula is quoted."""
     if not isinstance(value, str):
         return value
     is_formula = value.startswith(('=', '+', '-', '@', '\t', '\r'))
@@ -234,19 +233,19 @@ def cell(value, file):
 
 
 def print_text(row):
-    """Print what `measure_text` has found."""
+    """Print the figures that `measure_text` returns."""
     where = f'{row["part"]} of {row["text"]}'
-    print(f'Characters: {row["characters"]:,}, {where}; {row["unknown"]:,} unknown in it')
+    print(f'Characters: {row["characters"]:,}, {where}; {row["unknown"]:,} of them unknown')
     tell_learned(row['learned'], 'it')
     print(f'Loss: {describe_loss(row["nats"])}')
-    print(f'Accuracy: {row["accuracy"]:.2%} of the characters were the likeliest one')
+    print(f'Accuracy: {row["accuracy"]:.2%} of the characters were the most likely one')
 
 
 def main(arguments):
     """Print the figures of each text, or of each of its lines."""
     settings = read_settings(globals(), arguments)
     output, table = sys.stdout, None
-    # A table, or a list of lines, has standard output for itself; messages go to standard error.
+    # With a table or a list of lines on standard output, messages go to standard error.
     messages = sys.stderr if settings.lines or settings.csv else output
     with contextlib.redirect_stdout(messages), trained.opened(settings) as model:
         _, sampler, _, _, path = model
@@ -266,7 +265,7 @@ def main(arguments):
                     table.writerow({name: cell(value, output) for name, value in row.items()})
                 elif not settings.lines:
                     print_text(row)
-                elif row['characters'] and row['content'].strip():  # no blank line
+                elif row['characters'] and row['content'].strip():  # not a blank line
                     print(f'{row["nats"]:.4f}', shown(row['content'], output), file=output)
 
 

@@ -1,9 +1,9 @@
-"""Write a trained model as a SavedModel, for TensorFlow Serving and for programs without this one.
+"""Export a trained model as a SavedModel for TensorFlow Serving and for other programs.
 
     python -m tools.export --folder=serving/shakespeare/1
 
 Its signatures are `probabilities`; `generate`, which is also `serving_default`; and `step`, for
-other runtimes. Its asset is the vocabulary, a JSON list in which each symbol stands at its id.
+other runtimes. Its asset is the vocabulary: a JSON list of the symbols, in order of id.
 """
 
 import contextlib
@@ -22,9 +22,9 @@ from tools import trained
 # --- Settings ------------------------------------------------------------------------------------
 
 temp_dir = script.temp_dir  # folder of the run
-checkpoint = ''  # the model to take, such as temp/model-9070; empty: the best so far
+checkpoint = ''  # the model to use, such as temp/model-9070; empty: the best so far
 folder = 'serving/shakespeare/1'  # a new folder; the number is the model's version
-device = 'auto'  # 'cpu', 'gpu', or 'auto': a GPU where TensorFlow finds one
+device = 'auto'  # 'cpu', 'gpu', or 'auto': a GPU if TensorFlow finds one
 
 RANGES = {'checkpoint': 'path', 'folder': 'folder'}
 
@@ -45,10 +45,11 @@ def signatures_of(sampler):
 
 
 def step_of(sampler):
-    """Return the signature `step`: what follows one character of each text.
+    """Return the signature `step`: the probabilities after one more character of each text.
 
-    It has no loop, and `lstm_cell` in the place of the faster `stack`, whose LSTMBlockCell neither
-    TensorFlow Lite nor ONNX knows. `to_draw` are the probabilities without what is never drawn.
+    It has no loop. It uses `lstm_cell` instead of the faster `stack`, because neither TensorFlow
+    Lite nor ONNX supports LSTMBlockCell. In `to_draw`, symbols that are never drawn have
+    probability 0.
     """
     ids = tf.placeholder(tf.int32, [None])  # [batch]
     inputs = tf.nn.embedding_lookup(sampler.embedding_mat, ids)
@@ -66,18 +67,18 @@ def step_of(sampler):
 
 
 def main(arguments):
-    """Export the model. The folder appears when it is complete, or not at all."""
+    """Export the model. The folder appears only when it is complete."""
     settings = read_settings(globals(), arguments)
     target = os.path.abspath(settings.folder)
     if os.path.lexists(target):
-        raise UserError(f'{settings.folder} exists already. Export into a new folder')
+        raise UserError(f'{settings.folder} already exists. Set folder to a new one')
     with trained.opened(settings) as (session, sampler, _, _, path):
         vocabulary = tf.constant(os.path.join(settings.temp_dir, 'vocabulary.json'))
         parent, part = os.path.dirname(target), files.part_of(target)
         files.make_folder(parent, 'folder')
         files.remove_leftovers(os.path.join(glob.escape(parent), '*'))
         with contextlib.ExitStack() as stack:
-            stack.callback(shutil.rmtree, part, ignore_errors=True)  # where it is not complete
+            stack.callback(shutil.rmtree, part, ignore_errors=True)  # if it is incomplete
             builder = tf.saved_model.Builder(part)
             builder.add_meta_graph_and_variables(
                 session, [tf.saved_model.SERVING], signatures_of(sampler),
@@ -85,7 +86,7 @@ def main(arguments):
             )  # fmt: skip
             builder.save()
             for left in glob.glob(f'{glob.escape(part)}/variables/*_temp_*'):
-                shutil.rmtree(left)  # TensorFlow goes on where it cannot remove what it merged
+                shutil.rmtree(left)  # TensorFlow ignores a failure to remove these
             files.reach_disk(*glob.glob(f'{glob.escape(part)}/**', recursive=True))
             os.rename(part, target)
             files.reach_disk(parent)

@@ -1,8 +1,8 @@
-"""Draw how likely a trained model finds each character of a text, and the likeliest five instead.
+"""Draw the probability of each character of a text, and the five most likely ones in its place.
 
     python -m tools.heatmap --text="to be or not to be that is the question"
 
-The picture is temp/heatmap.png. The darker a character, the likelier.
+The picture is temp/heatmap.png. A darker character is more likely.
 """
 
 import math
@@ -22,29 +22,29 @@ import numpy as np
 # --- Settings ------------------------------------------------------------------------------------
 
 temp_dir = script.temp_dir  # folder of the run; the picture goes there too
-checkpoint = ''  # the model to take, such as temp/model-9070; empty: the best so far
+checkpoint = ''  # the model to use, such as temp/model-9070; empty: the best so far
 text = 'to be or not to be that is the question'  # 2 to 2,000 characters
-show_plot = True  # show it in a window too, where there is a display
-device = 'auto'  # 'cpu', 'gpu', or 'auto': a GPU where TensorFlow finds one
+show_plot = True  # also show it in a window, if there is a display
+device = 'auto'  # 'cpu', 'gpu', or 'auto': a GPU if TensorFlow finds one
 
 RANGES = {'checkpoint': 'path', 'text': str}
 
-WIDTH = 40  # most characters in a line
+WIDTH = 40  # most characters on a line
 SYMBOLS = {**report.SYMBOLS, **str.maketrans(' \n\t', '\u2423\u21b5\u21e5')}
 
 
 def lines_and_width(characters):
-    """Return in how many lines to draw a text, and how many characters each has at most."""
+    """Return the number of lines to draw a text on, and the most characters on a line."""
     lines = math.ceil(characters / WIDTH)
-    return lines, math.ceil(characters / lines)  # lines of about the same length
+    return lines, math.ceil(characters / lines)  # lines of similar length
 
 
 def draw_heatmap(figure, text, probabilities, ix2vocab):
-    """Draw how likely each character of a text was, and the likeliest five in its place.
+    """Draw the probability of each character of a text, and the five most likely in its place.
 
     Args:
       text: int32 [characters].
-      probabilities: float32 [characters - 1, vocab_size], from its second character on.
+      probabilities: float32 [characters - 1, vocab_size], from the second character on.
     """
     symbols = ['\ufffd', *(symbol.translate(SYMBOLS) for symbol in ix2vocab[1:])]  # 0: 'unknown'
     likeliest = np.argsort(-probabilities, axis=1, kind='stable')[:, :5]
@@ -52,7 +52,7 @@ def draw_heatmap(figure, text, probabilities, ix2vocab):
     for line, axes in enumerate(figure.subplots(lines, 1, squeeze=False)[:, 0]):
         shades = np.full([1 + likeliest.shape[1], width], np.nan)
         for column, place in enumerate(range(line * width, min((line + 1) * width, len(text)))):
-            # The first row is the text itself. Nothing predicts its first character.
+            # The first row is the text itself. Its first character has no prediction.
             rows = [text[place], *likeliest[place - 1]] if place else [text[0]]
             for row, ix in enumerate(rows):
                 shade = probabilities[place - 1, ix] if place else np.nan
@@ -71,20 +71,20 @@ def draw_heatmap(figure, text, probabilities, ix2vocab):
 
 
 def main(arguments):
-    """Draw the picture, save it, and show it where there is a display."""
+    """Draw the picture, save it, and show it if there is a display."""
     settings = read_settings(globals(), arguments)
     with trained.opened(settings) as (session, sampler, ix2vocab, run, path):
         ids = encode(settings.text, ix2vocab, run.clean_text)
         if not 2 <= ids.size <= 2000:
             raise UserError(
-                f'a heat map needs 2 to 2,000 characters, and the model reads {ids.size:,} here. '
-                f'Give another text'
+                f'text must have between 2 and 2,000 characters that the model reads, '
+                f'got {ids.size:,}'
             )
         reading.check_prime(settings.text, ids, ix2vocab, run.unseen)
         feed = {sampler.x_data: ids[:, :-1], sampler.initial_state: sampler.zero_state(1)}
         (probabilities,) = session.run(sampler.probabilities, feed)
     lines, width = lines_and_width(ids.size)
-    size = 1.6 + 0.3 * width, 0.1 + 1.85 * lines  # inches, which make cells about square
+    size = 1.6 + 0.3 * width, 0.1 + 1.85 * lines  # inches; cells are about square
     picture = os.path.join(settings.temp_dir, 'heatmap.png')
     pictures.save(picture, draw_heatmap, ids[0], probabilities, ix2vocab, size=size)
     print(f'Model: {path}')

@@ -1,10 +1,10 @@
-"""Put a trained model into a page for the browser, where it reads and writes.
+"""Write a web page in which a trained model reads and writes text.
 
     python -m tools.page
 
-The page is temp/page.html. It is one file with the weights in it: it computes in the browser, and
-loads nothing from elsewhere. What each unit does while the model reads is shown after Karpathy,
-Johnson and Li, "Visualizing and Understanding Recurrent Networks", 2015.
+The page is temp/page.html. It is a single file that contains the weights: the model runs in the
+browser, and the page loads nothing else. It shows the activation of each unit while the model
+reads, after Karpathy, Johnson and Li, "Visualizing and Understanding Recurrent Networks", 2015.
 """
 
 import base64
@@ -30,17 +30,17 @@ import numpy as np
 # --- Settings ------------------------------------------------------------------------------------
 
 temp_dir = script.temp_dir  # folder of the run; the page goes there too
-checkpoint = ''  # the model to take, such as temp/model-9070; empty: the best so far
-text_file = ''  # a UTF-8 text to read; empty: the part held out of the run's own
-characters = 10000  # how many characters of it to read, from its beginning
-full_precision = False  # weights of 32 bits; False: of 16, and half the size
-device = 'auto'  # 'cpu', 'gpu', or 'auto': a GPU where TensorFlow finds one
+checkpoint = ''  # the model to use, such as temp/model-9070; empty: the best so far
+text_file = ''  # a UTF-8 text to read; empty: the held-out part of the run's own text
+characters = 10000  # how many characters to read, from the beginning of the text
+full_precision = False  # 32-bit weights; False: 16-bit weights, half the size
+device = 'auto'  # 'cpu', 'gpu', or 'auto': a GPU if TensorFlow finds one
 
 RANGES = {'checkpoint': 'path', 'characters': (1, 100_000), 'full_precision': bool}
 
-MOST = 30e6  # bytes of a page
+MOST = 30e6  # largest page, in bytes
 
-# What a unit may follow in a text: regular expressions, each match of which is a passage.
+# Features of a text that a unit may follow: regular expressions. Each match is a passage.
 WORD = r"[^\W\d_]+(?:['’-]+[^\W\d_]+)*"
 INSIDE = {
     'inside a word': WORD,
@@ -60,21 +60,21 @@ POSITION = {
     'position in the line': '.+',
     'position in the sentence': '[^.!?]+',
 }
-PASSAGES = 20  # with fewer of a kind, chance alone would make some unit follow them
-# A unit is named for what it follows if they correlate by more than NAMED. By chance, with the same
-# values moved along the text, it was 0.21 at most.
+PASSAGES = 20  # fewest passages of a feature; with fewer, some unit would follow them by chance
+# A unit is named for a feature if their correlation exceeds NAMED. By chance, with the values of
+# the feature shifted along the text, it was at most 0.21.
 NAMED = 0.5
-# And by so much more than with any unit before training. A memory that fills up follows a position
-# by itself: by 0.54 to 0.69 in five models.
+# It must also exceed the correlation of any unit before training by LEARNED. A memory that fills up
+# follows a position without training: by 0.54 to 0.69 in five models.
 LEARNED = 0.1
 AT_MOST = 5  # units named for the same thing
 
 
 def read_ids(settings, run, ix2vocab):
-    """Return the text to read, integers [characters], and what to call it.
+    """Return the text to read, integers [characters], and its name.
 
     Raises:
-      UserError: there is no such text, or the model knows no character of it.
+      UserError: the text cannot be read, or the model knows no character of it.
     """
     if settings.text_file:
         name = settings.text_file
@@ -88,16 +88,18 @@ def read_ids(settings, run, ix2vocab):
         begin = held_out_begin(len(ids), run.held_out)
         ids = np.array(ids[begin : begin + settings.characters])
     if not ids.any():
-        raise UserError(f'{name} has no character that the model knows. Give another text_file')
+        raise UserError(
+            f'{name} has no character that the model knows. Set text_file to another file'
+        )
     return ids, name
 
 
 def read(session, sampler, ids):
-    """Let a model read a text, int [characters], one character after the other.
+    """Let a model read a text, int [characters], one character at a time.
 
     Returns:
-      tanh(c) of all units after each character, float32 [characters, layers, units]: what a cell
-      puts out where its output gate is open.
+      tanh(c) of all units after each character, float32 [characters, layers, units]: the output of
+      a cell with an open output gate.
     """
     state, rows = sampler.zero_state(1), []
     for ix in ids:
@@ -108,9 +110,9 @@ def read(session, sampler, ids):
 
 
 def features_of(text):
-    """Return what units may follow in a text: a dict from names to float32 [characters].
+    """Return the features of a text: a dict from names to float32 [characters].
 
-    A passage of INSIDE has the value 1 throughout, one of POSITION counts from 1; the rest is 0.
+    In a passage, a feature of INSIDE is 1 and one of POSITION counts from 1. Elsewhere, both are 0.
     """
     features = {}
     for name, pattern in {**INSIDE, **POSITION}.items():
@@ -124,7 +126,10 @@ def features_of(text):
 
 
 def correlations(values, activations):
-    """Return Pearson's r of values [characters] with each unit, or 0: float [layers, units]."""
+    """Return Pearson's r of values [characters] with each unit: float [layers, units].
+
+    It is 0 for a unit that does not change.
+    """
     centred = activations - activations.mean(axis=0)
     sums = np.tensordot(values - values.mean(), centred, 1)
     scale = np.sqrt(np.square(centred).sum(axis=0) * values.var() * len(values))
@@ -132,10 +137,11 @@ def correlations(values, activations):
 
 
 def named_units(features, activations, before):
-    """Return the units that follow a feature, a list of (its name, layer, unit, r).
+    """Return the units that follow a feature, a list of (name of the feature, layer, unit, r).
 
-    `before` are the activations of the same units before training. Layers and units count from 0.
-    Each unit is named once, for what it follows best; those of one name stand together, best first.
+    `before` holds the activations of the same units before training. Layers and units count from 0.
+    Each unit is named once, for the feature that it follows best. The list is grouped by feature,
+    best first.
     """
     if not features:
         return []
@@ -152,26 +158,26 @@ def named_units(features, activations, before):
 
 
 def weights_of(session, sampler):
-    """Return the weights as the page takes them: a dict of float32 arrays.
+    """Return the weights in the layout of the page: a dict of float32 arrays.
 
-    Those of a unit of a layer stand together, each input beside its weights of the four gates:
-    `kernel` is [units, width + units, 4], `bias` [units, 4]. `W` is [vocab_size, units].
+    The weights of a unit are contiguous, with the four gates of an input next to each other:
+    `kernel` is [units, width + units, 4], `bias` is [units, 4]. `W` is [vocab_size, units].
     """
     embedding, W, b, layers = session.run(
         [sampler.embedding_mat, sampler.W, sampler.b, sampler.stack.weights]
     )
     weights = {'embedding': embedding, 'W': W.T, 'b': b}
     for number, (kernel, bias) in enumerate(layers):
-        gates = kernel.reshape(len(kernel), 4, -1)  # i, j, f and o, as a BasicLSTMCell has them
+        gates = kernel.reshape(len(kernel), 4, -1)  # i, j, f and o, as in a BasicLSTMCell
         weights[f'kernel{number}'] = gates.transpose(2, 0, 1)
         weights[f'bias{number}'] = bias.reshape(4, -1).T
     return weights
 
 
 def packed(weights, full_precision):
-    """Return weights as JSON can hold them: numbers in base64, and what they are multiplied by.
+    """Return weights in a form for JSON: numbers in base64, and a scale to multiply them by.
 
-    The numbers are float32, or integers of 16 bits. (float16 would round large weights more.)
+    The numbers are float32 or 16-bit integers. (float16 would round large weights more.)
     """
     scale = 1.0 if full_precision else float(np.abs(weights).max()) / 32767 or 1.0
     numbers = weights if full_precision else np.rint(weights / scale)
@@ -180,15 +186,15 @@ def packed(weights, full_precision):
 
 
 def fill(content):
-    """Return the page, HTML as a str, with `content` in it, a dict that JSON can hold."""
+    """Return the page, a str of HTML, with `content`, a dict, inserted as JSON."""
     with open(os.path.splitext(os.path.abspath(__file__))[0] + '.html', encoding='utf-8') as file:
         template = file.read()
-    # Within a script element a browser looks for < alone, as in </script> or <!--.
+    # In a script element, only < is special to a browser, as in </script> or <!--.
     return template.replace('CONTENT', json.dumps(content).replace('<', '\\u003c'))
 
 
 def main(arguments):
-    """Name the units by what they do while the model reads a text, and write the page."""
+    """Name units for the features that they follow in a text, and write the page."""
     settings = read_settings(globals(), arguments)
     with trained.opened(settings) as (session, sampler, ix2vocab, run, path):
         weights = {
@@ -198,8 +204,8 @@ def main(arguments):
         size = sum(len(one['numbers']) for one in weights.values())
         if size > MOST:
             raise UserError(
-                f'a page with this model would take {size / 1e6:,.0f} MB, and a browser takes '
-                f'{MOST / 1e6:.0f} MB well. Take a smaller model'
+                f'a page with this model would take {size / 1e6:,.0f} MB, but browsers handle at '
+                f'most {MOST / 1e6:.0f} MB well. Use a smaller model'
             )
         ids, text_name = read_ids(settings, run, ix2vocab)
         activations = read(session, sampler, ids)
@@ -213,7 +219,7 @@ def main(arguments):
         'text': text,
         'prompt': run.prime_texts[0] if run.prime_texts else '',
         'vocabulary': ix2vocab,
-        'never': [0, *run.unseen],  # ids that are not drawn
+        'never': [0, *run.unseen],  # ids that are never drawn
         'folds': reading.FOLDS if run.clean_text else None,
         'layers': run.num_layers,
         'units': run.rnn_size,

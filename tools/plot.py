@@ -1,9 +1,9 @@
-"""Draw the losses of one run again, or of several runs in one picture.
+"""Redraw the losses of one run, or draw those of several runs in one picture.
 
     python -m tools.plot
     python -m tools.plot --folders temp/one_layer temp/three_layers
 
-It reads them from the history of each run. A run may still be going on.
+It reads the history of each run. A run may still be in progress.
 """
 
 import os
@@ -21,9 +21,9 @@ import numpy as np
 
 # --- Settings ------------------------------------------------------------------------------------
 
-temp_dir = script.temp_dir  # folder of the run, and of the picture
-folders = []  # those of several runs, to draw in one picture
-show_plot = True  # show it in a window too, where there is a display
+temp_dir = script.temp_dir  # folder of the run; the picture goes there too
+folders = []  # the folders of several runs, to draw in one picture
+show_plot = True  # also show it in a window, if there is a display
 
 RANGES = {'folders': 'paths'}
 
@@ -39,22 +39,22 @@ def draw_runs(figure, runs):
         axes.plot(middles, means, color=color, linewidth=0.8, alpha=0.6)
         held_out = np.reshape(held_out_losses, (-1, 2)).T  # iterations, values
         marker = MARKERS[number % len(MARKERS)]
-        label = name.replace('$', r'\$')  # $ would begin a formula
-        label = f'./{label}' if label.startswith('_') else label  # a legend leaves out _names
+        label = name.replace('$', r'\$')  # $ would start a formula
+        label = f'./{label}' if label.startswith('_') else label  # a legend omits _names
         axes.plot(*held_out, f'{marker}-', color=color, markersize=4, label=label)
     axes.plot([], [], color='#888888', linewidth=0.8, label='thin: in training')
     pictures.finish_loss_axes(axes, np.concatenate([losses for losses, _ in runs.values()]))
 
 
 def main(arguments):
-    """Draw the picture, save it, and show it where there is a display."""
+    """Draw the picture, save it, and show it if there is a display."""
     settings = read_settings(globals(), arguments)
     folders = settings.folders or [settings.temp_dir]
     runs = {}
     for folder in folders:
         runs[folder] = read_history(folder)
         if not runs[folder][0]:
-            raise UserError(f'the history in {folder} has no losses. Give another folder')
+            raise UserError(f'the history in {folder} has no losses. Use a different folder')
         changed = describe_change(folder)
         if changed:
             print(changed)

@@ -1,12 +1,11 @@
-"""Let a trained model write: print how it continues a text.
+"""Generate text with a trained model: print how it continues a prime text.
 
     python -m tools.sample --prime_text="my lord" --sample_length=200
     python -m tools.sample --stop_at=" exit " < prime_texts.txt
 
-A prime text is what a sample begins with. It comes from the command, or from the lines of a pipe
-or a file at standard input, answered as they come; in a terminal the tool asks for one after the
-other. Without any, a sample begins as in training. Nothing but samples is printed to standard
-output.
+A sample begins with a prime text. It comes from --prime_text, or from standard input: each line of
+a pipe or a file is a prime text, answered as soon as it arrives. In a terminal, the tool asks for
+prime texts. Without any, a sample begins as in training. Standard output contains only samples.
 """
 
 import collections
@@ -33,32 +32,32 @@ import numpy as np
 # --- Settings ------------------------------------------------------------------------------------
 
 temp_dir = script.temp_dir  # folder of the run
-checkpoint = ''  # the model to take, such as temp/model-9070; empty: the best so far
-prime_text = ''  # what a sample begins with; empty: each line of the input, else as in training
-num_samples = 1  # samples to print of each prime text
-sample_length = 100  # most characters to draw for a sample
-stop_at = ''  # a sample ends before this text, such as \n (a line end), where the model writes it
-temperature = 0.7  # 1 draws as the model believes, less is safer, 0 is the likeliest
-top_k = 0  # draw among this many of the likeliest characters; 0: among all
-seed = 1  # of the random numbers; another one gives other samples
-device = 'auto'  # 'cpu', 'gpu', or 'auto': a GPU where TensorFlow finds one
+checkpoint = ''  # the model to use, such as temp/model-9070; empty: the best so far
+prime_text = ''  # the start of each sample; empty: the lines of the input, or as in training
+num_samples = 1  # samples to print for each prime text
+sample_length = 100  # draw at most this many characters for a sample
+stop_at = ''  # end a sample before this text, such as \n (a line end), if the model writes it
+temperature = 0.7  # 1: the model's own probabilities; lower is safer; 0: always the most likely
+top_k = 0  # draw from this many of the most likely characters; 0: from all
+seed = 1  # random seed; a different one gives different samples
+device = 'auto'  # 'cpu', 'gpu', or 'auto': a GPU if TensorFlow finds one
 
 RANGES = {
     'checkpoint': 'path', 'prime_text': str, 'stop_at': str,
     'num_samples': (1, 10**9), 'top_k': (0, 10**9),
 }  # fmt: skip
 
-PIECE = 20  # characters drawn at a time, so that one can read along
-STREAMS = 100  # most samples drawn side by side
-DRAWN = 10**6  # most characters drawn side by side, in all samples together
-BLOCK = 1 << 16  # bytes that are read at a time
+PIECE = 20  # characters to draw at a time, so that the user can read along
+STREAMS = 100  # most samples to draw in parallel
+DRAWN = 10**6  # most characters to draw in parallel, in all samples together
+BLOCK = 1 << 16  # bytes to read at a time
 
 
 def draw(session, sampler, samples, settings, ix2vocab):
-    """Draw samples side by side; yield them after each piece, as a list of (str, bool).
+    """Draw samples in parallel; yield them after each piece, as a list of (str, bool).
 
-    The text begins with its prime text and ends before `stop_at`; the bool says whether it got
-    there.
+    The str begins with the prime text and ends before `stop_at`. The bool tells whether the sample
+    reached `stop_at`.
 
     Args:
       samples: list of tuples: a prime text, int32 [1, characters]; the state before its last
@@ -82,13 +81,13 @@ def draw(session, sampler, samples, settings, ix2vocab):
 
 
 def print_samples(session, sampler, samples, settings, ix2vocab):
-    """Print samples in their order. A batch is drawn side by side, and its first one shows at once.
+    """Print samples in order. A batch is drawn in parallel; its first sample is printed piecewise.
 
     Args:
-      samples: iterator over what `draw` takes, and None where the batch so far is not to wait.
+      samples: iterator over tuples as for `draw`, and None if the batch so far must not wait.
     """
     size = max(1, min(STREAMS, DRAWN // settings.sample_length))
-    waiting = max(0, len(settings.stop_at) - 1)  # characters at the end that may begin stop_at
+    waiting = max(0, len(settings.stop_at) - 1)  # the last characters may be the start of stop_at
     missed = 0
     for batch in batches_of(samples, size):
         printed = 0
@@ -104,14 +103,14 @@ def print_samples(session, sampler, samples, settings, ix2vocab):
     if settings.stop_at and missed:
         samples = 'sample' if missed == 1 else 'samples'
         print(
-            f'{missed:,} {samples} did not come to {settings.stop_at!r} in '
-            f'{settings.sample_length} characters. --sample_length draws more',
+            f'{missed:,} {samples} did not reach {settings.stop_at!r} in '
+            f'{settings.sample_length:,} characters. Raise sample_length to draw more',
             file=sys.stderr,
         )
 
 
 def batches_of(samples, size):
-    """Yield lists of at most `size` samples, and shorter ones where None stands among them."""
+    """Yield lists of at most `size` samples. A None among the samples ends a list early."""
     batch = []
     try:
         for sample in itertools.chain(samples, [None]):
@@ -119,16 +118,16 @@ def batches_of(samples, size):
             if batch and (sample is None or len(batch) == size):
                 yield batch
                 batch = []
-    except UserError:  # a line that cannot be read: those before it are answered
+    except UserError:  # a line cannot be read: answer the lines before it
         if batch:
             yield batch
         raise
 
 
 def read_input():
-    """Yield the lines of standard input that are not blank, if it is a pipe or a file.
+    """Yield the non-blank lines of standard input, if it is a pipe or a file.
 
-    Before it waits for more to come, it yields None: what has come can be answered.
+    Before waiting for more input, it yields None, so that earlier lines are answered.
 
     Raises:
       UserError: a line is not UTF-8.
@@ -137,7 +136,7 @@ def read_input():
         stdin = sys.stdin.fileno()
         if stat.S_ISCHR(os.fstat(stdin).st_mode):  # a terminal, or /dev/null
             return
-    except (AttributeError, OSError, ValueError):  # there is no standard input
+    except (AttributeError, OSError, ValueError):  # no standard input
         return
     number, rest, block = 0, b'', b' '
     while block:
@@ -145,61 +144,61 @@ def read_input():
             yield None
             if not number and not has_come(stdin, 1):
                 running.say(
-                    'reading prime texts from the standard input, one in each line; --prime_text '
-                    'gives one instead'
+                    'reading prime texts from standard input, one per line. To give one directly, '
+                    'use --prime_text'
                 )
-        has_come(stdin, None)  # else one that does not block would be an error
+        has_come(stdin, None)  # else reading from a non-blocking input would be an error
         block = os.read(stdin, BLOCK)
         *lines, rest = (rest + block).split(b'\n')
-        for line in lines if block else [rest]:  # the last one may have no end
+        for line in lines if block else [rest]:  # the last line may have no line end
             number += 1
             try:
                 text = line.decode('utf-8-sig').strip('\r\n')
             except UnicodeDecodeError as error:
                 raise UserError(
-                    f'line {number:,} of the standard input is not UTF-8: {error.reason}. Convert '
-                    f'it first'
+                    f'line {number:,} of standard input is not UTF-8: {error.reason}. Convert the '
+                    f'input to UTF-8 first'
                 )
             if text.strip():
                 yield text
 
 
 def has_come(descriptor, seconds):
-    """Return whether reading would not wait, or would for less than so many seconds."""
+    """Return whether input arrives within so many seconds; None: wait forever."""
     try:
         return bool(select.select([descriptor], [], [], seconds)[0])
-    except OSError:  # Windows knows it of sockets alone: there a batch waits for all its lines
+    except OSError:  # Windows can tell only for sockets, so a batch waits for all its lines
         return True
 
 
 def read_stop_at(text, ix2vocab, run):
-    r"""Return the value of `stop_at`, with a line end for \n and a tab for \t.
+    r"""Return `stop_at` with \n replaced by a line end and \t by a tab.
 
     Raises:
-      UserError: the model never writes it.
+      UserError: the model never writes one of its characters.
     """
     escapes = {r'\n': '\n', r'\t': '\t', r'\\': '\\'}
     text = composed(re.sub(r'\\[nt\\]', lambda match: escapes[match.group()], text))
     never = set(text) - {symbol for ix, symbol in enumerate(ix2vocab) if ix not in (0, *run.unseen)}
     if never:
-        kind = ', whose text was cleaned,' if run.clean_text else ''
+        why = ': it was trained on a clean text' if run.clean_text else ''
         never = ''.join(sorted(never))
-        raise UserError(f'this model{kind} never writes {never!r}. Give another stop_at')
+        raise UserError(f'stop_at must not contain {never!r}. This model never writes it{why}')
     return text
 
 
 def main(arguments):
     """Print samples."""
     settings = read_settings(globals(), arguments)
-    # A notebook runs programs in a terminal, where nobody types.
+    # A notebook runs programs in a terminal in which nobody types.
     is_asked = sys.stdin and sys.stdin.isatty() and sys.stdout.isatty()
     is_asked = is_asked and 'JPY_PARENT_PID' not in os.environ
     with trained.opened(settings, settings.top_k) as (session, sampler, ix2vocab, run, _):
         settings.stop_at = read_stop_at(settings.stop_at, ix2vocab, run)
-        numbers = collections.Counter()  # samples so far, by their prime text
+        numbers = collections.Counter()  # samples so far of each prime text
 
         def samples_of(texts, file=None):
-            """Yield the samples to be drawn, as `print_samples` takes them."""
+            """Yield the samples to draw, as `print_samples` needs them."""
             for text in texts:
                 if text is None:
                     yield None
@@ -216,12 +215,12 @@ def main(arguments):
         if settings.prime_text or not is_asked:
             texts = [settings.prime_text] if settings.prime_text else read_input()
             print_samples(session, sampler, samples_of(texts, sys.stderr), settings, ix2vocab)
-            if not numbers:  # there was no line
+            if not numbers:  # the input had no line
                 texts = [run.prime_texts[0]]
                 print_samples(session, sampler, samples_of(texts, sys.stderr), settings, ix2vocab)
             return 0
         with contextlib.suppress(ImportError):
-            import readline  # noqa: F401  with it `input` has arrow keys and a history
+            import readline  # noqa: F401  gives `input` arrow keys and a history
         while True:
             try:
                 texts = [input('Prime text (Ctrl-D ends): ')]

@@ -1,4 +1,4 @@
-"""A trained model, opened: what the other tools begin with."""
+"""Open a trained model and its text. The other tools import this module."""
 
 import argparse
 import contextlib
@@ -21,25 +21,28 @@ import numpy as np
 
 # --- The model -----------------------------------------------------------------------------------
 
-# What a record of an earlier version lacks. Its model may draw what it has never read.
+# Defaults for a record of an earlier version. Its model may draw symbols that it has never read.
 LACKING = {'unseen': [0], 'num_batches': None, 'run_id': None}
 
 
 def read_run(temp_dir):
-    """Return the settings of a run in a folder, with what else its record has, and its vocabulary.
+    """Return the settings and other entries of a run's record, and its vocabulary.
 
     Raises:
-      UserError: there is no run, or what is there is damaged.
+      UserError: there is no run in the folder, or it is damaged.
     """
     if not os.path.lexists(os.path.join(temp_dir, 'settings.json')):
-        raise UserError(f'there is no model in {temp_dir}. Train one, or give its temp_dir')
+        raise UserError(f'there is no model in {temp_dir}. {folder.TRAIN_FIRST}')
     record = {**LACKING, **folder.read_record(temp_dir)}
     ix2vocab = folder.read_vocabulary(temp_dir, script.UNKNOWN, record)
-    if not {0, *record['unseen']} < set(range(len(ix2vocab))):  # something is left to be drawn
-        raise UserError(f'the settings in {temp_dir} do not go with its vocabulary. Give another')
+    if not {0, *record['unseen']} < set(range(len(ix2vocab))):  # a symbol is left to draw
+        raise UserError(
+            f'the settings in {temp_dir} do not match its vocabulary. Set temp_dir to another '
+            f'folder'
+        )
     defaults = vars(read_settings(vars(script), []))
     run = argparse.Namespace(**{**defaults, **record, 'temp_dir': temp_dir})
-    copy = os.path.join(temp_dir, 'text.txt')  # what came through a pipe moves with its run
+    copy = os.path.join(temp_dir, 'text.txt')  # a text from a pipe moves with its run
     if os.path.basename(run.text_file) == 'text.txt' and os.path.exists(copy):
         run.text_file = copy
     return run, ix2vocab
@@ -47,20 +50,20 @@ def read_run(temp_dir):
 
 @contextlib.contextmanager
 def opened(settings, top_k=0):
-    """Open the trained model that the settings of a tool name: `temp_dir`, `checkpoint`, `device`.
+    """Open a trained model, given the settings `temp_dir`, `checkpoint` and `device` of a tool.
 
     Args:
-      top_k: int, as `LSTM_Model` takes it.
+      top_k: int, as for `LSTM_Model`.
 
     Yields:
       The session, with the averaged weights restored; the sampler; the vocabulary; the settings of
-      the run that it is from; the path of the checkpoint.
+      its run; the path of the checkpoint.
 
     Raises:
-      UserError: there is no such model, or it cannot be read.
+      UserError: the model does not exist or cannot be read.
     """
     if workers.is_launched():
-        raise UserError('only training is shared among workers. Start this without horovodrun')
+        raise UserError('only training can use several workers. Start this without horovodrun')
     run_settings, ix2vocab = read_run(settings.temp_dir)
     machine.check_device(settings.device)
     chosen = path_of(settings.checkpoint)
@@ -81,19 +84,19 @@ def opened(settings, top_k=0):
 
 
 def path_of(checkpoint):
-    """Return the path of the checkpoint that is chosen, without its ending; '' if none is.
+    """Return the path of the chosen checkpoint without its extension; '' if none is chosen.
 
     Raises:
-      UserError: it is not there.
+      UserError: the checkpoint does not exist.
     """
     path = os.path.normpath(re.sub(r'\.(index|data-[0-9]+-of-[0-9]+)$', '', checkpoint))
     if checkpoint and not os.path.exists(f'{path}.index'):
-        raise UserError(f'there is no checkpoint {path}. Give another with --checkpoint')
+        raise UserError(f'there is no checkpoint {path}. Set checkpoint to another one')
     return path if checkpoint else ''
 
 
 def check_fit(run, ix2vocab, chosen):
-    """Raise UserError if a record is not of its model. To build its graph could take minutes.
+    """Raise UserError if a record does not match its model. Building the graph could take minutes.
 
     `chosen` is the path of a checkpoint, or empty.
     """
@@ -108,14 +111,14 @@ def check_fit(run, ix2vocab, chosen):
             are_others = any(found.get(f'lstm_model/{n}') != size for n, size in sizes.items())
             if run.num_layers > layers or are_others:
                 raise UserError(
-                    f'the settings in {run.temp_dir} are not those of {path}. Give the folder of '
-                    f'another run'
+                    f'the settings in {run.temp_dir} do not match {path}. Set temp_dir to another '
+                    f'folder'
                 )
             return
 
 
 def read_weights(run, chosen, shapes):
-    """Return the path and the variables of a checkpoint, or else of the best that can be read.
+    """Return the path and the variables of the chosen checkpoint, or else of the best readable one.
 
     Raises:
       UserError: it cannot be read.
@@ -126,13 +129,13 @@ def read_weights(run, chosen, shapes):
         return chosen, saving.read_checkpoint(chosen, shapes, run.run_id)
     except folder.unreadable() as error:
         raise UserError(
-            f'{chosen} cannot be used: {one_line(error)}. Give another with --checkpoint'
+            f'{chosen} cannot be used: {one_line(error)}. Set checkpoint to another one'
         )
 
 
 @contextlib.contextmanager
 def untrained(run_settings, vocab_size, device):
-    """Open the model of a run as it was before training, with the weights that its seed gives.
+    """Open the model of a run as it was before training, with the initial weights of its seed.
 
     Yields:
       The session and the sampler.
@@ -152,12 +155,12 @@ def untrained(run_settings, vocab_size, device):
 
 
 def own_ids(run, ix2vocab):
-    """Return the text that a run has learned, ids [characters], and what to call it.
+    """Return the text that a run was trained on, ids [characters], and its name.
 
-    Nothing is downloaded, and no pipe is opened: somebody else may have written the record.
+    It downloads nothing and opens no pipe, because the record may come from someone else.
 
     Raises:
-      UserError: the text is not there any more.
+      UserError: the text no longer exists.
     """
     ids = read_ids(run, reading.id_type(ix2vocab))
     if ids is None:
@@ -170,12 +173,12 @@ def ids_path(run):
 
 
 def read_ids(run, id_type, most=math.inf):
-    """Return what text.ids of a run holds, Ids; None if that is not what the run has learned.
+    """Return the text.ids of a run, as Ids; None if it is not the text that the run was trained on.
 
-    A file of more than `most` bytes is not read, nor one of a size that does not go with the run.
+    It does not read a file of more than `most` bytes, or of a size that does not match the run.
     """
     path = ids_path(run)
-    with contextlib.suppress(OSError, ValueError):  # it is not there, or ends within an id
+    with contextlib.suppress(OSError, ValueError):  # it is missing, or ends within an id
         size = os.path.getsize(path)
         split = script.held_out_begin(size // id_type.itemsize, run.held_out)
         num_batches = script.batches_per_epoch(split, run.batch_size, run.training_seq_len)
@@ -188,29 +191,29 @@ def read_ids(run, id_type, most=math.inf):
 
 
 def own_text(run, ix2vocab, *tried):
-    """Return the path of the text that a run has learned, and its ids, a memmap [characters].
+    """Return the path of the text that a run was trained on, and its ids, a memmap [characters].
 
-    It is the file that the record names; for the works of Shakespeare, that or our own copy.
+    It is the file in the record. For the works of Shakespeare, our own copy will do too.
 
     Args:
-      tried: str, where the text was looked for before.
+      tried: str, paths that were tried before.
 
     Raises:
-      UserError: the text is not there any more.
+      UserError: the text no longer exists.
     """
     copies = [os.path.join(each, 'shakespeare.txt') for each in (run.data_dir, script.data_dir)]
     paths = [run.text_file] if run.text_file else list(dict.fromkeys(copies))
     for path in paths:
-        with contextlib.suppress(OSError, UserError):  # it is not there, or is no text
-            # Some files of a size of 0, in /proc, never end.
+        with contextlib.suppress(OSError, UserError):  # it is missing, or is not text
+            # Some files in /proc have size 0 and never end.
             if os.path.isfile(path) and os.path.getsize(path):
                 ids, crc = encode_file(path, run, ix2vocab)
                 if crc == run.text_crc:
                     return path, ids
     places = shown(' or '.join([*tried, *paths]), sys.stderr)
     raise UserError(
-        f'the text that this model has learned is not in {places}. Give it, or another one, with '
-        f'--text_file'
+        f'the text that this model was trained on is not in {places}. Set text_file to it, or to '
+        f'another text'
     )
 
 
@@ -218,7 +221,7 @@ def encode_file(path, run, ix2vocab, seen=None):
     """Return a text as a run reads it, ids [characters], and their CRC-32.
 
     Raises:
-      UserError: it cannot be read, or is no text.
+      UserError: the file cannot be read or is not text.
     """
     id_type = reading.id_type(ix2vocab)
     with tempfile.TemporaryFile() as file:
@@ -229,5 +232,5 @@ def encode_file(path, run, ix2vocab, seen=None):
 
 
 if __name__ == '__main__':
-    print('trained.py: no program of its own, as sample.py beside it is.', file=sys.stderr)
+    print('trained.py: not a program. Run sample.py or another tool instead.', file=sys.stderr)
     sys.exit(2)
