@@ -45,9 +45,7 @@ TRIALS = {
     'variants': [
         'any_offset --rnn_size=256 --batch_size=50 --keep_prob=0.8',
         'drop_recurrent=0.8 --rnn_size=256 --batch_size=50 --keep_prob=0.8',
-        'drop_characters=0.95 --rnn_size=256 --batch_size=50 --keep_prob=0.87',
-        'drop_input=0.8 --rnn_size=256 --batch_size=50 --keep_prob=0.87',
-        'drop_recurrent=0.8 --rnn_size=256 --batch_size=50 --keep_prob=1',
+        'muon=0.2 --rnn_size=256 --batch_size=50 --keep_prob=0.8',
     ],
 }  # fmt: skip
 

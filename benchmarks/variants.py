@@ -77,8 +77,55 @@ def drop_characters(keep):
     lstm.Stack.unroll = unroll_dropped
 
 
+def orthogonal(matrices):
+    """Return matrices [number, rows, columns] with all singular values near 1 (Newton-Schulz)."""
+    x = matrices / (tf.norm(matrices, axis=[1, 2], keepdims=True) + 1e-7)
+    for _ in range(5):
+        a = tf.matmul(x, x, transpose_a=True)  # [number, columns, columns]
+        x = 3.4445 * x + tf.matmul(x, -4.7750 * a + 2.0315 * tf.matmul(a, a))
+    return x
+
+
+def muon(scale):
+    """Step the kernels by orthogonalized momentum, each gate by itself; the rest by Adam.
+
+    Jordan et al., "Muon: An optimizer for hidden layers in neural networks", 2024. `scale` is the
+    root mean square of a step at a learning rate of 1, as in Liu et al., "Muon is Scalable for LLM
+    Training", 2025.
+    """
+    adam = tf.train.AdamOptimizer
+
+    class Muon:
+        def __init__(self, rate):
+            self.rate = rate
+
+        def apply_gradients(self, pairs, iteration):
+            pairs, steps = list(pairs), []
+            for gradient, variable in pairs:
+                if 'kernel' not in variable.op.name:
+                    continue
+                rows, columns = variable.shape.as_list()
+                units = columns // 4
+                with tf.variable_scope('muon', reuse=tf.AUTO_REUSE):
+                    momentum = tf.get_variable(
+                        variable.op.name.replace('/', '_'), variable.shape, trainable=False,
+                        initializer=tf.zeros_initializer(),
+                    )  # fmt: skip
+                after = tf.assign(momentum, 0.95 * momentum + gradient)
+                gates = tf.reshape(gradient + 0.95 * after, [rows, 4, units])
+                step = orthogonal(tf.transpose(gates, [1, 0, 2]))
+                step = tf.reshape(tf.transpose(step, [1, 0, 2]), [rows, columns])
+                size = scale * max(rows, units) ** 0.5 * self.rate
+                steps.append(tf.assign_sub(variable, size * step))
+            others = [pair for pair in pairs if 'kernel' not in pair[1].op.name]
+            with tf.control_dependencies(steps):
+                return adam(self.rate).apply_gradients(others, iteration)
+
+    tf.train.AdamOptimizer = Muon
+
+
 VARIANTS = {
-    each.__name__: each for each in (any_offset, drop_recurrent, drop_input, drop_characters)
+    each.__name__: each for each in (any_offset, drop_recurrent, drop_input, drop_characters, muon)
 }
 
 
