@@ -18,7 +18,7 @@
 # make fuzz           try ten thousand mutated texts and settings
 # make bad-input      write tests/bad-input.md, the table of error messages
 # make witness OTHER=folder   compare training with another checkout bit by bit: five minutes
-# make peers          measure PyTorch and JAX against the script; write docs/measurements/peers-speed*.md
+# make peers          measure PyTorch and JAX against the script: measurements/peers-speed*.md
 # make lock           resolve requirements*.in to requirements*.txt
 # The other measurements are programs in benchmarks/; the first lines of each say how to run it.
 
