@@ -134,7 +134,7 @@ def test_a_setting_edited_at_the_top_is_found_in_any_style(edited):
     texts = "prime_texts = ['thou art more', 'to be or not to', 'wherefore art thou']"
     module = edited(
         ('rnn_size = 128  # units in each layer', 'rnn_size = 4 * 48'),
-        ('\nembedding_size = 32  # num', '\nembedding_size=64 # num'),
+        ('\nembedding_size = 32  # width', '\nembedding_size=64 # width'),
         ('\nkeep_prob = 1.0 ', '\nkeep_prob: float = 1 '),
         (texts, "prime_texts = [\n    'so',\n    'long',\n]"),
     )
