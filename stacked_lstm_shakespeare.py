@@ -619,7 +619,7 @@ def train(settings, stop, run_folder):
         board.close()
         if workers.any_of(bool(stop.signal))[0] and (run.is_unmeasured() or not is_over):
             how = 'The same command' + ', with --restart=False,' * settings.restart
-            print(f'Stopped after iteration {iteration}. {how} goes on from there')
+            print(f'Stopped after iteration {iteration}. {how} resumes it')
             return run, stop.status
         texts = sample_texts(session, sampler, ix2vocab, iteration, settings, stop, times=4)
         print(report.shown('\n'.join(texts), sys.stdout))

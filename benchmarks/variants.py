@@ -111,8 +111,8 @@ def muon(scale):
                         variable.op.name.replace('/', '_'), variable.shape, trainable=False,
                         initializer=tf.zeros_initializer(),
                     )  # fmt: skip
-                after = tf.assign(momentum, 0.95 * momentum + gradient)
-                gates = tf.reshape(gradient + 0.95 * after, [rows, 4, units])
+                after = tf.assign(momentum, 0.9 * momentum + gradient)
+                gates = tf.reshape(gradient + 0.9 * after, [rows, 4, units])
                 step = orthogonal(tf.transpose(gates, [1, 0, 2]))
                 step = tf.reshape(tf.transpose(step, [1, 0, 2]), [rows, columns])
                 size = scale * max(rows, units) ** 0.5 * self.rate

@@ -20,7 +20,7 @@ PAGES = {
 }
 README, TOOLS = PAGES['README.md'], PAGES['docs/tools.md']
 # The pages with commands for users, in the order in which the commands are run
-MANUAL = 'README.md', 'docs/training.md', 'docs/tools.md', 'docs/install.md', 'docs/distributed.md'
+MANUAL = 'README.md', 'docs/install.md', 'docs/training.md', 'docs/tools.md', 'docs/distributed.md'
 PROGRAMS = 'printf|python|python3.7|make|pip|head|horovodrun|tensorflow_model_server|\\.'
 COMMANDS = [
     command

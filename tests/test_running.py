@@ -91,7 +91,7 @@ def test_a_stopped_and_then_killed_run_resumes_to_the_same_end(folder, undisturb
     assert (process.returncode, errors) == (130, ASKED)
     stopped = int(output.split('Stopped after iteration ')[1].split('.')[0])
     assert stopped >= 83
-    assert output.endswith('. The same command goes on from there\n')
+    assert output.endswith('. The same command resumes it\n')
     assert (folder / 'temp' / 'loss.png').exists()
     process = start_script(*ARGUMENTS, '--log_every=1', cwd=folder)
     wait_for(process, f'Resuming after iteration {stopped}, from')
