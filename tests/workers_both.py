@@ -10,7 +10,7 @@ import pytest
 import workers
 from conftest import end, history, start_script
 
-PYTHONS = {name: os.environ[name] for name in ('ONE', 'TWO')}
+PYTHONS = {name: os.path.abspath(os.environ[name]) for name in ('ONE', 'TWO')}
 make_folder, folder = workers.make_folder, workers.folder  # fixtures
 
 
