@@ -2,7 +2,7 @@
 
     python benchmarks/variants.py NAME[,NAME ...] [a setting, such as --rnn_size=256 ...]
 
-docs/results.md has what each gained. NAME is a function of VARIANTS; `NAME=0.8` hands it a number.
+NAME is a function of VARIANTS; `NAME=0.2=0.9` passes numbers to it. results.py compares them.
 """
 
 import sys
@@ -86,12 +86,12 @@ def orthogonal(matrices):
     return x
 
 
-def muon(scale):
+def muon(scale, momentum):
     """Step the kernels by orthogonalized momentum, each gate by itself; the rest by Adam.
 
     Jordan et al., "Muon: An optimizer for hidden layers in neural networks", 2024. `scale` is the
     root mean square of a step at a learning rate of 1, as in Liu et al., "Muon is Scalable for LLM
-    Training", 2025.
+    Training", 2025. `momentum` is the share of the last step's momentum that stays.
     """
     adam = tf.train.AdamOptimizer
 
@@ -107,12 +107,12 @@ def muon(scale):
                 rows, columns = variable.shape.as_list()
                 units = columns // 4
                 with tf.variable_scope('muon', reuse=tf.AUTO_REUSE):
-                    momentum = tf.get_variable(
+                    velocity = tf.get_variable(
                         variable.op.name.replace('/', '_'), variable.shape, trainable=False,
                         initializer=tf.zeros_initializer(),
                     )  # fmt: skip
-                after = tf.assign(momentum, 0.9 * momentum + gradient)
-                gates = tf.reshape(gradient + 0.9 * after, [rows, 4, units])
+                after = tf.assign(velocity, momentum * velocity + gradient)
+                gates = tf.reshape(gradient + momentum * after, [rows, 4, units])
                 step = orthogonal(tf.transpose(gates, [1, 0, 2]))
                 step = tf.reshape(tf.transpose(step, [1, 0, 2]), [rows, columns])
                 size = scale * max(rows, units) ** 0.5 * self.rate

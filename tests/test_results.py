@@ -1,0 +1,74 @@
+"""benchmarks/: what is compared for the same time (results.py), and what is tried (variants.py)."""
+
+import re
+import subprocess
+import sys
+
+from backstage import tf
+
+import numpy as np
+import pytest
+from conftest import ROOT, SMALL, script
+
+sys.path.insert(0, str(ROOT / 'benchmarks'))
+
+import results
+import rows
+import shared
+import variants
+
+
+def test_only_what_changes_the_time_of_an_iteration_is_measured_again():
+    same = 'script --rnn_size=256 --keep_prob=0.8'
+    assert results.shape('script', '--rnn_size=256 --keep_prob=0.7 --learning_rate=0.02') == same
+    assert results.shape('script', '--rnn_size=256 --keep_prob=0.9 --weight_decay=0.3') == same
+    assert results.shape('script', '--rnn_size=128 --keep_prob=0.8') != same
+    assert results.shape('script', '--rnn_size=256 --keep_prob=1') != same
+
+
+def test_a_budget_is_ten_minutes_of_iterations_and_each_trial_is_kept_under_a_name_of_its_own():
+    seconds = rows.noted(results.NOTES / 'seconds.json')
+    names = [f'{program} {settings}' for program, s in results.TRIALS.items() for settings in s]
+    assert len({re.sub(r'[^\w.]+', '_', name) for name in names}) == len(names)
+    for program, trials in results.TRIALS.items():
+        for settings in trials:
+            one = seconds[results.shape(program, settings)]['seconds']
+            assert results.iterations(program, settings) * one == pytest.approx(600, abs=one)
+
+
+def test_the_parts_of_tinyshakespeare_are_those_that_others_use(tmp_path, monkeypatch):
+    monkeypatch.setattr(results, 'RUNS', tmp_path)
+    text = np.random.RandomState(0).choice(list(b'abc\n'), size=1_115_394).astype(np.uint8)
+    (tmp_path / 'text').write_bytes(text.tobytes())
+    results.split(tmp_path / 'text')
+    chosen, last = ((tmp_path / name).read_bytes() for name in ('chosen.txt', 'last.txt'))
+    assert chosen + last == text.tobytes() and len(last) == 55_770
+    (held_out,) = [word for word in results.same('script') if word.startswith('--held_out=')]
+    share = float(held_out.partition('=')[2])
+    assert script.held_out_begin(len(chosen), share) == 1_003_854
+    (tmp_path / 'text').write_bytes(b'another text')
+    with pytest.raises(SystemExit, match='is not tinyshakespeare'):
+        results.split(tmp_path / 'text')
+
+
+def test_orthogonalized_matrices_have_singular_values_near_one():
+    matrices = np.random.RandomState(0).normal(size=(4, 24, 12)).astype(np.float32)
+    with tf.Graph().as_default(), tf.Session() as session:
+        found = session.run(variants.orthogonal(tf.constant(matrices)))
+    singular = np.linalg.svd(found, compute_uv=False)
+    assert singular.min() > 0.6 and singular.max() < 1.3
+    u, _, v = np.linalg.svd(matrices, full_matrices=False)
+    np.testing.assert_allclose(found, u @ v, atol=0.2)  # the nearest orthogonal matrices
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(
+    'names',
+    ['any_offset', 'drop_recurrent=0.8', 'drop_input=0.8', 'drop_characters=0.9', 'muon=0.1=0.9'],
+)
+def test_each_variant_learns(names, short_text, tmp_path):
+    command = [sys.executable, str(ROOT / 'benchmarks' / 'variants.py'), names, *SMALL]
+    command += [f'--text_file={short_text}', f'--temp_dir={tmp_path}', '--max_iterations=60']
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, env=shared.ENVIRONMENT)
+    losses, _ = shared.read_history(tmp_path)
+    assert np.mean(losses[-10:]) < np.mean(losses[:10]) - 0.3
