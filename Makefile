@@ -37,7 +37,7 @@ train: $(VENV)/installed
 	$(PYTHON) stacked_lstm_shakespeare.py $(ARGS)
 
 demo: $(VENV)/installed
-	$(PYTHON) stacked_lstm_shakespeare.py --clean_text=False --temp_dir=temp/demo --show_plot=False
+	$(PYTHON) stacked_lstm_shakespeare.py --clean_text=False --epochs=3 --temp_dir=temp/demo --show_plot=False
 	$(PYTHON) -m tools.page --temp_dir=temp/demo
 	cp temp/demo/page.html docs/demo.html
 
