@@ -198,7 +198,7 @@ def prepare_text(settings):
                 reading.check_prime(text, prime, ix2vocab, unseen)
     print(f'{split:,} characters to learn, {counts.sum() - split:,} held out')
     if counts[0]:
-        print(f"{counts[0]:,} of all characters are rare and read as 'unknown'")
+        print(f"{counts[0]:,} characters are too rare to learn; they are read as 'unknown'")
     return ix2vocab, split, {'text_crc': crc, 'unseen': unseen}
 
 
