@@ -176,7 +176,7 @@ def test_tensorboard_shows_the_losses_before_one_that_is_not_finite(folder):
     wild = ('--learning_rate=1', '--weight_decay=10', '--warmup_iterations=0', '--log_every=1')
     status, _, errors = run_script(*ARGUMENTS, *wild, cwd=folder)
     assert status == 2 and 'nothing was saved after the last checkpoint' in errors
-    iteration = int(errors.split('at iteration ')[1].split(';')[0])
+    iteration = int(errors.split('at iteration ')[1].split(',')[0])
     assert list(scalars(shown(folder / 'temp'), 'loss/training')) == [*range(1, iteration)]
 
 

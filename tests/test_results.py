@@ -15,6 +15,7 @@ sys.path.insert(0, str(ROOT / 'benchmarks'))
 import results
 import rows
 import shared
+import turns
 import variants
 
 
@@ -72,3 +73,6 @@ def test_each_variant_learns(names, short_text, tmp_path):
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL, env=shared.ENVIRONMENT)
     losses, _ = shared.read_history(tmp_path)
     assert np.mean(losses[-10:]) < np.mean(losses[:10]) - 0.3
+    stepper = turns.Stepper('variant_steps', names, *SMALL, f'--text_file={short_text}')
+    assert stepper.run(2) > 0
+    stepper.end()

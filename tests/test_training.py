@@ -315,7 +315,7 @@ def test_a_run_that_patience_ended_resumes_with_more_patience(stalled, tmp_path)
     done = len(before[0]['losses'])
     (tmp_path / 'run' / 'temp' / 'loss.png').unlink()
     output = run_here(*PATIENT, '--patience=1', '--prime_texts=so', cwd=tmp_path / 'run')[1]
-    assert f'finished, after {done} iterations. To train it further, set patience' in output
+    assert f'finished after {done} iterations. To train it further, set patience' in output
     assert any(line.startswith('so') for line in output.splitlines())
     assert content(tmp_path / 'run' / 'temp') == before
     assert (tmp_path / 'run' / 'temp' / 'loss.png').exists()
