@@ -216,7 +216,7 @@ def read_history(folder, num_iterations=None):
             lines = file.read().split('\n')[:-1]
     except OSError as error:
         reason = '' if isinstance(error, FileNotFoundError) else f' ({error.strerror})'
-        raise UserError(f'{folder} has no history of a run{reason}. Use a different folder')
+        raise UserError(f'there is no history of a run in {folder}{reason}. Use a different folder')
     found, held_out = {}, {}
     for line in lines:
         with contextlib.suppress(ValueError):

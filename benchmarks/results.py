@@ -53,7 +53,8 @@ def same(program):
     held_out = f'--held_out={MIDDLE / (LEARNED + MIDDLE) - 1e-8:.8f}'
     if program == 'nanogpt':
         return [text, held_out]
-    return [text, '--clean_text=False', '--min_word_freq=1', held_out, '--prime_texts', 'ROMEO:']
+    more = ['--epochs=1000', '--clean_text=False', '--min_word_freq=1']  # the iterations end it
+    return [text, held_out, *more, '--prime_texts', 'ROMEO:']
 
 
 def split(text_file):
@@ -71,8 +72,7 @@ def command(program, nanogpt):
     return {
         'script': (PYTHON, [SCRIPT]),
         'variants': (PYTHON, [HERE / 'variants.py']),
-        'recipe': (PYTHON, [HERE / 'benchmark.py', 'recipe']),
-        'nanogpt': (TORCH, [HERE / 'nanogpt.py', nanogpt]),
+        'nanogpt': (TORCH, [HERE / 'nanogpt.py', 'train', nanogpt]),
     }[program]
 
 
@@ -93,8 +93,8 @@ def stepper(program, settings, nanogpt):
     if program == 'nanogpt':
         how = {'python': TORCH, 'program': str(HERE / 'nanogpt.py')}
         return Stepper('steps', nanogpt, *settings.split(), *same(program), **how)
-    name = {'script': 'script_steps', 'variants': 'variant_steps', 'recipe': 'recipe_steps'}
-    return Stepper(name[program], *settings.split(), *same(program), python=PYTHON, program=STEPS)
+    name = {'script': 'script_steps', 'variants': 'variant_steps'}[program]
+    return Stepper(name, *settings.split(), *same(program), python=PYTHON, program=STEPS)
 
 
 def measure_seconds(nanogpt, table):
@@ -117,7 +117,7 @@ def run_trials(nanogpt, programs):
         table = {}
         for settings in TRIALS[program]:
             number = iterations(program, settings)
-            how = f'--max_iterations={number} --epochs=1000 --save_every={number // 10}'
+            how = f'--max_iterations={number} --save_every={number // 10}'
             table[f'{program} {MINUTES} {settings}'] = {1: f'{settings} {how}'}
         python, what = command(program, nanogpt)
         rows.train(RUNS, what, table, same(program), python=python, notes=NOTES / 'trials.json')
@@ -125,12 +125,13 @@ def run_trials(nanogpt, programs):
 
 def main(what, text, nanogpt, *programs):
     split(text)
+    nanogpt = str(pathlib.Path(nanogpt).resolve())  # runs begin in folders of their own
     NOTES.mkdir(exist_ok=True)
     if what == 'seconds':
         measure_seconds(nanogpt, TRIALS)
-    elif what == 'trials':
+    else:
         run_trials(nanogpt, programs or TRIALS)
 
 
 if __name__ == '__main__':
-    main(*sys.argv[1:])
+    sys.exit(main(*sys.argv[1:]) if sys.argv[1:2] in (['seconds'], ['trials']) else __doc__)

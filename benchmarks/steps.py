@@ -58,7 +58,7 @@ def script_steps(*arguments, config=None, **how):
     settings, ids, split = prepared_text(*arguments)
     shape = settings.batch_size, settings.training_seq_len
     num_batches = script.batches_per_epoch(split, *shape)
-    with started(settings, config, 1 + int(max(ids))) as (session, model, _):
+    with started(settings, config, 1 + int(ids.max())) as (session, model, _):
         state = model.zero_state(shape[0])
         wanted = [model.cost, model.gradient_norm, model.final_state, model.train_op]
         yield
@@ -85,7 +85,7 @@ def recipe_steps(*arguments):
     """Training steps of the recipe."""
     settings, ids, split = prepared_text(*arguments)
     shape = settings.batch_size, settings.training_seq_len
-    with recipe.started(settings, 1 + int(max(ids)), *shape) as (session, model):
+    with recipe.started(settings, 1 + int(ids.max()), *shape) as (session, model):
         state = session.run(model.initial_state)
         yield
         for _, x, y in recipe.training_batches(ids[:split], *shape, settings.epochs, seed=1):

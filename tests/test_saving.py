@@ -457,7 +457,7 @@ def test_everything_readable_in_a_damaged_history_is_read(four, damage):
 @pytest.mark.parametrize('make', [lambda path: None, os.mkfifo, os.mkdir])
 def test_a_folder_without_a_history_is_reported(tmp_path, make):
     make(str(tmp_path / 'history.csv'))
-    with pytest.raises(UserError, match=r'has no history of a run.* Use a different folder'):
+    with pytest.raises(UserError, match=r'no history of a run in .* Use a different folder'):
         saving.read_history(str(tmp_path))
 
 
