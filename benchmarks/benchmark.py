@@ -7,6 +7,7 @@ All compared figures are medians of repetitions that take turns on the same core
 """
 
 import itertools
+import json
 import math
 import pathlib
 import statistics
@@ -17,7 +18,7 @@ import time
 
 import rows
 import shared
-from shared import DOCS, VOCAB_SIZE, as_table, characters, parse, run, script, tf
+from shared import DOCS, as_table, characters, parse, run, script, tf
 
 # isort: split
 import numpy as np
@@ -57,25 +58,40 @@ class RecipeReader:
 
 
 def learn_recipe(*arguments):
-    """Train the recipe to its end; write a history.csv as the script does."""
+    """Train the recipe, at `learning_rate` if that is set; write a history.csv as the script does.
+
+    With --last=1000 the last 1,000 characters of the text are measured only at the end, apart from
+    the rest of the held-out part: the loss goes into more.json.
+    """
+    last = [int(word.partition('=')[2]) for word in arguments if word.startswith('--last=')]
+    arguments = [word for word in arguments if not word.startswith('--last=')]
     settings, ids, split = prepared_text(*arguments)
     shape = settings.batch_size, settings.training_seq_len
+    num = settings.epochs * (split // (shape[0] * shape[1]))
+    num = min(num, settings.max_iterations or num)
+    end = len(ids) - sum(last)
     tf.set_random_seed(settings.seed)
     lines = ['iteration,loss,held_out_loss']
-    with recipe.started(settings, VOCAB_SIZE, *shape) as (session, model):
+    with recipe.started(settings, 1 + int(ids.max()), *shape) as (session, model):
+        reader, last_epoch = RecipeReader(session, model), 0
+
+        def measure_part(ids, start):
+            (loss,) = script.measure(reader, reader, ['losses'], ids, start, *shape)
+            return loss
+
         batches = recipe.training_batches(ids[:split], *shape, settings.epochs, settings.seed)
-        batches, reader, last_epoch = list(batches), RecipeReader(session, model), 0
-        for iteration, (epoch, x, y) in enumerate(batches, start=1):
+        for iteration, (epoch, x, y) in enumerate(itertools.islice(batches, num), start=1):
             if epoch > last_epoch:
                 state, last_epoch = session.run(model.initial_state), epoch
             loss, state = model.train_step(session, x, y, state)
-            held_out = ''
-            if iteration % 500 == 0 or iteration == len(batches):
-                (held_out,) = script.measure(reader, reader, ['losses'], ids, split, *shape)
+            is_due = iteration % settings.save_every == 0 or iteration == num
+            held_out = measure_part(ids[:end], split) if is_due else ''
             lines.append(f'{iteration},{loss},{held_out}')
-    folder = pathlib.Path(parse(*arguments).temp_dir)
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / 'history.csv').write_text('\n'.join(lines))
+        folder = pathlib.Path(parse(*arguments).temp_dir)
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / 'history.csv').write_text('\n'.join(lines))
+        if last:
+            (folder / 'more.json').write_text(json.dumps({'last': measure_part(ids, end)}))
 
 
 def learning_curves():
@@ -84,7 +100,7 @@ def learning_curves():
     They do not depend on the speed of the machine, so earlier measurements are kept.
     """
     runs, program = shared.ROOT / 'temp' / 'benchmark', pathlib.Path(__file__).resolve()
-    table = {'script': {'': 'script --save_every=100'}, 'recipe': {'': 'recipe'}}
+    table = {'script': {'': 'script --save_every=100'}, 'recipe': {'': 'recipe --save_every=500'}}
     found = rows.train(runs, [program], table, [shared.DATA_DIR])
     return [list(zip(one['']['iterations'], one['']['held_out'])) for one in found.values()]
 

@@ -28,7 +28,9 @@ class Recipe:
       probabilities: float32 [batch_size * training_seq_len, vocab_size].
     """
 
-    def __init__(self, rnn_size, num_layers, batch_size, training_seq_len, vocab_size):
+    def __init__(
+        self, rnn_size, num_layers, batch_size, training_seq_len, vocab_size, rate=LEARNING_RATE
+    ):
         cell = tf.contrib.rnn.BasicLSTMCell(rnn_size)
         stack = tf.contrib.rnn.MultiRNNCell([cell] * num_layers)
         self.initial_state = stack.zero_state(batch_size, tf.float32)
@@ -52,7 +54,7 @@ class Recipe:
         self.cost = tf.reduce_mean(self.losses)
         variables = tf.trainable_variables()
         gradients, _ = tf.clip_by_global_norm(tf.gradients(self.cost, variables), MAX_GRADIENT_NORM)
-        optimizer = tf.train.AdamOptimizer(LEARNING_RATE)
+        optimizer = tf.train.AdamOptimizer(rate)
         self.train_op = optimizer.apply_gradients(zip(gradients, variables))
 
     def feed(self, x, y, state):
@@ -84,7 +86,8 @@ class Recipe:
 @contextlib.contextmanager
 def started(settings, vocab_size, *shape):
     """Yield a session, and a Recipe for batches of this shape."""
-    model = Recipe(settings.rnn_size, settings.num_layers, *shape, vocab_size)
+    rate = settings.learning_rate or LEARNING_RATE
+    model = Recipe(settings.rnn_size, settings.num_layers, *shape, vocab_size, rate)
     with tf.Session() as session:
         session.run(tf.global_variables_initializer())
         yield session, model

@@ -1,24 +1,28 @@
-"""Try settings and variants of the script on tinyshakespeare, all for the same time: a day.
+"""Train the script, nanoGPT and the recipe on tinyshakespeare, all for the same time: two days.
 
     python benchmarks/results.py seconds TEXT NANOGPT                 the time of an iteration
     python benchmarks/results.py trials TEXT NANOGPT [program ...]    the runs of TRIALS
+    python benchmarks/results.py final TEXT NANOGPT [program ...]     the runs of FINAL
+    python benchmarks/results.py page                                 results.md and its picture
 
 TEXT is tinyshakespeare, NANOGPT a checkout of nanoGPT. It runs on TensorFlow 2.21, in .venv-tf2,
 and nanoGPT on PyTorch, in .venv-torch (`make peers` makes both). docs/measurements/ keeps what was
-measured, in seconds.json and trials.json; nothing is measured twice.
+measured, in seconds.json, trials.json and final.json; nothing is measured twice.
 
 A budget of ten minutes on two cores is the number of iterations that two cores take in this time.
 So a run may use one core, or a busy one: that changes how long it takes, not how it ends.
 """
 
+import json
 import pathlib
 import re
 import sys
 
 import rows
-from shared import DOCS, ROOT, SCRIPT
+from shared import DOCS, ROOT, SCRIPT, as_table, run, script, write_page
 
 # isort: split
+import numpy as np
 from turns import STEPS, Stepper, take_turns
 
 RUNS, NOTES = ROOT / 'temp' / 'results', DOCS / 'measurements'
@@ -27,34 +31,50 @@ PYTHON, TORCH = (str(ROOT / venv / 'bin' / 'python') for venv in ('.venv-tf2', '
 
 # As TensorFlow Datasets and tensorflow-char-rnn split it: to learn, to choose by, to report.
 LEARNED, MIDDLE, END = 1_003_854, 55_770, 55_770
-MINUTES = 10
 
-# What is tried, in this order, with seed 1.
+WIDE = '--rnn_size=256 --batch_size=50 --keep_prob=0.8'
+TINY = '--n_layer=4 --n_head=4 --n_embd=128 --batch_size=12'
+# What is tried, in this order, with seed 1: (minutes, settings). The first words of those of
+# `variants` are names for variants.py.
 TRIALS = {
     'script': [
-        '--rnn_size=256 --batch_size=50 --keep_prob=0.8',
-        '--rnn_size=256 --batch_size=50 --keep_prob=0.7',
-        '--rnn_size=256 --batch_size=50 --keep_prob=0.87',
-        '--rnn_size=256 --batch_size=50 --keep_prob=0.8 --learning_rate=0.02',
-        '--rnn_size=256 --batch_size=25 --training_seq_len=100 --keep_prob=0.8',
-        '--rnn_size=256 --batch_size=50 --keep_prob=0.8 --embedding_size=128',
+        (10, WIDE),
+        (10, '--rnn_size=256 --batch_size=50 --keep_prob=0.7'),
     ],
     'variants': [
-        'any_offset --rnn_size=256 --batch_size=50 --keep_prob=0.8',
-        'drop_recurrent=0.8 --rnn_size=256 --batch_size=50 --keep_prob=0.8',
-        'muon=0.2=0.95 --rnn_size=256 --batch_size=50 --keep_prob=0.8',
+        (10, f'any_offset {WIDE}'),
+        (10, f'drop_recurrent=0.8 {WIDE}'),
+        (10, f'muon=0.2=0.95 {WIDE}'),
+    ],
+    'nanogpt': [
+        (10, f'{TINY} --block_size=64 --dropout=0.0'),  # what its README says of a CPU
+        (10, f'{TINY} --block_size=64 --dropout=0.0 --learning_rate=2e-3'),
+        (10, f'{TINY} --block_size=128 --dropout=0.0 --learning_rate=2e-3'),
+        (10, '--n_layer=4 --n_head=6 --n_embd=192 --batch_size=12 --block_size=128 --dropout=0.0 '
+             '--learning_rate=2e-3'),
+        (10, '--n_layer=6 --n_head=6 --n_embd=192 --batch_size=12 --block_size=128 --dropout=0.0 '
+             '--learning_rate=2e-3'),
+        (10, f'{TINY} --block_size=256 --dropout=0.0 --learning_rate=2e-3'),
     ],
 }  # fmt: skip
+# What is reported, with each of SEEDS: program, settings by minutes.
+SEEDS = range(1, 6)
+FINAL = {}
 
 
-def same(program):
+def same(program, is_final=False):
     """Return the arguments that all runs of a program have."""
-    text = f'--text_file={RUNS / "chosen.txt"}'
-    held_out = f'--held_out={MIDDLE / (LEARNED + MIDDLE) - 1e-8:.8f}'
-    if program == 'nanogpt':
-        return [text, held_out]
-    more = ['--epochs=1000', '--clean_text=False', '--min_word_freq=1']  # the iterations end it
-    return [text, held_out, *more, '--prime_texts', 'ROMEO:']
+    text, share = RUNS / 'chosen.txt', MIDDLE / (LEARNED + MIDDLE)
+    more, last = [], [f'--last={RUNS / "last.txt"}']
+    if program == 'recipe':  # it measures both parts of one text
+        text, share = RUNS / 'all.txt', (MIDDLE + END) / (LEARNED + MIDDLE + END)
+        last = [f'--last={END}']
+    if program != 'nanogpt':
+        more = ['--epochs=1000', '--clean_text=False', '--min_word_freq=1']  # iterations end it
+        more += ['--prime_texts', 'ROMEO:']
+    if is_final and program in ('nanogpt', 'recipe'):
+        more = [*last, *more]
+    return [f'--text_file={text}', f'--held_out={share - 1e-8:.8f}', *more]
 
 
 def split(text_file):
@@ -63,6 +83,7 @@ def split(text_file):
     if len(text) != LEARNED + MIDDLE + END:
         sys.exit(f'{text_file} is not tinyshakespeare: it has {len(text):,} bytes')
     RUNS.mkdir(parents=True, exist_ok=True)
+    (RUNS / 'all.txt').write_bytes(text)
     (RUNS / 'chosen.txt').write_bytes(text[: LEARNED + MIDDLE])
     (RUNS / 'last.txt').write_bytes(text[LEARNED + MIDDLE :])
 
@@ -72,6 +93,7 @@ def command(program, nanogpt):
     return {
         'script': (PYTHON, [SCRIPT]),
         'variants': (PYTHON, [HERE / 'variants.py']),
+        'recipe': (PYTHON, [HERE / 'benchmark.py', 'recipe']),
         'nanogpt': (TORCH, [HERE / 'nanogpt.py', 'train', nanogpt]),
     }[program]
 
@@ -79,13 +101,13 @@ def command(program, nanogpt):
 def shape(program, settings):
     """Return the name under which the time of an iteration is kept: what changes it."""
     settings = re.sub(r' --(learning_rate|weight_decay|seed)=\S+', '', f'{program} {settings}')
-    return re.sub(r'keep_prob=0\S+', 'keep_prob=0.8', settings)
+    return re.sub(r'(keep_prob|dropout)=0\.[1-9]\S*', r'\1=0.8', settings)
 
 
-def iterations(program, settings):
-    """Return how many iterations two cores take in MINUTES."""
+def iterations(program, minutes, settings):
+    """Return how many iterations two cores take in some minutes."""
     seconds = rows.noted(NOTES / 'seconds.json')[shape(program, settings)]['seconds']
-    return round(60 * MINUTES / seconds)
+    return round(60 * minutes / seconds)
 
 
 def stepper(program, settings, nanogpt):
@@ -93,14 +115,18 @@ def stepper(program, settings, nanogpt):
     if program == 'nanogpt':
         how = {'python': TORCH, 'program': str(HERE / 'nanogpt.py')}
         return Stepper('steps', nanogpt, *settings.split(), *same(program), **how)
-    name = {'script': 'script_steps', 'variants': 'variant_steps'}[program]
-    return Stepper(name, *settings.split(), *same(program), python=PYTHON, program=STEPS)
+    name = {'script': 'script_steps', 'variants': 'variant_steps', 'recipe': 'recipe_steps'}
+    return Stepper(name[program], *settings.split(), *same(program), python=PYTHON, program=STEPS)
 
 
-def measure_seconds(nanogpt, table):
+def measure_seconds(nanogpt):
     """Measure what is missing of the time of an iteration, some programs at a time, in turns."""
     path = NOTES / 'seconds.json'
-    some = {shape(p, s): (p, s) for p in table for s in table[p]}
+    all_runs = [(program, settings) for program in TRIALS for _, settings in TRIALS[program]]
+    all_runs += [
+        (p, settings) for p, by_minutes in FINAL.values() for settings in by_minutes.values()
+    ]
+    some = {shape(*one): one for one in all_runs}
     missing = [name for name in some if name not in rows.noted(path)]
     for first in range(0, len(missing), 8):
         names = missing[first : first + 8]
@@ -112,26 +138,128 @@ def measure_seconds(nanogpt, table):
             print(f'{name}: {one.median:.4f} s')
 
 
-def run_trials(nanogpt, programs):
-    for program in programs:
-        table = {}
-        for settings in TRIALS[program]:
-            number = iterations(program, settings)
-            how = f'--max_iterations={number} --save_every={number // 10}'
-            table[f'{program} {MINUTES} {settings}'] = {1: f'{settings} {how}'}
-        python, what = command(program, nanogpt)
-        rows.train(RUNS, what, table, same(program), python=python, notes=NOTES / 'trials.json')
+def settings_of(program, minutes, settings):
+    """Return the settings of a run that lasts some minutes."""
+    number = iterations(program, minutes, settings)
+    return f'{settings} --max_iterations={number} --save_every={number // 10}'
 
 
-def main(what, text, nanogpt, *programs):
+def trials(program):
+    """Return the trials of a program as a table for rows.py."""
+    return {
+        f'{program} {minutes} {settings}': {1: settings_of(program, minutes, settings)}
+        for minutes, settings in TRIALS[program]
+    }
+
+
+def finals(row):
+    """Return the runs of a row of FINAL as a table for rows.py."""
+    program, by_minutes = FINAL[row]
+    return {
+        f'{row} {minutes}': {
+            seed: f'{settings_of(program, minutes, settings)} --seed={seed}' for seed in SEEDS
+        }
+        for minutes, settings in by_minutes.items()
+    }
+
+
+def measure_last(folder):
+    """Return what else a run has found: a dict, with the loss on the last part of the text."""
+    more = folder / 'more.json'
+    if more.exists():
+        return json.loads(more.read_text())
+    program = ['-m', 'tools.evaluate', f'--temp_dir={folder}', f'--text_file={RUNS / "last.txt"}']
+    output = run(program=program, python=PYTHON, cwd=str(ROOT))
+    return {'last': float(re.search(r'([\d.]+) nats', output).group(1))}
+
+
+def train(nanogpt, program, table, is_final):
+    python, what = command(program, nanogpt)
+    how = {'measure': measure_last} if is_final or program == 'nanogpt' else {}
+    notes = NOTES / ('final.json' if is_final else 'trials.json')
+    rows.train(RUNS, what, table, same(program, is_final), python=python, notes=notes, **how)
+
+
+# --- The page ------------------------------------------------------------------------------------
+
+
+def mean_and_deviation(values):
+    """Return the mean of some values, and their standard deviation if there are several: str."""
+    if len(values) == 1:
+        return f'{values[0]:.4f}'
+    return f'{np.mean(values):.4f} ± {np.std(values, ddof=1):.4f}'
+
+
+def trial_cells(program, minutes, settings, one):
+    """Return the cells of a trial, from what it found."""
+    number = iterations(program, minutes, settings)
+    held_out = one.get('middle', one['held_out'][-1])
+    return program, f'`{settings}`', f'{number:,}', f'{held_out:.4f}', f'{one["training"]:.4f}'
+
+
+def final_cells(row, minutes, found):
+    """Return the cells of one row of FINAL after some minutes."""
+    program, by_minutes = FINAL[row]
+    middle = [one.get('middle', one['held_out'][-1]) for one in found.values()]
+    last = [one['last'] for one in found.values()]
+    number = iterations(program, minutes, by_minutes[minutes])
+    settings = f'`{by_minutes[minutes]}`'
+    values = mean_and_deviation(middle), mean_and_deviation(last), str(len(found))
+    return (row, str(minutes), settings, f'{number:,}', *values)
+
+
+def draw_losses(figure, found):
+    """Draw held-out losses over minutes; found: {(row, minutes): {seed: what the run found}}."""
+    axes = figure.add_subplot(1, 1, 1)
+    colors = dict(zip(FINAL, script.pictures.COLORS))
+    for (row, minutes), by_seed in found.items():
+        curves = np.array([one['held_out'] for one in by_seed.values()])
+        iterations = np.array(next(iter(by_seed.values()))['iterations'])
+        axes.plot(iterations / iterations[-1] * minutes, curves.mean(axis=0), color=colors[row],
+                  label=row if minutes == max(FINAL[row][1]) else None)  # fmt: skip
+        axes.plot(minutes, curves[:, -1].mean(), 'o', color=colors[row])
+    axes.set_xlabel('minutes on two cores')
+    axes.set_ylabel('held-out loss, nats')
+    axes.legend()
+
+
+def write_results():
+    ended = rows.noted(NOTES / 'trials.json')
+    tried = [
+        trial_cells(program, minutes, settings, ended[name])
+        for program in TRIALS
+        for minutes, settings in TRIALS[program]
+        for name in [rows.folder_of(RUNS, f'{program} {minutes} {settings}', 1).name]
+        if name in ended
+    ]
+    found = {}
+    for row in FINAL:
+        for name, columns in rows.found(RUNS, finals(row), NOTES / 'final.json').items():
+            found[row, int(name.split()[-1])] = columns
+    head = ('', 'minutes', 'settings', 'iterations', 'middle part', 'last part', 'seeds')
+    text = as_table(head, [final_cells(row, *rest, one) for (row, *rest), one in found.items()])
+    head = ('', 'settings', 'iterations', 'middle part', 'training')
+    text += f'\n## What was tried, ten minutes each, one seed\n\n{as_table(head, tried)}'
+    script.pictures.save(str(DOCS / 'results.png'), draw_losses, found)
+    write_page('results.md', 'tinyshakespeare', 'python benchmarks/results.py page', text)
+
+
+def main(what, text='', nanogpt='', *programs):
+    if what == 'page':
+        write_results()
+        return
     split(text)
     nanogpt = str(pathlib.Path(nanogpt).resolve())  # runs begin in folders of their own
-    NOTES.mkdir(exist_ok=True)
     if what == 'seconds':
-        measure_seconds(nanogpt, TRIALS)
+        measure_seconds(nanogpt)
+    elif what == 'trials':
+        for program in programs or TRIALS:
+            train(nanogpt, program, trials(program), is_final=False)
     else:
-        run_trials(nanogpt, programs or TRIALS)
+        for row in programs or FINAL:
+            train(nanogpt, FINAL[row][0], finals(row), is_final=True)
 
 
 if __name__ == '__main__':
-    sys.exit(main(*sys.argv[1:]) if sys.argv[1:2] in (['seconds'], ['trials']) else __doc__)
+    is_known = sys.argv[1:2] and sys.argv[1] in ('seconds', 'trials', 'final', 'page')
+    sys.exit(main(*sys.argv[1:]) if is_known else __doc__)

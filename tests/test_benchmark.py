@@ -1,6 +1,7 @@
 """benchmarks/: the recipe that the script is compared with, and the measurements."""
 
 import copy
+import json
 import os
 import subprocess
 import sys
@@ -65,6 +66,14 @@ def test_the_recipe_writes_a_history_like_the_script(short_text, tmp_path):
     losses, held_out_losses = shared.read_history(tmp_path / 'run')
     assert losses[-1] < losses[0]
     assert held_out_losses == [(len(losses), pytest.approx(3, abs=1))]
+    more = '--learning_rate=0.01', '--max_iterations=40', '--save_every=30', '--last=500'
+    with tf.Graph().as_default():
+        benchmark.learn_recipe(*SMALL, *where, *more)
+    higher, held_out_losses = shared.read_history(tmp_path / 'run')
+    assert [iteration for iteration, _ in held_out_losses] == [30, 40]
+    assert higher[0] == losses[0] and higher[39] < losses[39]  # the rate is twenty times as high
+    last = json.loads((tmp_path / 'run' / 'more.json').read_text())['last']
+    assert last == pytest.approx(3, abs=1) and last != held_out_losses[-1][1]
 
 
 def test_a_step_multiplies_by_each_weight_once_forward_and_twice_backward():

@@ -1,6 +1,5 @@
 """benchmarks/: what is compared for the same time (results.py), and what is tried (variants.py)."""
 
-import re
 import subprocess
 import sys
 
@@ -27,14 +26,17 @@ def test_only_what_changes_the_time_of_an_iteration_is_measured_again():
     assert results.shape('script', '--rnn_size=256 --keep_prob=1') != same
 
 
-def test_a_budget_is_ten_minutes_of_iterations_and_each_trial_is_kept_under_a_name_of_its_own():
+def test_a_budget_is_some_minutes_of_iterations_and_each_run_is_kept_under_a_name_of_its_own():
     seconds = rows.noted(results.NOTES / 'seconds.json')
-    names = [f'{program} {settings}' for program, s in results.TRIALS.items() for settings in s]
-    assert len({re.sub(r'[^\w.]+', '_', name) for name in names}) == len(names)
+    names = [name for program in results.TRIALS for name in results.trials(program)]
+    names += [name for row in results.FINAL for name in results.finals(row)]
+    assert len({results.rows.folder_of(ROOT, name) for name in names}) == len(names)
     for program, trials in results.TRIALS.items():
-        for settings in trials:
+        assert len(trials) <= 12
+        for minutes, settings in trials:
             one = seconds[results.shape(program, settings)]['seconds']
-            assert results.iterations(program, settings) * one == pytest.approx(600, abs=one)
+            number = results.iterations(program, minutes, settings)
+            assert number * one == pytest.approx(60 * minutes, abs=one)
 
 
 def test_the_parts_of_tinyshakespeare_are_those_that_others_use(tmp_path, monkeypatch):
@@ -43,10 +45,11 @@ def test_the_parts_of_tinyshakespeare_are_those_that_others_use(tmp_path, monkey
     (tmp_path / 'text').write_bytes(text.tobytes())
     results.split(tmp_path / 'text')
     chosen, last = ((tmp_path / name).read_bytes() for name in ('chosen.txt', 'last.txt'))
-    assert chosen + last == text.tobytes() and len(last) == 55_770
-    (held_out,) = [word for word in results.same('script') if word.startswith('--held_out=')]
-    share = float(held_out.partition('=')[2])
-    assert script.held_out_begin(len(chosen), share) == 1_003_854
+    assert chosen + last == text.tobytes() == (tmp_path / 'all.txt').read_bytes()
+    assert len(last) == 55_770
+    for program, length in ('script', len(chosen)), ('recipe', len(text)):
+        (held_out,) = [word for word in results.same(program) if word.startswith('--held_out=')]
+        assert script.held_out_begin(length, float(held_out.partition('=')[2])) == 1_003_854
     (tmp_path / 'text').write_bytes(b'another text')
     with pytest.raises(SystemExit, match='is not tinyshakespeare'):
         results.split(tmp_path / 'text')
