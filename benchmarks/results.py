@@ -32,19 +32,24 @@ PYTHON, TORCH = (str(ROOT / venv / 'bin' / 'python') for venv in ('.venv-tf2', '
 # As TensorFlow Datasets and tensorflow-char-rnn split it: to learn, to choose by, to report.
 LEARNED, MIDDLE, END = 1_003_854, 55_770, 55_770
 
-WIDE = '--rnn_size=256 --batch_size=50 --keep_prob=0.8'
+WIDE = '--rnn_size=256 --batch_size=50'
+REFERENCE = 'script', f'{WIDE} --keep_prob=0.8'
 TINY = '--n_layer=4 --n_head=4 --n_embd=128 --batch_size=12'
 # What is tried, in this order, with seed 1: (minutes, settings). The first words of those of
 # `variants` are names for variants.py.
 TRIALS = {
     'script': [
-        (10, WIDE),
-        (10, '--rnn_size=256 --batch_size=50 --keep_prob=0.7'),
+        (10, f'{WIDE} --keep_prob=0.8'),
+        (10, f'{WIDE} --keep_prob=0.7'),
+        (10, '--rnn_size=256 --batch_size=25 --keep_prob=0.8'),
+        (10, '--rnn_size=192 --batch_size=50 --keep_prob=0.85'),
+        (10, '--rnn_size=256 --batch_size=25 --training_seq_len=100 --keep_prob=0.8'),
     ],
     'variants': [
-        (10, f'any_offset {WIDE}'),
-        (10, f'drop_recurrent=0.8 {WIDE}'),
-        (10, f'muon=0.2=0.95 {WIDE}'),
+        (10, f'any_offset {WIDE} --keep_prob=0.8'),
+        (10, f'drop_recurrent=0.8 {WIDE} --keep_prob=0.8'),
+        (10, f'muon=0.2=0.95 {WIDE} --keep_prob=0.8'),
+        (10, f'linear {WIDE} --keep_prob=0.8'),
     ],
     'nanogpt': [
         (10, f'{TINY} --block_size=64 --dropout=0.0'),  # what its README says of a CPU
@@ -120,22 +125,29 @@ def stepper(program, settings, nanogpt):
 
 
 def measure_seconds(nanogpt):
-    """Measure what is missing of the time of an iteration, some programs at a time, in turns."""
+    """Measure what is missing of the time of an iteration, each in turns with REFERENCE.
+
+    A machine is not always equally fast, so what counts is the ratio of both. Multiplied by the
+    time that REFERENCE took when it was measured first, it is the time of an iteration then.
+    """
     path = NOTES / 'seconds.json'
-    all_runs = [(program, settings) for program in TRIALS for _, settings in TRIALS[program]]
-    all_runs += [
-        (p, settings) for p, by_minutes in FINAL.values() for settings in by_minutes.values()
-    ]
-    some = {shape(*one): one for one in all_runs}
-    missing = [name for name in some if name not in rows.noted(path)]
-    for first in range(0, len(missing), 8):
-        names = missing[first : first + 8]
-        steppers = [stepper(*some[name], nanogpt) for name in names]
-        *steppers, product = take_turns(5, *steppers, Stepper('product_steps', python=PYTHON))
-        for name, one in zip(names, steppers):
-            found = {'seconds': one.median, 'turns': one.seconds, 'product': product.median}
-            rows.note(path, name, found)
-            print(f'{name}: {one.median:.4f} s')
+    some = [(program, settings) for program in TRIALS for _, settings in TRIALS[program]]
+    some += [(program, each) for program, settings in FINAL.values() for each in settings.values()]
+    for name, one in {shape(*one): one for one in some}.items():
+        if name in rows.noted(path):
+            continue
+        reference = rows.noted(path)[shape(*REFERENCE)]['seconds']
+        compared = stepper(*one, nanogpt), stepper(*REFERENCE, nanogpt)
+        product = Stepper('product_steps', python=PYTHON)
+        steps, others, product = take_turns(9, *compared, product)
+        found = {
+            'seconds': reference * steps.median / others.median,
+            'turns': steps.seconds,
+            'reference': others.seconds,
+            'product': product.median,
+        }
+        rows.note(path, name, found)
+        print(f'{name}: {found["seconds"]:.4f} s')
 
 
 def settings_of(program, minutes, settings):

@@ -5,6 +5,7 @@
 NAME is a function of VARIANTS; `NAME=0.2=0.9` passes numbers to it. results.py compares them.
 """
 
+import functools
 import sys
 
 from shared import script
@@ -124,8 +125,26 @@ def muon(scale, momentum):
     tf.train.AdamOptimizer = Muon
 
 
+def adam(beta2):
+    """Step by Adam with another memory of the squares of gradients."""
+    tf.train.AdamOptimizer = functools.partial(tf.train.AdamOptimizer, beta2=beta2)
+
+
+def linear():
+    """Let the learning rate fall in a line instead of a cosine (Bergsma et al., 2025)."""
+    cosine = script.learning_rate_at
+
+    def rate_at(iteration, num_iterations, settings):
+        left = (num_iterations + 1 - iteration) / (num_iterations + 1 - settings.warmup_iterations)
+        highest = script.highest_rate(settings)
+        return min(cosine(iteration, 10**9, settings), highest * left)
+
+    script.learning_rate_at = rate_at
+
+
 VARIANTS = {
-    each.__name__: each for each in (any_offset, drop_recurrent, drop_input, drop_characters, muon)
+    each.__name__: each
+    for each in (any_offset, drop_recurrent, drop_input, drop_characters, muon, adam, linear)
 }
 
 

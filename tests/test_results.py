@@ -68,7 +68,14 @@ def test_orthogonalized_matrices_have_singular_values_near_one():
 @pytest.mark.long
 @pytest.mark.parametrize(
     'names',
-    ['any_offset', 'drop_recurrent=0.8', 'drop_input=0.8', 'drop_characters=0.9', 'muon=0.1=0.9'],
+    [
+        'any_offset',
+        'drop_recurrent=0.8',
+        'drop_input=0.8',
+        'drop_characters=0.9',
+        'muon=0.1=0.9',
+        'adam=0.99,linear',
+    ],
 )
 def test_each_variant_learns(names, short_text, tmp_path):
     command = [sys.executable, str(ROOT / 'benchmarks' / 'variants.py'), names, *SMALL]
