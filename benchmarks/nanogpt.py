@@ -71,7 +71,8 @@ def sliding_loss(checkpoint, ids, strides):
     from model import GPT, GPTConfig  # nanoGPT's
 
     model = GPT(GPTConfig(**checkpoint['model_args']))
-    model.load_state_dict(checkpoint['model'])
+    weights = checkpoint['model']  # a compiled model puts a word before each name
+    model.load_state_dict({name.replace('_orig_mod.', ''): w for name, w in weights.items()})
     size, losses = model.config.block_size, []
     stride = size // strides
     begins = [*range(0, len(ids) - 1 - size, stride), len(ids) - 1 - size]

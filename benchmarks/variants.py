@@ -78,21 +78,30 @@ def drop_characters(keep):
     lstm.Stack.unroll = unroll_dropped
 
 
-def orthogonal(matrices):
-    """Return matrices [number, rows, columns] with all singular values near 1 (Newton-Schulz)."""
+# Odd polynomials that move singular values near 1, one after the other: five by Jordan et al., and
+# three that bring all values from 0.01 to 1 into 0.73 to 1.27, found as in Amsel et al., "The Polar
+# Express", 2025.
+FIVE = [(3.4445, -4.7750, 2.0315)] * 5
+THREE = [(8.0934, -23.6204, 17.4462), (3.6366, -2.7219, 0.5365), (2.6613, -1.9772, 0.4526)]
+
+
+def orthogonal(matrices, polynomials):
+    """Return matrices [number, rows, columns], rows <= columns, with singular values near 1."""
     x = matrices / (tf.norm(matrices, axis=[1, 2], keepdims=True) + 1e-7)
-    for _ in range(5):
-        a = tf.matmul(x, x, transpose_a=True)  # [number, columns, columns]
-        x = 3.4445 * x + tf.matmul(x, -4.7750 * a + 2.0315 * tf.matmul(a, a))
+    for a, b, c in polynomials:
+        square = tf.matmul(x, x, transpose_b=True)  # [number, rows, rows]
+        x = a * x + tf.matmul(b * square + c * tf.matmul(square, square), x)
     return x
 
 
-def muon(scale, momentum):
+def muon(scale, momentum, columns=None):
     """Step the kernels by orthogonalized momentum, each gate by itself; the rest by Adam.
 
     Jordan et al., "Muon: An optimizer for hidden layers in neural networks", 2024. `scale` is the
     root mean square of a step at a learning rate of 1, as in Liu et al., "Muon is Scalable for LLM
-    Training", 2025. `momentum` is the share of the last step's momentum that stays.
+    Training", 2025. `momentum` is the share of the last step's momentum that stays. With `columns`,
+    a divisor of those of a gate, blocks of so many are orthogonalized, in three steps: with 64, an
+    iteration of the default shape takes 1 % longer than with Adam.
     """
     adam = tf.train.AdamOptimizer
 
@@ -100,25 +109,22 @@ def muon(scale, momentum):
         def __init__(self, rate):
             self.rate = rate
 
+        def step(self, gradient, kernel):
+            rows, width = kernel.shape.as_list()
+            block = int(columns or width // 4)
+            with tf.variable_scope('muon', reuse=tf.AUTO_REUSE):
+                zeros, name = tf.zeros_initializer(), kernel.op.name.replace('/', '_')
+                mean = tf.get_variable(name, kernel.shape, None, zeros, trainable=False)
+            ahead = gradient + momentum * tf.assign(mean, momentum * mean + gradient)
+            blocks = tf.reshape(tf.transpose(ahead), [-1, block, rows])
+            blocks = orthogonal(blocks, THREE if columns else FIVE)
+            step = tf.transpose(tf.reshape(blocks, [width, rows]))
+            return tf.assign_sub(kernel, scale * max(rows, block) ** 0.5 * self.rate * step)
+
         def apply_gradients(self, pairs, iteration):
-            pairs, steps = list(pairs), []
-            for gradient, variable in pairs:
-                if 'kernel' not in variable.op.name:
-                    continue
-                rows, columns = variable.shape.as_list()
-                units = columns // 4
-                with tf.variable_scope('muon', reuse=tf.AUTO_REUSE):
-                    velocity = tf.get_variable(
-                        variable.op.name.replace('/', '_'), variable.shape, trainable=False,
-                        initializer=tf.zeros_initializer(),
-                    )  # fmt: skip
-                after = tf.assign(velocity, momentum * velocity + gradient)
-                gates = tf.reshape(gradient + momentum * after, [rows, 4, units])
-                step = orthogonal(tf.transpose(gates, [1, 0, 2]))
-                step = tf.reshape(tf.transpose(step, [1, 0, 2]), [rows, columns])
-                size = scale * max(rows, units) ** 0.5 * self.rate
-                steps.append(tf.assign_sub(variable, size * step))
-            others = [pair for pair in pairs if 'kernel' not in pair[1].op.name]
+            pairs = list(pairs)
+            steps = [self.step(g, v) for g, v in pairs if 'kernel' in v.op.name]
+            others = [(g, v) for g, v in pairs if 'kernel' not in v.op.name]
             with tf.control_dependencies(steps):
                 return adam(self.rate).apply_gradients(others, iteration)
 
@@ -135,9 +141,11 @@ def linear():
     cosine = script.learning_rate_at
 
     def rate_at(iteration, num_iterations, settings):
-        left = (num_iterations + 1 - iteration) / (num_iterations + 1 - settings.warmup_iterations)
-        highest = script.highest_rate(settings)
-        return min(cosine(iteration, 10**9, settings), highest * left)
+        warmup = settings.warmup_iterations
+        if iteration <= warmup:
+            return cosine(iteration, num_iterations, settings)
+        left = (num_iterations + 1 - iteration) / (num_iterations + 1 - warmup)
+        return script.highest_rate(settings) * left
 
     script.learning_rate_at = rate_at
 

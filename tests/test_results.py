@@ -55,10 +55,11 @@ def test_the_parts_of_tinyshakespeare_are_those_that_others_use(tmp_path, monkey
         results.split(tmp_path / 'text')
 
 
-def test_orthogonalized_matrices_have_singular_values_near_one():
-    matrices = np.random.RandomState(0).normal(size=(4, 24, 12)).astype(np.float32)
+@pytest.mark.parametrize('polynomials', [variants.FIVE, variants.THREE])
+def test_orthogonalized_matrices_have_singular_values_near_one(polynomials):
+    matrices = np.random.RandomState(0).normal(size=(4, 12, 24)).astype(np.float32)
     with tf.Graph().as_default(), tf.Session() as session:
-        found = session.run(variants.orthogonal(tf.constant(matrices)))
+        found = session.run(variants.orthogonal(tf.constant(matrices), polynomials))
     singular = np.linalg.svd(found, compute_uv=False)
     assert singular.min() > 0.6 and singular.max() < 1.3
     u, _, v = np.linalg.svd(matrices, full_matrices=False)
@@ -74,6 +75,7 @@ def test_orthogonalized_matrices_have_singular_values_near_one():
         'drop_input=0.8',
         'drop_characters=0.9',
         'muon=0.1=0.9',
+        'muon=0.1=0.9=8',
         'adam=0.99,linear',
     ],
 )
