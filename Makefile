@@ -1,6 +1,7 @@
 # make train          set up .venv and train the model
 # make demo           train a model with capitals and line ends; write docs/demo.html
 # make board          open TensorBoard on all runs under temp/
+# make help           print these lines
 # make test           set up .venv; run the checks and all but the long tests
 # make test-long      run the long tests: each command in README, the mistakes, the benchmarks
 # make horovod        install what several workers need: about five minutes, with cmake and g++;
@@ -30,11 +31,14 @@ PYTHON := $(VENV)/bin/python
 INSTALL := -m pip install --disable-pip-version-check $$([ -t 1 ] || echo --quiet)
 PIP := $(PYTHON) $(INSTALL)
 
-.PHONY: train demo board test test-long horovod test-both lint browser workers workers-both fuzz bad-input witness peers lock
+.PHONY: train help demo board test test-long horovod test-both lint browser workers workers-both fuzz bad-input witness peers lock
 .DELETE_ON_ERROR:
 
 train: $(VENV)/installed
 	$(PYTHON) stacked_lstm_shakespeare.py $(ARGS)
+
+help:
+	@sed -n '/^#/!q; s/^# \{0,1\}//p' $(firstword $(MAKEFILE_LIST))
 
 demo: $(VENV)/installed
 	$(PYTHON) stacked_lstm_shakespeare.py --clean_text=False --epochs=3 --temp_dir=temp/demo --show_plot=False

@@ -44,6 +44,13 @@ TRIALS = {
         (10, '--rnn_size=256 --batch_size=25 --keep_prob=0.8'),
         (10, '--rnn_size=192 --batch_size=50 --keep_prob=0.85'),
         (10, '--rnn_size=256 --batch_size=25 --training_seq_len=100 --keep_prob=0.8'),
+        (10, '--batch_size=50 --keep_prob=0.93'),  # what docs/training.md had before
+        (3, '--batch_size=50 --keep_prob=1'),  # the same
+        (3, '--rnn_size=192 --batch_size=50 --keep_prob=0.95'),
+        (3, f'{WIDE} --keep_prob=0.9'),
+        (30, f'{WIDE} --keep_prob=0.8'),  # the same
+        (30, f'{WIDE} --keep_prob=0.7'),
+        (30, '--rnn_size=384 --batch_size=50 --keep_prob=0.7'),
     ],
     'variants': [
         (10, f'any_offset {WIDE} --keep_prob=0.8'),

@@ -68,6 +68,14 @@ def installed(folder):
     return (folder / 'installed').read_text().splitlines()
 
 
+def test_help_lists_every_target():
+    command = ['make', '--no-print-directory', '-f', str(ROOT / 'Makefile')]
+    lines = subprocess.check_output([*command, 'help'], universal_newlines=True).splitlines()
+    source = (ROOT / 'Makefile').read_text()
+    targets = re.search(r'^\.PHONY: (.+)$', source, re.M).group(1).split()
+    assert set(targets) == {line.split()[1] for line in lines if re.match(r'make \S+ ', line)}
+
+
 def test_python_3_7_gets_tensorflow_1_15_and_its_size_is_printed(folder):
     add_python(folder, '3.7', pip='18.1')  # an old pip, which is upgraded first
     add_python(folder, '3.12')

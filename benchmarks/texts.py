@@ -1,0 +1,58 @@
+"""Train texts of several kinds with the defaults and with a grid of settings, for texts.md: hours.
+
+    python benchmarks/texts.py FOLDER [name of a text ...]
+
+FOLDER has the texts, as files NAME.txt. All characters are learned, but for the last twentieth.
+Two runs go on at a time, each on one core. Runs that were measured before are kept.
+"""
+
+import pathlib
+import sys
+
+import rows
+from shared import DOCS, ROOT, SCRIPT, as_table, write_page
+
+RUNS, NOTES = ROOT / 'temp' / 'texts', DOCS / 'measurements' / 'texts.json'
+SAME = '--clean_text=False', '--prime_texts', 'e'
+SIZES = (3e6, 10), (6e5, 20), (0, 40)  # characters from which a text gets so many epochs
+DEFAULT = '--epochs=10 --batch_size=100 --keep_prob=1'
+KEEP_PROBS = 1, 0.93, 0.85
+
+
+def grid(size):
+    """Return what is tried for a text of some characters: {column: settings}."""
+    epochs = next(epochs for least, epochs in SIZES if size >= least)
+    tried = [DEFAULT] + [
+        f'--epochs={epochs} --batch_size={batch_size} --keep_prob={keep_prob}'
+        for batch_size in (100, 50, 25)
+        for keep_prob in KEEP_PROBS
+    ]
+    return {settings: f'{settings} --save_every=1000' for settings in tried}
+
+
+def as_cells(name, size, found):
+    """Return the cells of a row, from the results of its runs: a dict from settings."""
+    losses = {settings: one['held_out'][-1] for settings, one in found.items()}
+    best = min(losses, key=losses.get)
+    default = f'{losses[DEFAULT]:.4f}' if DEFAULT in losses else ''
+    others = '; '.join(f'{s} {loss:.4f}' for s, loss in losses.items() if s not in (best, DEFAULT))
+    return (name, f'{size:,}', default, f'{best} {losses[best]:.4f}', others.replace('--', ''))
+
+
+def main(folder, *names):
+    folder, lines = pathlib.Path(folder).resolve(), []
+    for path in sorted(folder.glob('*.txt')):
+        size = len(path.read_text(encoding='utf-8'))
+        table = {path.stem: grid(size)}
+        how = {'same': [f'--text_file={path}', *SAME], 'notes': NOTES}
+        if not names or path.stem in names:
+            rows.train(RUNS, [SCRIPT], table, **how)
+        for name, found in rows.found(RUNS, table, NOTES).items():
+            lines.append(as_cells(name, size, found))
+    head = 'text', 'characters', 'defaults', 'best', 'others'
+    text = f'Losses are in nats, held-out, at the end.\n\n{as_table(head, lines)}'
+    write_page('texts.md', 'Texts of other kinds', 'python benchmarks/texts.py FOLDER', text)
+
+
+if __name__ == '__main__':
+    sys.exit(main(*sys.argv[1:]) if len(sys.argv) > 1 else __doc__)
