@@ -57,6 +57,7 @@ TRIALS = {
         (10, f'drop_recurrent=0.8 {WIDE} --keep_prob=0.8'),
         (10, f'muon=0.2=0.95 {WIDE} --keep_prob=0.8'),
         (10, f'linear {WIDE} --keep_prob=0.8'),
+        (10, f'falling_keep=0.95 {WIDE} --keep_prob=0.65'),
     ],
     'nanogpt': [
         (10, f'{TINY} --block_size=64 --dropout=0.0'),  # what its README says of a CPU

@@ -78,6 +78,21 @@ def drop_characters(keep):
     lstm.Stack.unroll = unroll_dropped
 
 
+def falling_keep(first):
+    """Let the share that dropout keeps fall from `first` to `keep_prob`, over max_iterations.
+
+    Morerio et al., "Curriculum Dropout", 2017: little can be overfit at first.
+    """
+
+    def masks(self, settings):
+        iteration = tf.cast(tf.train.get_or_create_global_step(), tf.float32)
+        keep = first + (settings.keep_prob - first) * iteration / settings.max_iterations
+        random = noise([settings.num_layers, settings.batch_size, settings.rnn_size], 0)
+        return tf.floor(random + keep) / keep
+
+    script.LSTM_Model._dropout = masks
+
+
 # Odd polynomials that move singular values near 1, one after the other: five by Jordan et al., and
 # three that bring all values from 0.01 to 1 into 0.73 to 1.27, found as in Amsel et al., "The Polar
 # Express", 2025.
@@ -150,10 +165,8 @@ def linear():
     script.learning_rate_at = rate_at
 
 
-VARIANTS = {
-    each.__name__: each
-    for each in (any_offset, drop_recurrent, drop_input, drop_characters, muon, adam, linear)
-}
+VARIANTS = any_offset, drop_recurrent, drop_input, drop_characters, falling_keep, muon, adam, linear
+VARIANTS = {each.__name__: each for each in VARIANTS}
 
 
 def replace(names):

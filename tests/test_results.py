@@ -74,6 +74,7 @@ def test_orthogonalized_matrices_have_singular_values_near_one(polynomials):
         'drop_recurrent=0.8',
         'drop_input=0.8',
         'drop_characters=0.9',
+        'falling_keep=0.9',
         'muon=0.1=0.9',
         'muon=0.1=0.9=8',
         'adam=0.99,linear',
