@@ -6,9 +6,10 @@ measurements/peers-speed-avx512.md.
     python benchmarks/peers.py .venv .venv-tf2 .venv-torch .venv-jax [quick]
 
 The folders have TensorFlow 1.15, a 2.x, PyTorch and JAX. All take turns on the same cores. The
-quick form measures only the default shape, and only prints: three minutes.
+quick form measures only the default shape, and only prints: five minutes.
 """
 
+import os
 import pathlib
 import sys
 
@@ -38,10 +39,10 @@ KINDS = {
 OURS, OURS_TF2, *_ = KINDS
 METHOD = f"""
 Each kind trains in its own process, with its default number of threads. The processes take {TURNS}
-turns of about a second on the same cores. Each figure is the median of the turns, with quartiles. A
-ratio is too: each turn gives one. A step ends when its loss is known. Memory is the peak of the
-process. GFLOP/s counts only the matrix products of a step. Its percentage is relative to the
-fastest product of two 2048 x 2048 matrices in the same turns.
+turns of about a second on the same cores; for the last table, on one. Each figure is the median of
+the turns, with quartiles. A ratio is too: each turn gives one. A step ends when its loss is known.
+Memory is the peak of the process. GFLOP/s counts only the matrix products of a step. Its percentage
+is relative to the fastest product of two 2048 x 2048 matrices in the same turns.
 
 The models are the same, except that the script does more work: it has residual connections, weight
 decay and weight averages. PyTorch uses its `nn.LSTM`, which calls oneDNN, and its fused Adam. JAX
@@ -55,13 +56,16 @@ another PyTorch, give its folder instead of `.venv-torch`.)
 """
 
 
-def measure(pythons, shape):
+def measure(pythons, shape, num_cores=None):
     """Return a dict from each kind that is measured at a shape to its Stepper, after its turns."""
+    cores = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, sorted(cores)[:num_cores])  # the processes inherit it
     steppers = {
         kind: Stepper(name, *shape, python=pythons[number], program=program)
         for kind, (number, program, name, at_default) in KINDS.items()
         if not (at_default and shape)
     }
+    os.sched_setaffinity(0, cores)
     take_turns(TURNS, *steppers.values())
     return steppers
 
@@ -90,7 +94,7 @@ def summary(found):
     return as_table(('times as fast as the fastest at', *names), rows)
 
 
-def details(shape, measured):
+def details(shape, measured, where=''):
     """Return the table of all kinds at one shape."""
     product = PRODUCT / fastest(measured, 'a product').median
     amount, work, rows = characters(*shape), shared.multiplications(parse(*shape)) / 1e9, []
@@ -100,8 +104,8 @@ def details(shape, measured):
             rate = with_quartiles([amount / seconds for seconds in one.seconds])
             done, speeds = work / one.median, (rate, ratio(measured[OURS], one))
         rows.append((kind, *speeds, f'{done:,.0f}, {done / product:.0%}', f'{one.memory:,.0f}'))
-    head = (' '.join(shape) or 'default', 'characters per second', '1.15 is faster', 'GFLOP/s',
-            'memory, MB')  # fmt: skip
+    name = ' '.join(shape) or 'default'
+    head = (name + where, 'characters per second', '1.15 is faster', 'GFLOP/s', 'memory, MB')
     return as_table(head, rows)
 
 
@@ -119,6 +123,8 @@ def check(programs):
 def main(*arguments):
     pythons, is_quick = list(map(python_of, arguments[:4])), arguments[4:]
     check([(pythons[2], TORCH), (pythons[3], JAX)])
+    one_core = details((), measure(pythons, (), num_cores=1), ', one core')
+    print(one_core, flush=True)
     found = {}
     for shape in SHAPES[:1] if is_quick else SHAPES:
         found[shape] = measure(pythons, shape)
@@ -131,7 +137,7 @@ def main(*arguments):
             pythons[1:], ('tensorflow', 'torch', 'jax'), ('TensorFlow', 'PyTorch', 'JAX')
         )
     ]
-    tables = '\n'.join(details(*one) for one in found.items())
+    tables = '\n'.join([*(details(*one) for one in found.items()), one_core])
     page = 'peers-speed-avx512.md' if 'AVX-512' in shared.about_machine() else 'peers-speed.md'
     text = f'Beside it {", ".join(map(str.strip, versions))}.\n{METHOD}\n{summary(found)}\n{tables}'
     write_page(page, 'Speed beside PyTorch and JAX', 'make peers', text)

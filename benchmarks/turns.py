@@ -9,6 +9,7 @@ import resource
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 
 import numpy as np
@@ -48,12 +49,13 @@ class Stepper:
     def __init__(self, name, *arguments, python=sys.executable, program=STEPS, **environment):
         # The script lets TensorFlow keep freed memory; the recipe uses the default allocator.
         keeps_memory = str(not name.startswith('recipe')).lower()
+        self.errors = tempfile.TemporaryFile('w+')  # noqa: SIM115
         self.process = subprocess.Popen(
             [python, program, name, *arguments],
             env={**os.environ, 'TF_CPU_ALLOCATOR_USE_BFC': keeps_memory, **environment},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
+            stderr=self.errors,
             universal_newlines=True,
         )
         self.seconds, self.memory_at_start = [], None
@@ -61,7 +63,8 @@ class Stepper:
     def _read(self):
         line = self.process.stdout.readline()
         if not line:
-            raise RuntimeError(f'{" ".join(self.process.args)} ended early')
+            self.errors.seek(0)
+            raise RuntimeError(f'{" ".join(self.process.args)} ended early: {self.errors.read()}')
         seconds, self.memory = map(float, line.split())
         return seconds
 

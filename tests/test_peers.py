@@ -102,7 +102,7 @@ def test_each_process_takes_as_many_steps_in_a_turn_as_fill_the_time(tmp_path):
         'from turns import serve\n'
         'def steps():\n    while True:\n        yield print("no answer")\n'
         '        time.sleep(float(os.environ["PACE"]))\n'
-        'if sys.argv[1] != "broken": serve(steps())\n'
+        'sys.exit("no luck") if sys.argv[1] == "broken" else serve(steps())\n'
     )
     paces = 0.05, 0.01
     steppers = [turns.Stepper('sleep', program=str(program), PACE=str(pace)) for pace in paces]
@@ -110,7 +110,7 @@ def test_each_process_takes_as_many_steps_in_a_turn_as_fill_the_time(tmp_path):
         assert stepper.process.returncode == 0 and len(stepper.seconds) == 3
         assert pace <= stepper.median < 10 * pace
         assert 1 < stepper.memory_at_start <= stepper.memory < 10_000  # includes its parent's
-    with pytest.raises(RuntimeError, match='ended early'):
+    with pytest.raises(RuntimeError, match='ended early: no luck'):
         turns.take_turns(3, turns.Stepper('broken', program=str(program)))
 
 
