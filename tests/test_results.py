@@ -1,5 +1,6 @@
 """benchmarks/: what is compared for the same time (results.py), and what is tried (variants.py)."""
 
+import re
 import subprocess
 import sys
 
@@ -7,13 +8,15 @@ from backstage import tf
 
 import numpy as np
 import pytest
-from conftest import ROOT, SMALL, script
+from conftest import ROOT, SMALL, parse, script
 
 sys.path.insert(0, str(ROOT / 'benchmarks'))
 
+import ensemble
 import results
 import rows
 import shared
+import texts
 import turns
 import variants
 
@@ -89,3 +92,32 @@ def test_each_variant_learns(names, short_text, tmp_path):
     stepper = turns.Stepper('variant_steps', names, *SMALL, f'--text_file={short_text}')
     assert stepper.run(2) > 0
     stepper.end()
+
+
+@pytest.mark.long
+def test_averaged_probabilities_predict_at_least_as_well_as_the_models_do_on_average(
+    short_text, tmp_path, capsys
+):
+    folders = [str(tmp_path / f'seed_{seed}') for seed in (1, 2)]
+    for seed, folder in enumerate(folders, start=1):
+        how = f'--text_file={short_text}', f'--temp_dir={folder}', f'--seed={seed}'
+        shared.run(*SMALL, *how, '--max_iterations=60')
+    for some in folders[:1], [folders[0]] * 2, folders:
+        with tf.Graph().as_default():
+            ensemble.main(str(short_text), *some)
+        *each, together = (
+            float(n) for n in re.findall(r': ([\d.]+) nats', capsys.readouterr().out)
+        )
+        assert len(each) == len(some)
+        assert together <= np.mean(each) + 1e-4
+        assert (together < np.mean(each) - 1e-3) == (some == folders)  # the others are the same
+
+
+def test_each_text_is_trained_with_the_defaults_and_with_settings_for_its_size():
+    for size, epochs in (4_000_000, 10), (1_000_000, 20), (300_000, 40):
+        defaults, *others = (parse(*settings.split()) for settings in texts.grid(size))
+        assert defaults == parse()
+        assert {one.epochs for one in others} == {epochs}
+    found = {'--batch_size=50': {'held_out': [2.0, 1.5]}, texts.DEFAULT: {'held_out': [1.6]}}
+    name, size, default, best, _ = texts.as_cells('log', 300_000, found)
+    assert (name, size, default, best) == ('log', '300,000', '1.6000', '--batch_size=50 1.5000')
