@@ -58,7 +58,9 @@ TRIALS = {
         (10, f'muon=0.2=0.95 {WIDE} --keep_prob=0.8'),
         (10, f'linear {WIDE} --keep_prob=0.8'),
         (10, f'falling_keep=0.95 {WIDE} --keep_prob=0.65'),
+        (10, 'any_offset,linear --rnn_size=192 --batch_size=50 --keep_prob=0.85'),
     ],
+    'recipe': [(10, f'--learning_rate={rate}') for rate in (0.0005, 0.001, 0.002, 0.004)],
     'nanogpt': [
         (10, f'{TINY} --block_size=64 --dropout=0.0'),  # what its README says of a CPU
         (10, f'{TINY} --block_size=64 --dropout=0.0 --learning_rate=2e-3'),
@@ -79,7 +81,7 @@ def same(program, is_final=False):
     """Return the arguments that all runs of a program have."""
     text, share = RUNS / 'chosen.txt', MIDDLE / (LEARNED + MIDDLE)
     more, last = [], [f'--last={RUNS / "last.txt"}']
-    if program == 'recipe':  # it measures both parts of one text
+    if program == 'recipe' and is_final:  # it measures both parts of one text
         text, share = RUNS / 'all.txt', (MIDDLE + END) / (LEARNED + MIDDLE + END)
         last = [f'--last={END}']
     if program != 'nanogpt':

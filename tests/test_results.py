@@ -50,8 +50,11 @@ def test_the_parts_of_tinyshakespeare_are_those_that_others_use(tmp_path, monkey
     chosen, last = ((tmp_path / name).read_bytes() for name in ('chosen.txt', 'last.txt'))
     assert chosen + last == text.tobytes() == (tmp_path / 'all.txt').read_bytes()
     assert len(last) == 55_770
-    for program, length in ('script', len(chosen)), ('recipe', len(text)):
-        (held_out,) = [word for word in results.same(program) if word.startswith('--held_out=')]
+    for program, is_final, length in (
+        ('script', True, len(chosen)), ('recipe', False, len(chosen)), ('recipe', True, len(text)),
+    ):  # fmt: skip
+        words = results.same(program, is_final)
+        (held_out,) = [word for word in words if word.startswith('--held_out=')]
         assert script.held_out_begin(length, float(held_out.partition('=')[2])) == 1_003_854
     (tmp_path / 'text').write_bytes(b'another text')
     with pytest.raises(SystemExit, match='is not tinyshakespeare'):
