@@ -38,7 +38,7 @@ train: $(VENV)/installed
 	$(PYTHON) stacked_lstm_shakespeare.py $(ARGS)
 
 help:
-	@sed -n '/^#/!q; s/^# \{0,1\}//p' $(firstword $(MAKEFILE_LIST))
+	@sed -n '/^#/!q; s/^# \{0,1\}//p' Makefile
 
 demo: $(VENV)/installed
 	$(PYTHON) stacked_lstm_shakespeare.py --clean_text=False --epochs=3 --temp_dir=temp/demo --show_plot=False

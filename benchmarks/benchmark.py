@@ -70,6 +70,10 @@ def learn_recipe(*arguments):
     num = settings.epochs * (split // (shape[0] * shape[1]))
     num = min(num, settings.max_iterations or num)
     end = len(ids) - sum(last)
+    if end <= split:
+        sys.exit(
+            f'--last must be less than the held-out part, {len(ids) - split:,}, got {last[0]:,}'
+        )
     tf.set_random_seed(settings.seed)
     lines = ['iteration,loss,held_out_loss']
     with recipe.started(settings, 1 + int(ids.max()), *shape) as (session, model):

@@ -214,32 +214,31 @@ def mean_and_deviation(values):
 
 def trial_cells(program, minutes, settings, one):
     """Return the cells of a trial, from what it found."""
-    number = iterations(program, minutes, settings)
-    held_out = one.get('middle', one['held_out'][-1])
-    return program, f'`{settings}`', f'{number:,}', f'{held_out:.4f}', f'{one["training"]:.4f}'
+    losses = one.get('middle', one['held_out'][-1]), one['training']
+    number = f'{one["iterations"][-1]:,}'
+    return (program, str(minutes), f'`{settings}`', number, *(f'{loss:.4f}' for loss in losses))
 
 
 def final_cells(row, minutes, found):
     """Return the cells of one row of FINAL after some minutes."""
-    program, by_minutes = FINAL[row]
+    _, by_minutes = FINAL[row]
     middle = [one.get('middle', one['held_out'][-1]) for one in found.values()]
     last = [one['last'] for one in found.values()]
-    number = iterations(program, minutes, by_minutes[minutes])
-    settings = f'`{by_minutes[minutes]}`'
+    number = f'{next(iter(found.values()))["iterations"][-1]:,}'
     values = mean_and_deviation(middle), mean_and_deviation(last), str(len(found))
-    return (row, str(minutes), settings, f'{number:,}', *values)
+    return (row, str(minutes), f'`{by_minutes[minutes]}`', number, *values)
 
 
 def draw_losses(figure, found):
     """Draw held-out losses over minutes; found: {(row, minutes): {seed: what the run found}}."""
-    axes = figure.add_subplot(1, 1, 1)
-    colors = dict(zip(FINAL, script.pictures.COLORS))
+    axes, colors = figure.add_subplot(1, 1, 1), dict(zip(FINAL, script.pictures.COLORS))
+    labels = {row: row for row in FINAL}  # each stands in the legend once
     for (row, minutes), by_seed in found.items():
-        curves = np.array([one['held_out'] for one in by_seed.values()])
-        iterations = np.array(next(iter(by_seed.values()))['iterations'])
-        axes.plot(iterations / iterations[-1] * minutes, curves.mean(axis=0), color=colors[row],
-                  label=row if minutes == max(FINAL[row][1]) else None)  # fmt: skip
-        axes.plot(minutes, curves[:, -1].mean(), 'o', color=colors[row])
+        iterations, *_ = (np.array(one['iterations']) for one in by_seed.values())
+        losses = np.mean([one['held_out'] for one in by_seed.values()], axis=0)
+        x = iterations / iterations[-1] * minutes
+        axes.plot(x, losses, color=colors[row], label=labels.pop(row, None))
+        axes.plot(x[-1], losses[-1], 'o', color=colors[row])
     axes.set_xlabel('minutes on two cores')
     axes.set_ylabel('held-out loss, nats')
     axes.legend()
@@ -260,9 +259,10 @@ def write_results():
             found[row, int(name.split()[-1])] = columns
     head = ('', 'minutes', 'settings', 'iterations', 'middle part', 'last part', 'seeds')
     text = as_table(head, [final_cells(row, *rest, one) for (row, *rest), one in found.items()])
-    head = ('', 'settings', 'iterations', 'middle part', 'training')
-    text += f'\n## What was tried, ten minutes each, one seed\n\n{as_table(head, tried)}'
-    script.pictures.save(str(DOCS / 'results.png'), draw_losses, found)
+    head = ('', 'minutes', 'settings', 'iterations', 'middle part', 'training')
+    text += f'\n## What was tried, with one seed\n\n{as_table(head, tried)}'
+    if found:
+        script.pictures.save(str(DOCS / 'results.png'), draw_losses, found)
     write_page('results.md', 'tinyshakespeare', 'python benchmarks/results.py page', text)
 
 

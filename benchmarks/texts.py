@@ -40,8 +40,10 @@ def as_cells(name, size, found):
 
 
 def main(folder, *names):
-    folder, lines = pathlib.Path(folder).resolve(), []
-    for path in sorted(folder.glob('*.txt')):
+    paths, lines = sorted(pathlib.Path(folder).resolve().glob('*.txt')), []
+    if not paths or not set(names) <= {path.stem for path in paths}:
+        sys.exit(f'{folder} must have {" ".join(names) or "texts"} as files NAME.txt')
+    for path in paths:
         size = len(path.read_text(encoding='utf-8'))
         table = {path.stem: grid(size)}
         how = {'same': [f'--text_file={path}', *SAME], 'notes': NOTES}

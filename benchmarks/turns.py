@@ -3,6 +3,7 @@
 This needs only NumPy, because PyTorch and JAX have their own environments.
 """
 
+import contextlib
 import os
 import pathlib
 import resource
@@ -63,8 +64,10 @@ class Stepper:
     def _read(self):
         line = self.process.stdout.readline()
         if not line:
+            self.end()
             self.errors.seek(0)
-            raise RuntimeError(f'{" ".join(self.process.args)} ended early: {self.errors.read()}')
+            how = f'status {self.process.returncode}: {self.errors.read()}'
+            raise RuntimeError(f'{" ".join(self.process.args)} ended early, {how}')
         seconds, self.memory = map(float, line.split())
         return seconds
 
@@ -73,8 +76,9 @@ class Stepper:
         if self.memory_at_start is None:
             self._read()
             self.memory_at_start = self.memory
-        self.process.stdin.write(f'{steps}\n')
-        self.process.stdin.flush()
+        with contextlib.suppress(BrokenPipeError):  # it has ended; _read says why
+            self.process.stdin.write(f'{steps}\n')
+            self.process.stdin.flush()
         return self._read() / steps
 
     def end(self):

@@ -165,8 +165,8 @@ def linear():
     script.learning_rate_at = rate_at
 
 
-VARIANTS = any_offset, drop_recurrent, drop_input, drop_characters, falling_keep, muon, adam, linear
-VARIANTS = {each.__name__: each for each in VARIANTS}
+DROPOUTS = drop_recurrent, drop_input, drop_characters, falling_keep
+VARIANTS = {each.__name__: each for each in (any_offset, *DROPOUTS, muon, adam, linear)}
 
 
 def replace(names):

@@ -74,6 +74,8 @@ def test_the_recipe_writes_a_history_like_the_script(short_text, tmp_path):
     assert higher[0] == losses[0] and higher[39] < losses[39]  # the rate is twenty times as high
     last = json.loads((tmp_path / 'run' / 'more.json').read_text())['last']
     assert last == pytest.approx(3, abs=1) and last != held_out_losses[-1][1]
+    with pytest.raises(SystemExit, match='--last must be less than the held-out part'):
+        benchmark.learn_recipe(*SMALL, *where, '--last=1000000')  # some of it was learned
 
 
 def test_a_step_multiplies_by_each_weight_once_forward_and_twice_backward():

@@ -69,8 +69,8 @@ def installed(folder):
 
 
 def test_help_lists_every_target():
-    command = ['make', '--no-print-directory', '-f', str(ROOT / 'Makefile')]
-    lines = subprocess.check_output([*command, 'help'], universal_newlines=True).splitlines()
+    command = ['make', '--no-print-directory', '-C', str(ROOT), 'help']
+    lines = subprocess.check_output(command, universal_newlines=True).splitlines()
     source = (ROOT / 'Makefile').read_text()
     targets = re.search(r'^\.PHONY: (.+)$', source, re.M).group(1).split()
     assert set(targets) == {line.split()[1] for line in lines if re.match(r'make \S+ ', line)}

@@ -102,7 +102,7 @@ def test_each_process_takes_as_many_steps_in_a_turn_as_fill_the_time(tmp_path):
         'from turns import serve\n'
         'def steps():\n    while True:\n        yield print("no answer")\n'
         '        time.sleep(float(os.environ["PACE"]))\n'
-        'sys.exit("no luck") if sys.argv[1] == "broken" else serve(steps())\n'
+        'serve(steps())\n'
     )
     paces = 0.05, 0.01
     steppers = [turns.Stepper('sleep', program=str(program), PACE=str(pace)) for pace in paces]
@@ -110,8 +110,26 @@ def test_each_process_takes_as_many_steps_in_a_turn_as_fill_the_time(tmp_path):
         assert stepper.process.returncode == 0 and len(stepper.seconds) == 3
         assert pace <= stepper.median < 10 * pace
         assert 1 < stepper.memory_at_start <= stepper.memory < 10_000  # includes its parent's
-    with pytest.raises(RuntimeError, match='ended early: no luck'):
-        turns.take_turns(3, turns.Stepper('broken', program=str(program)))
+
+
+@pytest.mark.parametrize('how', ['at once', 'in a step', 'between steps'])
+def test_a_process_that_ends_early_says_why(how, tmp_path):
+    program = tmp_path / 'program.py'
+    program.write_text(
+        f'import os, sys, threading, time\nsys.path.insert(0, {str(ROOT / "benchmarks")!r})\n'
+        'from turns import serve\n'
+        'def end(): time.sleep(0.2); print("no luck", file=sys.stderr, flush=True); os._exit(7)\n'
+        'def steps():\n    yield\n    yield\n    end()\n'
+        'if sys.argv[1] == "at once": end()\n'
+        'if sys.argv[1] == "between steps": threading.Thread(target=end).start()\n'
+        'serve(steps())\n'
+    )
+    stepper = turns.Stepper(how, program=str(program))
+    with pytest.raises(RuntimeError, match='ended early, status 7: no luck'):
+        stepper.run(1)
+        if how == 'between steps':
+            stepper.process.wait()
+        stepper.run(1)
 
 
 @pytest.mark.long

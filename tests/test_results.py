@@ -9,6 +9,7 @@ from backstage import tf
 import numpy as np
 import pytest
 from conftest import ROOT, SMALL, parse, script
+from matplotlib.figure import Figure
 
 sys.path.insert(0, str(ROOT / 'benchmarks'))
 
@@ -33,9 +34,12 @@ def test_a_budget_is_some_minutes_of_iterations_and_each_run_is_kept_under_a_nam
     seconds = rows.noted(results.NOTES / 'seconds.json')
     names = [name for program in results.TRIALS for name in results.trials(program)]
     names += [name for row in results.FINAL for name in results.finals(row)]
-    assert len({results.rows.folder_of(ROOT, name) for name in names}) == len(names)
+    assert len({rows.folder_of(ROOT, name) for name in names}) == len(names)
+    for ours in ['script', 'variants'], ['recipe'], ['nanogpt']:  # as many for each program
+        assert (
+            sum(minutes == 10 for program in ours for minutes, _ in results.TRIALS[program]) <= 12
+        )
     for program, trials in results.TRIALS.items():
-        assert sum(minutes == 10 for minutes, _ in trials) <= 12
         for minutes, settings in trials:
             one = seconds[results.shape(program, settings)]['seconds']
             number = results.iterations(program, minutes, settings)
@@ -106,14 +110,18 @@ def test_averaged_probabilities_predict_at_least_as_well_as_the_models_do_on_ave
         how = f'--text_file={short_text}', f'--temp_dir={folder}', f'--seed={seed}'
         shared.run(*SMALL, *how, '--max_iterations=60')
     for some in folders[:1], [folders[0]] * 2, folders:
-        with tf.Graph().as_default():
-            ensemble.main(str(short_text), *some)
+        ensemble.main(*some)
         *each, together = (
             float(n) for n in re.findall(r': ([\d.]+) nats', capsys.readouterr().out)
         )
-        assert len(each) == len(some)
+        measured = [min(loss for _, loss in shared.read_history(folder)[1]) for folder in some]
+        np.testing.assert_allclose(each, measured, atol=6e-5)  # as the runs did
         assert together <= np.mean(each) + 1e-4
         assert (together < np.mean(each) - 1e-3) == (some == folders)  # the others are the same
+    shared.run(*SMALL, f'--temp_dir={folders[1]}', f'--text_file={short_text}', '--held_out=0.2',
+               '--clean_text=False', '--restart', '--max_iterations=5')  # fmt: skip
+    with pytest.raises(SystemExit, match='the runs must have the same text'):
+        ensemble.main(*folders)
 
 
 def test_each_text_is_trained_with_the_defaults_and_with_settings_for_its_size():
@@ -124,3 +132,42 @@ def test_each_text_is_trained_with_the_defaults_and_with_settings_for_its_size()
     found = {'--batch_size=50': {'held_out': [2.0, 1.5]}, texts.DEFAULT: {'held_out': [1.6]}}
     name, size, default, best, _ = texts.as_cells('log', 300_000, found)
     assert (name, size, default, best) == ('log', '300,000', '1.6000', '--batch_size=50 1.5000')
+
+
+def test_the_page_has_what_ran_with_its_minutes_and_the_mean_of_all_seeds(tmp_path, monkeypatch):
+    def found(last, *held_out):
+        more = {'training': 1.0, 'iterations': [50, 99], 'held_out': held_out, 'last': last}
+        return {'seconds': 1.0, 'cores': 1, **more}
+
+    monkeypatch.setattr(results, 'NOTES', tmp_path)
+    monkeypatch.setattr(results, 'DOCS', tmp_path)
+    monkeypatch.setattr(results, 'SEEDS', (1, 2))
+    monkeypatch.setattr(results, 'TRIALS', {'script': [(3, '--epochs=1'), (10, '--epochs=2')]})
+    monkeypatch.setattr(results, 'FINAL', {'ours': ('script', {3: '--epochs=1'})})
+    monkeypatch.setattr(results, 'iterations', lambda *_: 98)  # as measured later
+    pages = []
+    monkeypatch.setattr(results, 'write_page', lambda *page: pages.append(page[-1]))
+    rows.note(tmp_path / 'trials.json', 'script_3_epochs_1_1', found(0, 3.0, 2.5))
+    for seed, loss in (1, 2.0), (2, 3.0):
+        rows.note(tmp_path / 'final.json', f'ours_3_{seed}', found(loss, 4.0, loss - 1))
+    results.write_results()
+    cells = [line.strip('| ').split(' | ') for line in pages[0].splitlines() if '99' in line]
+    assert cells == [
+        ['ours', '3', '`--epochs=1`', '99', '1.5000 ± 0.7071', '2.5000 ± 0.7071', '2'],
+        ['script', '3', '`--epochs=1`', '99', '2.5000', '1.0000'],
+    ]
+    assert (tmp_path / 'results.png').stat().st_size > 1000
+
+
+def test_losses_are_drawn_over_minutes_and_each_row_stands_in_the_legend_once(monkeypatch):
+    monkeypatch.setattr(results, 'FINAL', {'a': None, 'b': None})
+    one = {'iterations': [5, 10], 'held_out': [2.0, 1.0]}
+    other = {'iterations': [5, 10], 'held_out': [4.0, 2.0]}
+    figure = Figure()
+    results.draw_losses(figure, {('a', 3): {1: one, 2: other}, ('a', 10): {1: one}})
+    (axes,) = figure.axes
+    curve, end, longer, _ = axes.get_lines()
+    assert curve.get_xydata().tolist() == [[1.5, 3.0], [3.0, 1.5]]
+    assert end.get_xydata().tolist() == [[3.0, 1.5]]
+    assert longer.get_xdata().tolist() == [5.0, 10.0]
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == ['a']
