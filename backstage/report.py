@@ -14,10 +14,10 @@ import numpy as np
 
 # --- Lines ---------------------------------------------------------------------------------------
 
-# From docs/advice.md and docs/megabyte.md. A model needs more dropout the more often it reads its
-# text, and the larger it is for that text. The measure is the number of passes through the text,
-# divided by the characters per parameter. Above the first number, a keep_prob as high as the second
-# is too high, and the third is better.
+# From docs/measurements/advice.md and megabyte.md. A model needs more dropout the more often it
+# reads its text, and the larger it is for that text. The measure is the number of passes through
+# the text, divided by the characters per parameter. Above the first number, a keep_prob as high as
+# the second is too high, and the third is better.
 DROPOUT = (120, 0.7, 0.5), (50, 0.85, 0.7), (8, 0.93, 0.85), (4, 1, 0.93)
 
 

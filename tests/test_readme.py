@@ -140,6 +140,12 @@ def test_each_link_and_picture_of_a_page_leads_somewhere(page):
                 assert heading in anchors, target
 
 
+def test_each_page_and_picture_that_a_program_names_is_there():
+    for path in [SCRIPT, ROOT / 'Makefile', *ROOT.glob('[bt]*/*.py')]:
+        for name in re.findall(r'docs/[\w/-]+\.\w+', path.read_text(encoding='utf-8')):
+            assert (ROOT / name).exists(), f'{path.name} names {name}'
+
+
 def test_the_code_that_readme_shows_is_that_of_the_script():
     (code,) = re.findall(r'```python\n(.*?)```', README, re.DOTALL)
     lines = [line.strip() for line in SCRIPT.read_text(encoding='utf-8').splitlines()]
