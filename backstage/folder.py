@@ -570,10 +570,8 @@ class RunFolder:
         folder = self.settings.temp_dir
         self.aside = free_name(os.path.join(folder, time.strftime('earlier-%Y%m%d-%H%M%S')))
         self.earlier = f'. To resume it: {self._command()}' if self.record else ''
-        print(f'Starting a new run: {", ".join(reasons)}. {self._describe_aside("moves to")}')
-
-    def _describe_aside(self, verb):
-        return f'The earlier run ({self.done:,} iterations) {verb} {self.aside}{self.earlier}'
+        moves = f'The earlier run ({self.done:,} iterations) moves to {self.aside}'
+        print(f'Starting a new run: {", ".join(reasons)}. {moves}')
 
     def _command(self):
         """Return the command that resumes the earlier run in its new folder.
@@ -628,7 +626,7 @@ class RunFolder:
     def print_end(self):
         """Print where the earlier run is, or how to train a finished run further."""
         if os.path.isdir(self.aside):
-            print(self._describe_aside('is in'))
+            print(f'The earlier run is in {self.aside}{self.earlier}')
         elif self.is_finished:
             print(
                 f'This run is finished after {self.done:,} iterations. To train it further, set '

@@ -397,9 +397,10 @@ def test_restart_keeps_the_earlier_run_and_gives_the_same_results(begun):
     (aside,) = (begun / 'temp').glob('earlier-*')
     assert files_in(aside) == files
     assert content(begun / 'temp') == earlier
-    told = f'The earlier run (60 iterations) {{}} temp/{aside.name}. To resume it: '
-    assert f'Starting a new run: restart is True. {told.format("moves to")}' in output
-    assert output.splitlines()[-1].startswith(told.format('is in'))
+    moves = f'The earlier run (60 iterations) moves to temp/{aside.name}\n'
+    assert f'Starting a new run: restart is True. {moves}' in output
+    told = f'The earlier run is in temp/{aside.name}. To resume it: '
+    assert output.splitlines()[-1].startswith(told)
 
 
 @pytest.mark.long
