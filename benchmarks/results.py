@@ -44,6 +44,7 @@ TRIALS = {
         (10, '--rnn_size=256 --batch_size=25 --keep_prob=0.8'),
         (10, '--rnn_size=192 --batch_size=50 --keep_prob=0.85'),
         (10, '--rnn_size=256 --batch_size=25 --training_seq_len=100 --keep_prob=0.8'),
+        (10, '--rnn_size=192 --batch_size=50 --keep_prob=0.85 --weight_decay=0.3'),
         (10, '--batch_size=50 --keep_prob=0.93'),  # what docs/training.md had before
         (3, '--batch_size=50 --keep_prob=1'),  # the same
         (3, '--rnn_size=192 --batch_size=50 --keep_prob=0.95'),
@@ -57,7 +58,6 @@ TRIALS = {
         (10, f'drop_recurrent=0.8 {WIDE} --keep_prob=0.8'),
         (10, f'muon=0.2=0.95 {WIDE} --keep_prob=0.8'),
         (10, f'linear {WIDE} --keep_prob=0.8'),
-        (10, f'falling_keep=0.95 {WIDE} --keep_prob=0.65'),
         (10, 'any_offset,linear --rnn_size=192 --batch_size=50 --keep_prob=0.85'),
     ],
     'recipe': [(10, f'--learning_rate={rate}') for rate in (0.0005, 0.001, 0.002, 0.004)],

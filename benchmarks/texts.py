@@ -6,6 +6,7 @@ FOLDER has the texts, as files NAME.txt. All characters are learned, but for the
 Two runs go on at a time, each on one core. Runs that were measured before are kept.
 """
 
+import itertools
 import pathlib
 import sys
 
@@ -14,18 +15,21 @@ from shared import DOCS, ROOT, SCRIPT, as_table, write_page
 
 RUNS, NOTES = ROOT / 'temp' / 'texts', DOCS / 'measurements' / 'texts.json'
 SAME = '--clean_text=False', '--prime_texts', 'e'
-SIZES = (3e6, 10), (6e5, 20), (0, 40)  # characters from which a text gets so many epochs
 DEFAULT = '--epochs=10 --batch_size=100 --keep_prob=1'
-KEEP_PROBS = 1, 0.93, 0.85
+# Characters from which a text gets so many epochs, batch sizes and keep_prob; all are tried.
+SIZES = (
+    (3e6, (10,), (100, 50), (1, 0.93)),
+    (6e5, (10,), (50, 25), (1, 0.93, 0.85)),
+    (0, (10, 20), (50, 25), (1, 0.93, 0.85)),
+)
 
 
 def grid(size):
     """Return what is tried for a text of some characters: {column: settings}."""
-    epochs = next(epochs for least, epochs in SIZES if size >= least)
+    _, *values = next(row for row in SIZES if size >= row[0])
     tried = [DEFAULT] + [
         f'--epochs={epochs} --batch_size={batch_size} --keep_prob={keep_prob}'
-        for batch_size in (100, 50, 25)
-        for keep_prob in KEEP_PROBS
+        for epochs, batch_size, keep_prob in itertools.product(*values)
     ]
     return {settings: f'{settings} --save_every=1000' for settings in tried}
 

@@ -11,17 +11,11 @@ import sys
 from shared import script
 
 # isort: split
-from backstage import lstm, tf
+from backstage import lstm, running, tf
 
 import numpy as np
 
-read_batch, layer_of, unroll = script.read_batch, lstm.layer_of, lstm.Stack.unroll
-
-
-def noise(shape, number):
-    """Return numbers from 0 up to 1 that follow from the iteration and from a number: float32."""
-    iteration = tf.cast(tf.train.get_or_create_global_step(), tf.int32)
-    return tf.random.stateless_uniform(shape, [number, iteration])
+layer_of = lstm.layer_of
 
 
 def any_offset():
@@ -52,45 +46,12 @@ def drop_recurrent(keep):
     def dropped(kernel, bias):
         units = bias.shape[0].value // 4
         width = kernel.shape[0].value - units
-        mask = tf.floor(noise([units, 4 * units], next(number)) + keep) / keep
+        iteration = tf.cast(tf.train.get_or_create_global_step(), tf.int32)
+        noise = tf.random.stateless_uniform([units, 4 * units], [next(number), iteration])
+        mask = tf.floor(noise + keep) / keep
         return layer_of(kernel * tf.concat([tf.ones([width, 4 * units]), mask], axis=0), bias)
 
     lstm.layer_of = dropped
-
-
-def drop_input(keep):
-    """Drop numbers of the embedding too, with one mask for a batch (Gal and Ghahramani, 2016)."""
-
-    def unroll_dropped(stack, inputs, state, masks=None):
-        mask = tf.floor(noise(inputs.shape[1:], 0) + keep) / keep
-        return unroll(stack, inputs * mask, state, masks)
-
-    lstm.Stack.unroll = unroll_dropped
-
-
-def drop_characters(keep):
-    """Drop whole characters of the input: their embedding is 0 wherever they are in the batch."""
-
-    def unroll_dropped(stack, inputs, state, masks=None):
-        mask = tf.floor(noise([*inputs.shape[:2], 1], 0) + keep) / keep
-        return unroll(stack, inputs * mask, state, masks)
-
-    lstm.Stack.unroll = unroll_dropped
-
-
-def falling_keep(first):
-    """Let the share that dropout keeps fall from `first` to `keep_prob`, over max_iterations.
-
-    Morerio et al., "Curriculum Dropout", 2017: little can be overfit at first.
-    """
-
-    def masks(self, settings):
-        iteration = tf.cast(tf.train.get_or_create_global_step(), tf.float32)
-        keep = first + (settings.keep_prob - first) * iteration / settings.max_iterations
-        random = noise([settings.num_layers, settings.batch_size, settings.rnn_size], 0)
-        return tf.floor(random + keep) / keep
-
-    script.LSTM_Model._dropout = masks
 
 
 # Odd polynomials that move singular values near 1, one after the other: five by Jordan et al., and
@@ -165,8 +126,7 @@ def linear():
     script.learning_rate_at = rate_at
 
 
-DROPOUTS = drop_recurrent, drop_input, drop_characters, falling_keep
-VARIANTS = {each.__name__: each for each in (any_offset, *DROPOUTS, muon, adam, linear)}
+VARIANTS = {each.__name__: each for each in (any_offset, drop_recurrent, muon, adam, linear)}
 
 
 def replace(names):
@@ -176,10 +136,11 @@ def replace(names):
         VARIANTS[name](*map(float, number))
 
 
-def main(names, *arguments):
+def main(arguments):
+    names, *arguments = arguments
     replace(names)
     return script.main(arguments)
 
 
 if __name__ == '__main__':
-    sys.exit(main(*sys.argv[1:]))
+    sys.exit(running.run(main, sys.argv[1:]))

@@ -82,9 +82,6 @@ def test_orthogonalized_matrices_have_singular_values_near_one(polynomials):
     [
         'any_offset',
         'drop_recurrent=0.8',
-        'drop_input=0.8',
-        'drop_characters=0.9',
-        'falling_keep=0.9',
         'muon=0.1=0.9',
         'muon=0.1=0.9=8',
         'adam=0.99,linear',
@@ -125,10 +122,10 @@ def test_averaged_probabilities_predict_at_least_as_well_as_the_models_do_on_ave
 
 
 def test_each_text_is_trained_with_the_defaults_and_with_settings_for_its_size():
-    for size, epochs in (4_000_000, 10), (1_000_000, 20), (300_000, 40):
+    for size, epochs in (4_000_000, {10}), (1_000_000, {10}), (300_000, {10, 20}):
         defaults, *others = (parse(*settings.split()) for settings in texts.grid(size))
         assert defaults == parse()
-        assert {one.epochs for one in others} == {epochs}
+        assert {one.epochs for one in others} == epochs
     found = {'--batch_size=50': {'held_out': [2.0, 1.5]}, texts.DEFAULT: {'held_out': [1.6]}}
     name, size, default, best, _ = texts.as_cells('log', 300_000, found)
     assert (name, size, default, best) == ('log', '300,000', '1.6000', '--batch_size=50 1.5000')
