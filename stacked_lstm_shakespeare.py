@@ -5,8 +5,8 @@
     python -m tools.sample                             print what the trained model writes
 
 Read the file from top to bottom, the way the data flows: settings -> text -> ids -> batches ->
-model -> loss -> checkpoint, plot and samples. backstage/ keeps a run safe, fast and comfortable;
-without it, the script would learn the same. Start with:
+model -> loss -> checkpoint, plot and samples. backstage/ keeps a run safe, fast and comfortable.
+Start with:
 
     the stack of cells     LSTM_Model.__init__
     the loss               LSTM_Model._build_loss
@@ -56,7 +56,7 @@ import numpy as np
 text_file = ''  # a UTF-8 text of your own; empty: the works of Shakespeare, downloaded once
 clean_text = True  # lower case, a-z 0-9 space - ' only; False: every character as it is
 min_word_freq = 5  # with clean_text=False, rarer characters become 'unknown'
-held_out = 0.05  # share of the text, at its end, that is never trained on but measured
+held_out = 0.05  # share of the text, at its end, that is measured and never trained on
 
 # The model
 num_layers = 3  # LSTM layers, one on top of the other
@@ -69,16 +69,16 @@ init_from = ''  # temp_dir of another run, to start from its best weights
 epochs = 10  # passes through the text
 batch_size = 100  # streams of text read side by side
 training_seq_len = 50  # characters of a stream in a batch; the gradient flows back through them
-learning_rate = 0.0  # peak learning rate of Adam; 0: 0.03 to 0.12, by batch and layers
+learning_rate = 0.0  # peak learning rate of Adam; 0: 0.03 to 0.12, by batch and model
 weight_decay = 0.1  # each iteration shrinks every weight by this times the learning rate
 keep_prob = 1.0  # share of a layer's outputs that dropout keeps; lower for small texts
 warmup_iterations = 100  # iterations over which the learning rate rises from 0
 max_gradient_norm = 5.0  # gradients with a larger global norm are scaled down to it
 average_decay = 0.99  # samples and held-out loss use weights averaged over 1/(1 - this) steps
-max_iterations = 0  # stop after so many iterations; 0: when all epochs are done
-patience = 0  # stop after so many saves without a better held-out loss; 0: never
+max_iterations = 0  # stop after this many iterations; 0: when all epochs are done
+patience = 0  # stop after this many saves without a better held-out loss; 0: never
 device = 'auto'  # 'cpu', 'gpu', or 'auto': a GPU where TensorFlow finds one
-threads_per_operation = 1  # CPU threads in each; operations run side by side, one per core
+threads_per_operation = 1  # CPU threads; as many operations run at once as there are cores
 seed = 1  # for initial weights, stream offsets, dropout and samples
 
 # What is shown and saved
@@ -206,7 +206,7 @@ def prepare_text(settings):
 
 
 def batches_per_epoch(num_ids, batch_size, training_seq_len):
-    """Return how many batches fit, beside the largest offset and the last target."""
+    """Return how many batches fit, with room for the largest offset and the last target."""
     return (num_ids - training_seq_len) // (batch_size * training_seq_len)
 
 
@@ -232,7 +232,7 @@ def read_batch(ids, batch_size, training_seq_len, offset, number, rows=slice(Non
 
 
 def stream_offset(seed, epoch, training_seq_len):
-    """Return where the streams of an epoch begin, which moves the places of truncation."""
+    """Return where the streams begin, so that each epoch truncates at other places."""
     return np.random.RandomState([seed, epoch]).randint(training_seq_len)
 
 
@@ -518,7 +518,7 @@ def measure(session, model, what, ids, start, batch_size, training_seq_len, stop
         }
         values, state = session.run([what, model.final_state], feed)
         if first < 0:
-            state[:, :, starts[:, 0] <= training_seq_len] = 0  # so few are before these streams
+            state[:, :, starts[:, 0] <= training_seq_len] = 0  # too few are before these streams
         else:
             totals += [value[targets < ends].sum(dtype=np.float64) for value in values]
     totals = workers.gather(totals)
@@ -642,7 +642,7 @@ def sample_texts(session, sampler, ix2vocab, iteration, settings, stop, times=1)
         prime, state, ids = begin, None, list(begin[0])
         end = len(ids) + times * settings.sample_length
         while len(ids) < end and not stop.signal:
-            num = min(5000, end - len(ids))  # tenths of a second
+            num = min(5000, end - len(ids))  # so that a stop takes effect soon
             prime, state = sampler.sample(session, prime, num, settings.temperature, random, state)
             ids.extend(prime[0])
             prime = prime[:, -1:]

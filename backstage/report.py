@@ -40,7 +40,7 @@ def describe_length(settings, num_iterations, rate):
     # The loss keeps falling for thousands of iterations.
     few = num_iterations < 1000 and num_iterations != settings.max_iterations
     shape = f'{settings.batch_size} x {settings.training_seq_len} characters'
-    advice = '; that is few: try a smaller batch_size or more epochs' if few else ''
+    advice = '; for more iterations, lower batch_size or raise epochs' if few else ''
     return f'Run: {num_iterations:,} iterations of {shape}, learning rate up to {rate:.3g}{advice}'
 
 

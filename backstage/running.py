@@ -27,9 +27,8 @@ SAVE = getattr(signal, 'SIGUSR1', None)  # requests a checkpoint; training conti
 class Stop:
     """Turns Ctrl-C and other signals into a stop request; a second one ends the process at once.
 
-    It does so from `listen` to the end of the `with` block. In the whole block, a closed pipe, a
-    full disk or a closed terminal does not end the program. SIGUSR1 requests a checkpoint. (Slurm
-    can be told to send it before the end of a job.)
+    It does so from `listen` to the end of the `with` block. In the whole block, an error while
+    printing does not end the program. SIGUSR1 requests a checkpoint.
 
     Python runs its handlers only between two calls, and a session call may take long. So a thread
     waits on a socket to which Python writes as soon as a signal arrives.
@@ -149,9 +148,9 @@ def check_finite(iteration, loss, norm=0.0):
     """Raise UserError if the loss or the global norm of the gradient is not finite."""
     if not math.isfinite(loss) or not math.isfinite(norm):
         raise UserError(
-            f'at iteration {iteration}, the loss is {loss} and the gradient norm {norm}; '
-            f'nothing was saved after the last checkpoint. Start over with --restart and a lower '
-            f'learning_rate than the line "Run:" shows, or a lower max_gradient_norm'
+            f'at iteration {iteration}, the loss is {loss} (gradient norm {norm}). Start over with '
+            f'--restart and a learning_rate below that in the line "Run:", or a lower '
+            f'max_gradient_norm'
         )
 
 

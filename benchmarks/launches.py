@@ -17,7 +17,7 @@ from shared import as_table, parse, tf
 
 # These pass on their input or a part of it, or compute nothing. A part shares the memory of the
 # input if it is aligned, which holds here.
-HAND_ON = {
+PASS_ON = {
     'Const', 'ControlTrigger', 'Enter', 'Exit', 'Identity', 'IdentityN', 'LoopCond', 'Merge',
     'NextIteration', 'NoOp', 'Placeholder', 'PreventGradient', 'Reshape', 'StackPopV2',
     'StackPushV2', 'StackV2', 'StridedSlice', 'Switch', 'TensorArrayGradV3', 'TensorArrayReadV3',
@@ -27,7 +27,7 @@ HAND_ON = {
 # computes the gates. Its gradient launches one kernel for the gates, and three that fill the
 # gradients of the peepholes with zeros.
 LAUNCHES = {'BlockLSTM': lambda op: 3 * op.inputs[1].shape[0].value, 'LSTMBlockCellGrad': 4}
-PLACES = 'launch', 'hand on', 'in host memory', 'no GPU kernel'
+PLACES = 'launch', 'pass memory on', 'in host memory', 'no GPU kernel'
 
 
 @functools.lru_cache(maxsize=None)
@@ -60,8 +60,12 @@ def place_of(operation):
         return 'in host memory'
     if operation.type in ('Split', 'SplitV', 'Transpose'):  # split by rows, or no two axes swapped
         before, after = operation.inputs[operation.type == 'Split'], operation.outputs[0]
-        return 'hand on' if before.shape[1:].as_list() == after.shape[1:].as_list() else 'launch'
-    return 'hand on' if operation.type in HAND_ON else 'launch'
+        return (
+            'pass memory on'
+            if before.shape[1:].as_list() == after.shape[1:].as_list()
+            else 'launch'
+        )
+    return 'pass memory on' if operation.type in PASS_ON else 'launch'
 
 
 def launches_of(operation):
@@ -109,7 +113,7 @@ def main(*arguments):
     rows = [
         (kind, *(f'{kinds[kind].count(place)}' for place in PLACES[:3]), f'{total}')
         for kind, total in totals.most_common()
-        if set(kinds[kind]) != {'hand on'}
+        if set(kinds[kind]) != {'pass memory on'}
     ]
     print(as_table(('kind, of the script', *PLACES[:3], 'launches, at least'), rows))
     print(f'{shared.multiplications(settings) / 1e9:.1f} GFLOP in products')

@@ -67,8 +67,7 @@ TRIALS = {
         (10, f'{TINY} --block_size=128 --dropout=0.0 --learning_rate=2e-3'),
         (10, '--n_layer=4 --n_head=6 --n_embd=192 --batch_size=12 --block_size=128 --dropout=0.0 '
              '--learning_rate=2e-3'),
-        (10, '--n_layer=6 --n_head=6 --n_embd=192 --batch_size=12 --block_size=128 --dropout=0.0 '
-             '--learning_rate=2e-3'),
+        (10, f'{TINY} --block_size=128 --dropout=0.0 --learning_rate=4e-3'),
         (10, f'{TINY} --block_size=256 --dropout=0.0 --learning_rate=2e-3'),
     ],
 }  # fmt: skip

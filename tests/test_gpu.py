@@ -100,7 +100,11 @@ def test_operations_that_only_pass_on_memory_launch_nothing():
         values = tf.placeholder(tf.float32, [16, 32])
         places = {
             'launch': [tf.transpose(values), *tf.split(values, 2, axis=1), values + values],
-            'hand on': [tf.split(values, [4, 12])[0], tf.transpose(values, [0, 1]), values[0]],
+            'pass memory on': [
+                tf.split(values, [4, 12])[0],
+                tf.transpose(values, [0, 1]),
+                values[0],
+            ],
             'in host memory': [tf.split(tf.cast(values, tf.int32), [4, 12])[0]],
             'no GPU kernel': [tf.as_string(values)],
         }

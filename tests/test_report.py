@@ -175,7 +175,7 @@ def test_a_resumed_run_shows_both_its_parts(begun):
 def test_tensorboard_shows_the_losses_before_one_that_is_not_finite(folder):
     wild = ('--learning_rate=1', '--weight_decay=10', '--warmup_iterations=0', '--log_every=1')
     status, _, errors = run_script(*ARGUMENTS, *wild, cwd=folder)
-    assert status == 2 and 'nothing was saved after the last checkpoint' in errors
+    assert status == 2 and 'Start over with --restart' in errors
     iteration = int(errors.split('at iteration ')[1].split(',')[0])
     assert list(scalars(shown(folder / 'temp'), 'loss/training')) == [*range(1, iteration)]
 

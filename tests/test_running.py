@@ -402,7 +402,9 @@ def test_a_bug_in_the_program_is_not_hidden(error, monkeypatch):
 @pytest.mark.parametrize('number', [float('nan'), float('inf'), -float('inf')])
 def test_a_loss_or_gradient_that_is_not_finite_is_reported_with_its_iteration(number):
     for pair in (number, 1.0), (1.0, number):
-        with pytest.raises(UserError, match=r'at iteration 12, .*--restart and a lower'):
+        with pytest.raises(
+            UserError, match=r'at iteration 12, .*--restart and a learning_rate below'
+        ):
             running.check_finite(12, *pair)
     running.check_finite(12, 1e30, 0.0)
 

@@ -182,8 +182,8 @@ def read_stop_at(text, ix2vocab, run):
     never = set(text) - {symbol for ix, symbol in enumerate(ix2vocab) if ix not in (0, *run.unseen)}
     if never:
         why = ': it was trained on a clean text' if run.clean_text else ''
-        never = ''.join(sorted(never))
-        raise UserError(f'stop_at must not contain {never!r}. This model never writes it{why}')
+        never = ', '.join(map(repr, sorted(never)))
+        raise UserError(f'stop_at must be text that the model writes. It never writes {never}{why}')
     return text
 
 
