@@ -95,7 +95,6 @@ show_plot = True  # show the plot in a window at the end, if there is a display
 data_dir = 'data'  # folder of the downloaded text
 temp_dir = 'temp'  # folder of the model, the plot and everything else a run writes
 gutenberg_url = 'https://www.gutenberg.org/cache/epub/100/pg100.txt'  # 'none': skip it
-download_timeout = 20.0  # seconds to wait for a connection, and for each part of an answer
 
 
 # --- Text ----------------------------------------------------------------------------------------

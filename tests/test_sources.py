@@ -51,7 +51,7 @@ def no_packages(monkeypatch):
 def no_package(monkeypatch):
     """Make the package unavailable, without starting pip."""
 
-    def read_package(timeout):
+    def read_package():
         raise sources.SourceError('there is none')
 
     monkeypatch.setattr(sources, 'read_package', read_package)
@@ -93,7 +93,7 @@ def test_gutenberg_is_asked_once_and_the_copy_is_kept(settings, gutenberg, capsy
 def test_if_gutenberg_fails_the_package_is_used_and_both_are_reported(
     settings, gutenberg, works, monkeypatch, capsys, url
 ):
-    monkeypatch.setattr(sources, 'read_package', lambda timeout: works)  # fetched already
+    monkeypatch.setattr(sources, 'read_package', lambda: works)  # fetched already
     gutenberg.pages['/pg100.txt'] = answer(GOOD[:3700])
     settings.gutenberg_url = url or settings.gutenberg_url
     path = pathlib.Path(sources.find_text(settings))
@@ -107,8 +107,7 @@ def test_if_gutenberg_fails_the_package_is_used_and_both_are_reported(
 
 
 def test_without_a_network_one_sentence_says_where_to_put_the_text(tmp_path, no_packages):
-    arguments = [f'--gutenberg_url={NOWHERE}', '--download_timeout=1']
-    status, output, errors = run_here(*arguments, cwd=tmp_path)
+    status, output, errors = run_here(f'--gutenberg_url={NOWHERE}', cwd=tmp_path)
     assert (status, errors.count('\n')) == (2, 1)
     assert 'data/shakespeare.txt' in errors and 'set text_file' in errors
     assert output.count('No text from ') == 2
@@ -142,19 +141,16 @@ def test_a_variable_that_breaks_both_sources_is_reported_for_each(
 # --- The kept copy -------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize('note', [None, '{"source": "Project Gutenberg"}'])
-def test_a_copy_that_does_not_match_its_note_is_set_aside_and_fetched_again(
-    settings, gutenberg, note
-):
+def test_an_edited_copy_is_refused_and_kept(settings, gutenberg):
     path = pathlib.Path(sources.find_text(settings))
-    if note is None:
-        path.write_bytes(GOOD[:-1000])
-    else:
-        pathlib.Path(f'{path}.json').write_text(note)
-    damaged = path.read_bytes()
+    path.write_bytes(GOOD[:-1000])
+    before = content_of(path.parent)
+    with pytest.raises(UserError, match=f'^{path} has changed since it was downloaded. Set text_f'):
+        sources.find_text(settings)
+    assert content_of(path.parent) == before
+    path.rename(path.parent / 'mine.txt')
     assert sources.find_text(settings) == str(path)
     assert path.read_bytes() == GOOD
-    assert pathlib.Path(f'{path}.damaged').read_bytes() == damaged
     assert gutenberg.requests == ['/pg100.txt'] * 2
 
 
@@ -171,30 +167,6 @@ def test_a_pipe_in_place_of_the_copy_is_refused_without_waiting(settings):
     os.mkfifo(os.path.join(settings.data_dir, 'shakespeare.txt'))
     with pytest.raises(UserError, match=r'shakespeare\.txt is not a file\. Move it away'):
         sources.find_text(settings)
-
-
-def test_every_edited_copy_is_kept(settings, gutenberg, capsys):
-    path = pathlib.Path(sources.find_text(settings))
-    for number, mark in enumerate(['', '-2']):
-        path.write_bytes(b'edit %d' % number)
-        assert sources.find_text(settings) == str(path)
-        assert f'moved to {path}.damaged{mark}.' in capsys.readouterr().out
-    edits = [pathlib.Path(f'{path}.damaged{mark}').read_bytes() for mark in ('', '-2')]
-    assert edits == [b'edit 0', b'edit 1']
-    assert path.read_bytes() == GOOD
-
-
-def test_a_text_put_there_after_a_damaged_copy_is_used(settings, gutenberg, no_packages, capsys):
-    path = pathlib.Path(sources.find_text(settings))
-    path.write_bytes(GOOD[:-1000])
-    gutenberg.pages['/pg100.txt'] = answer(b'gone', status=404)
-    with pytest.raises(UserError, match='no text'):
-        sources.find_text(settings)
-    assert sorted(os.listdir(settings.data_dir)) == ['shakespeare.txt.damaged']
-    path.write_bytes(GOOD + b'by hand')
-    assert sources.find_text(settings) == str(path)
-    assert path.read_bytes() == GOOD + b'by hand'
-    assert f'Text: {path}, source unknown' in capsys.readouterr().out
 
 
 def test_a_text_put_there_after_the_copy_was_moved_away_is_used(settings, gutenberg, no_package):
@@ -224,24 +196,14 @@ def test_a_full_disk_is_reported_with_the_path_and_changes_nothing(settings, gut
     with disk_full(1_000_000), pytest.raises(UserError, match=said):
         sources.find_text(settings)
     assert os.listdir(settings.data_dir) == []
-    sources.find_text(settings)
-    path.write_bytes(b'edited')
-    before = content_of(path.parent)
-    with disk_full(10), pytest.raises(UserError, match=said):
-        sources.find_text(settings)
-    assert content_of(path.parent) == before
 
 
 # --- A kill, or another start, at any moment -----------------------------------------------------
 
-EDITED, EARLIER, BY_HAND = b'edited', b'an earlier edit', GOOD + b'by hand'
+BY_HAND = GOOD + b'by hand'
 NOTE = json.dumps({'source': 'somewhere', 'sha256': hashlib.sha256(GOOD).hexdigest()}).encode()
-BEFORE = {  # what is in data_dir
-    'nothing': {},
-    'a note alone': {'.json': NOTE},
-    'an edited copy': {'': EDITED, '.json': NOTE, '.damaged': EARLIER},
-}
-MOMENTS = range(11)  # before each file change of a start; the last one is never reached
+BEFORE = {'nothing': {}, 'a note alone': {'.json': NOTE}}  # what is in data_dir
+MOMENTS = range(6)  # before each file change of a start; the last one is never reached
 
 
 class Killed(BaseException):
