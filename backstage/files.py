@@ -11,8 +11,6 @@ import tempfile
 
 from backstage.settings import UserError
 
-LIMIT = 20_000_000  # bytes in a JSON file; a vocabulary of all Unicode characters has 17 million
-
 
 def make_folder(path, setting):
     """Make a folder if it does not exist.
@@ -109,8 +107,6 @@ def read_json(path, kind=dict):
     try:
         if os.path.exists(path) and not os.path.isfile(path):  # reading a pipe might never end
             raise OSError(0, 'it is not a file')
-        if os.path.getsize(path) > LIMIT:
-            raise ValueError
         with open(path, encoding='utf-8') as file:
             content = json.load(file)
     except (OSError, ValueError, RecursionError) as error:

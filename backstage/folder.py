@@ -33,7 +33,6 @@ FILES = [
     ('checkpoint', '', CHECKPOINT),
     ('board', 'board', r'events\.out\.tfevents\..+'),
     ('derived', '', r'(runs|heatmap)\.png|(cells|page)\.html'),  # by a tool
-    ('derived', '', r'history\.json'),  # by an earlier version
 ]
 WRITTEN = ['record', 'text', 'history', 'picture', 'checkpoint']  # by every run
 OF_A_RUN = [*WRITTEN, 'board', 'derived']  # these move when a run is put aside
@@ -98,7 +97,7 @@ def unreadable():
 def open_checkpoint(path, run_id):
     """Return the reader of a checkpoint, and the shapes of its variables, a dict from their names.
 
-    The checkpoint must belong to the run `run_id`. Earlier versions stored no run_id.
+    The checkpoint must belong to the run `run_id`.
 
     Raises:
       one of `unreadable()`: the checkpoint is damaged, belongs to another run, or is from another
@@ -110,7 +109,7 @@ def open_checkpoint(path, run_id):
         raise ValueError('it is not a file')
     reader = tf.train.load_checkpoint(os.path.normpath(path))  # it does not accept a//b
     found, steps = reader.get_variable_to_shape_map(), 'lstm_model/global_step'
-    if 'run_id' in found and reader.get_tensor('run_id') != run_id:
+    if 'run_id' not in found or reader.get_tensor('run_id') != run_id:
         raise ValueError('it belongs to another run')
     is_named = re.fullmatch('model-[0-9]+', os.path.basename(path))
     if is_named and steps in found and reader.get_tensor(steps) != iteration_of(path):
@@ -135,18 +134,17 @@ def is_run(folder):
 def read_record(folder, advice=TRAIN_AGAIN):
     """Return the record of the run in a folder, dict: its settings and its entries of BESIDES.
 
-    Settings of later versions are left out. Runs of earlier versions have no checksums and no
-    run_id.
+    Settings of later versions are left out.
 
     Raises:
       UserError: the record cannot be read, or an entry is missing or wrong. Ends with `advice`.
     """
     record = _read(folder, 'settings.json', dict, advice)
-    is_changed = record.pop('crc', None) not in (None, crc_of(record))
+    is_changed = record.pop('crc', None) != crc_of(record)
     known = {**RANGES, **BESIDES}
     names = [name for name in record if name in known]
     faults = filter(None, (find_fault(name, record[name], known[name]) for name in names))
-    if is_changed or not {*NEEDED, 'text_file', 'text_crc'} <= set(names) or any(faults):
+    if is_changed or not {*NEEDED, 'text_file', *BESIDES} <= set(names) or any(faults):
         raise UserError(f'the settings in {folder} are damaged or from another version. {advice}')
     return {name: record[name] for name in names}
 
@@ -161,20 +159,16 @@ def crc_of(content):
     return zlib.crc32(json.dumps(content).encode())
 
 
-def read_vocabulary(folder, unknown, record, advice=''):
-    """Return the vocabulary of the run in a folder, a list of different str.
+def read_vocabulary(folder, record, advice=''):
+    """Return the vocabulary of the run in a folder, a list of str.
 
-    The first is `unknown`, str; each of the others is one character. `record` is the result of
-    `read_record`, with the checksum of the vocabulary.
+    `record` is the result of `read_record`, with the checksum of the vocabulary.
 
     Raises:
       UserError: the vocabulary cannot be read or is damaged.
     """
     ix2vocab = _read(folder, 'vocabulary.json', list, advice or REPAIR)
-    is_changed = record.get('vocabulary_crc') not in (None, crc_of(ix2vocab))
-    are_characters = all(isinstance(one, str) and len(one) == 1 for one in ix2vocab[1:])
-    is_ours = ix2vocab[:1] == [unknown] and are_characters and len(set(ix2vocab)) == len(ix2vocab)
-    if is_changed or not is_ours:
+    if record['vocabulary_crc'] != crc_of(ix2vocab):
         raise UserError(f'the vocabulary in {folder} is damaged. {advice or REPAIR}')
     return ix2vocab
 
@@ -479,7 +473,7 @@ class RunFolder:
         self.aside, self.earlier = '', ''  # where the existing run goes, and how to resume it
 
     def look(self):
-        """Look at the existing run. If its record is enough to decide what happens, do so now.
+        """Look at the existing run.
 
         Raises:
           UserError: the run is damaged, or a new run cannot start from `init_from`.
@@ -495,8 +489,6 @@ class RunFolder:
                     raise
             readable = (path for path in reversed(found) if self._can_open(path))
             self.done = iteration_of(next(readable, found[-1]))
-        if 'num_batches' in self.record:  # earlier versions lack it: the text decides later
-            self.decide(self.record['text_crc'], self.record['num_batches'])
 
     def _can_open(self, path):
         with contextlib.suppress(*unreadable()):
@@ -521,7 +513,7 @@ class RunFolder:
         Raises:
           UserError: the text differs, and no setting does.
         """
-        if not self.done or self.aside:  # no run exists, or the decision was made
+        if not self.done:
             return
         then, now = self.record, {**vars(self.settings), 'workers': workers.count()}
         before = {name: repr(then[name]) if name in then else 'absent' for name in now}
@@ -615,7 +607,6 @@ class RunFolder:
             put_aside(folder, self.aside, self._own_text())
         record = {**vars(self.settings), **record, 'workers': workers.count()}
         record['vocabulary_crc'] = crc_of(ix2vocab)
-        # The record of an earlier version has no run_id (which checkpoints repeat) and no checksum.
         then = self.record if checkpoint else {}
         record['run_id'] = then.get('run_id', int.from_bytes(os.urandom(6), 'big'))
         record['history_crcs'] = then.get('history_crcs', crc_of_history(folder))

@@ -86,14 +86,14 @@ def warm_start(session, model, settings, ix2vocab):
     """
     advice = 'Set init_from to another folder'
     record = folder.read_record(settings.init_from, advice)
-    theirs = folder.read_vocabulary(settings.init_from, ix2vocab[0], record, advice)
+    theirs = folder.read_vocabulary(settings.init_from, record, advice)
     symbol_axis = {model.embedding_mat.op.name: 0, model.W.op.name: 1, model.b.op.name: 0}
     averages = {v: model.averages.average(v) for v in tf.trainable_variables()}
     shapes = shapes_of(averages.values())
     for variable, average in averages.items():
         if variable.op.name in symbol_axis:
             shapes[average.op.name][symbol_axis[variable.op.name]] = len(theirs)
-    path, learned = read_newest(settings.init_from, shapes, record.get('run_id'), True, advice)
+    path, learned = read_newest(settings.init_from, shapes, record['run_id'], True, advice)
     own = [ix for ix, symbol in enumerate(ix2vocab) if symbol in theirs]
     other = [theirs.index(ix2vocab[ix]) for ix in own]
     for variable, average in averages.items():
@@ -142,13 +142,10 @@ class Run:
         self.held_out_loss = tf.get_variable(
             'held_out_loss', [], tf.float64, tf.zeros_initializer(), trainable=False
         )
-        restored = tf.global_variables()
-        self.shapes = shapes_of(restored)
-        # Checkpoints of earlier versions lack the run_id.
         self.run_id = tf.get_variable(
             'run_id', [], tf.int64, tf.zeros_initializer(), trainable=False
         )
-        self.variables = [*restored, self.run_id]
+        self.variables = tf.global_variables()
         self.saver = tf.train.Saver(max_to_keep=None)
         self.initialize = tf.global_variables_initializer()
         self.copy_of_first = workers.copy_of_first(self.variables)
@@ -189,10 +186,10 @@ class Run:
 
     def _restore(self, session):
         temp_dir, self.record = self.settings.temp_dir, self.run_folder.record
-        self.newest, values = read_newest(temp_dir, self.shapes, self.record.get('run_id'))
+        shapes = shapes_of(self.variables)
+        self.newest, values = read_newest(temp_dir, shapes, self.record['run_id'])
         for variable in self.variables:
-            if variable.op.name in values:
-                variable.load(values[variable.op.name], session)
+            variable.load(values[variable.op.name], session)
         iteration = iteration_of(self.newest)
         try:
             self.losses, self.held_out_losses = read_history(temp_dir, iteration)

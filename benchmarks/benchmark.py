@@ -1,6 +1,6 @@
 """Measure the script against the recipe that it is based on, and against the machine.
 
-    python benchmarks/benchmark.py         measurements/benchmark-quick.md, in three minutes
+    python benchmarks/benchmark.py         prints its first rows, in three minutes
     python benchmarks/benchmark.py long    measurements/benchmark.md and two pictures, in an hour
 
 All compared figures are medians of repetitions that take turns on the same cores.
@@ -275,10 +275,9 @@ def draw_growth(figure, growth):
 # --- The two forms -------------------------------------------------------------------------------
 
 
-def write_quick():
+def print_quick():
     table, *_ = measure_table(turns=7, megabytes=100)
-    table, name = as_table(HEAD, table), 'benchmark-quick.md'
-    shared.write_page(name, 'Benchmark, quick form', 'python benchmarks/benchmark.py', table)
+    print(as_table(HEAD, table))
 
 
 def write_long():
@@ -304,5 +303,5 @@ def write_long():
 
 if __name__ == '__main__':
     mode, *rest = sys.argv[1:] or ['quick']
-    modes = {'quick': write_quick, 'long': write_long, 'recipe': learn_recipe}
+    modes = {'quick': print_quick, 'long': write_long, 'recipe': learn_recipe}
     sys.exit({**modes, 'script': lambda *rest: script.main(rest)}[mode](*rest))

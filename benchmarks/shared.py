@@ -102,8 +102,9 @@ def as_table(head, rows):
 
 def about_machine():
     """Return a line about the machine and its software: str."""
-    about = pathlib.Path('/proc/cpuinfo').read_text()
-    model = re.search(r'model name\s*: (.*)', about).group(1)
+    path = pathlib.Path('/proc/cpuinfo')
+    about = path.read_text() if path.exists() else ''  # as on macOS
+    model = (re.findall(r'model name\s*: (.*)', about) or [platform.machine()])[0]  # not on ARM
     avx = ' with AVX-512' if 'avx512f' in about else ''
     return (
         f'{model}, {machine.available_cores()} cores{avx}, Python {platform.python_version()}, '

@@ -18,7 +18,7 @@ from conftest import ROOT, SMALL, TOOLS, run_script, script
 
 # isort: split
 # Only now does Python find these, when this file is run as a program.
-from backstage.settings import RANGES
+from backstage.folder import crc_of
 
 from runs import call_here
 
@@ -59,15 +59,6 @@ TEXTS += ' latin1.txt cut.txt blank.txt marks.txt one.txt short.txt'
 TEXTS_TO_MEASURE = 'nowhere.txt folder empty.txt zeros.bin latin1.txt blank.txt'
 
 
-def settings_out_of_range():
-    """Yield, for each number among the settings, a value above its range."""
-    for program, module in PROGRAMS.items():
-        for name, kind in (RANGES if module is script else getattr(module, 'RANGES', {})).items():
-            if type(kind) is tuple:
-                high = kind[1]
-                yield program, f'--{name}={high + 1 if type(high) is int else 2 * high}'
-
-
 def each(program, option, values, *more):
     """Return a case for each of several values, between blanks, of one option."""
     return [(program, *more, option + value) for value in values.split()]
@@ -76,10 +67,8 @@ def each(program, option, values, *more):
 # In `trained` is a model. The names of its copies tell what is damaged there.
 TRAINED = '--temp_dir=trained'
 CASES = [
-    *settings_out_of_range(),
     *each('script', '--', 'rnn_sise=64 rnn=64 rnn_size clean_text=perhaps restart=2 clean_text='),
-    *each('script', '--', 'rnn_size=1,000 epochs=many epochs=0 epochs=1.5 epochs=1e400'),
-    *each('script', '--', 'keep_prob=many keep_prob=0 keep_prob=nan device=tpu learning_rate=inf'),
+    *each('script', '--', 'epochs=1.5 epochs=1e400 keep_prob=0 device=tpu'),
     *each('script', '--', 'prime_texts= prime_texts data_dir= data_dir=a_file'),
     *each('script', '--', 'data_dir=/proc/nowhere data_dir=wrong'),
     ('script', 'rnn_size=64'),
@@ -180,6 +169,7 @@ def make_folder(folder):
     changed = {**settings, 'held_out': 0.15}
     del settings['crc']
     other = {**settings, 'text_file': 'another.txt', 'text_crc': 1}
+    other['crc'] = crc_of(other)
     for name, file, content in [  # None: it is not there
         ('damaged_settings', 'settings.json', '{"rnn_size": 16'),
         ('incomplete_settings', 'settings.json', json.dumps(incomplete)),

@@ -44,8 +44,8 @@ def temp(tmp_path, monkeypatch):
     ):  # fmt: skip
         (temp / name).write_text(name)
     record = {**vars(settings_of('temp')), 'text_crc': CRC, 'unseen': [0], 'workers': 1}
-    record['num_batches'] = NUM_BATCHES
-    (temp / 'settings.json').write_text(json.dumps(record))
+    record = {**record, 'num_batches': NUM_BATCHES, 'run_id': 7, 'history_crcs': []}
+    folders.write_record(str(temp), {**record, 'vocabulary_crc': folders.crc_of(IX2VOCAB)})
     (temp / 'vocabulary.json').write_text(json.dumps(IX2VOCAB))
     (temp / 'history.csv').write_text(HISTORY)
     return temp
@@ -196,7 +196,7 @@ def test_a_folder_name_that_tensorflow_misreads_is_refused(tmp_path, monkeypatch
 
 @pytest.mark.parametrize(
     'changes',
-    [{name: None} for name in [*folders.NEEDED, 'text_file', 'text_crc']]
+    [{name: None} for name in [*folders.NEEDED, 'text_file', *folders.BESIDES]]
     + [{'seed': '1'}, {'held_out': 2.0}, {'residual': 1}, {'device': 'tpu'}, {'seed': []}]
     + [{'rnn_size': {'a': 1}}, {'held_out': float('nan')}, {'temperature': 10**400}]
     + [{'prime_texts': [['so']]}, {'text_file': 'a\0b'}, {'text_crc': [7]}, {'workers': 0.5}]
@@ -290,8 +290,7 @@ def test_changed_settings_decide_whether_a_run_resumes(temp, capsys, arguments, 
 
 
 def test_a_run_of_an_earlier_version_resumes_and_new_settings_are_named(temp, capsys):
-    lacking = dict.fromkeys(['init_from', 'patience', 'num_batches', 'unseen', 'workers'])
-    change(temp, **lacking)
+    change(temp, init_from=None, patience=None)
     run_folder = decide('temp', UNFINISHED)
     assert not run_folder.is_new and not run_folder.is_finished
     assert run_folder.changes['patience'] == 'patience is 0 (was absent)'
@@ -401,6 +400,14 @@ def test_restart_keeps_the_earlier_run_and_gives_the_same_results(begun):
     assert f'Starting a new run: restart is True. {moves}' in output
     told = f'The earlier run is in temp/{aside.name}. To resume it: '
     assert output.splitlines()[-1].startswith(told)
+
+
+def test_a_start_that_is_refused_does_not_say_that_a_new_run_starts(begun):
+    files = files_in(begun / 'temp')
+    wrong = '--seed=7', '--text_file=nowhere.txt'
+    status, output, errors = run_here(*ARGUMENTS, *wrong, cwd=begun)
+    assert status == 2 and 'nowhere.txt' in errors
+    assert 'new run' not in output and files_in(begun / 'temp') == files
 
 
 @pytest.mark.long

@@ -1,6 +1,5 @@
 """benchmarks/: what is compared for the same time (results.py), and what is tried (variants.py)."""
 
-import re
 import subprocess
 import sys
 
@@ -13,7 +12,6 @@ from matplotlib.figure import Figure
 
 sys.path.insert(0, str(ROOT / 'benchmarks'))
 
-import ensemble
 import results
 import rows
 import shared
@@ -96,29 +94,6 @@ def test_each_variant_learns(names, short_text, tmp_path):
     stepper = turns.Stepper('variant_steps', names, *SMALL, f'--text_file={short_text}')
     assert stepper.run(2) > 0
     stepper.end()
-
-
-@pytest.mark.long
-def test_averaged_probabilities_predict_at_least_as_well_as_the_models_do_on_average(
-    short_text, tmp_path, capsys
-):
-    folders = [str(tmp_path / f'seed_{seed}') for seed in (1, 2)]
-    for seed, folder in enumerate(folders, start=1):
-        how = f'--text_file={short_text}', f'--temp_dir={folder}', f'--seed={seed}'
-        shared.run(*SMALL, *how, '--max_iterations=60')
-    for some in folders[:1], [folders[0]] * 2, folders:
-        ensemble.main(*some)
-        *each, together = (
-            float(n) for n in re.findall(r': ([\d.]+) nats', capsys.readouterr().out)
-        )
-        measured = [min(loss for _, loss in shared.read_history(folder)[1]) for folder in some]
-        np.testing.assert_allclose(each, measured, atol=6e-5)  # as the runs did
-        assert together <= np.mean(each) + 1e-4
-        assert (together < np.mean(each) - 1e-3) == (some == folders)  # the others are the same
-    shared.run(*SMALL, f'--temp_dir={folders[1]}', f'--text_file={short_text}', '--held_out=0.2',
-               '--clean_text=False', '--restart', '--max_iterations=5')  # fmt: skip
-    with pytest.raises(SystemExit, match='the runs must have the same text'):
-        ensemble.main(*folders)
 
 
 def test_each_text_is_trained_with_the_defaults_and_with_settings_for_its_size():

@@ -13,7 +13,7 @@ from backstage.settings import UserError
 
 import numpy as np
 import pytest
-from conftest import IX2VOCAB, change, content, parse, script, start_script
+from conftest import IX2VOCAB, content, parse, script, start_script
 from conftest import history as kept
 from runs import ARGUMENTS, finish, run_here, wait_for
 
@@ -196,7 +196,7 @@ def test_no_flipped_bit_changes_what_is_read_of_a_run(begun):
 
     def read_again():
         record = folders.read_record(str(temp))
-        return record, folders.read_vocabulary(str(temp), script.UNKNOWN, record)
+        return record, folders.read_vocabulary(str(temp), record)
 
     expected = read_again()
     for name in 'settings.json', 'vocabulary.json':
@@ -261,26 +261,6 @@ def test_a_damaged_vocabulary_is_rewritten_even_in_a_finished_run(begun):
         output = go_on(begun, '--max_iterations=60')
         assert ('temp/vocabulary.json was damaged' in output) == told
         assert path.read_bytes() == whole
-
-
-def test_an_older_run_without_id_and_checksums_gets_them(begun):
-    temp = begun / 'temp'
-    lacking = 'run_id', 'vocabulary_crc', 'history_crcs', 'num_batches', 'unseen'
-    change(temp, **dict.fromkeys(lacking))
-    record = json.loads((temp / 'settings.json').read_text())
-    del record['crc']
-    (temp / 'settings.json').write_text(json.dumps(record))
-    reader = tf.train.load_checkpoint(str(temp / 'model-60'))
-    values = {name: reader.get_tensor(name) for name in reader.get_variable_to_shape_map()}
-    with tf.Graph().as_default(), tf.Session() as session:
-        variables = [tf.Variable(value, name=n) for n, value in values.items() if n != 'run_id']
-        session.run(tf.global_variables_initializer())
-        for where in 'model', 'best/model':
-            saver = tf.train.Saver(variables)
-            saver.save(session, str(temp / where), 60, write_meta_graph=False)
-    output = go_on(begun, '--max_iterations=61')
-    assert 'Resuming after iteration 60' in output and 'has changed since' not in output
-    assert tf.train.load_variable(str(temp / 'model-61'), 'run_id') == run_id_of(temp)
 
 
 # --- Saves ---------------------------------------------------------------------------------------
@@ -415,7 +395,8 @@ def test_the_history_is_csv_and_keeps_every_bit(four):
 
 @pytest.mark.parametrize('moment', ['before', 'after'])
 def test_a_save_while_the_history_is_read_is_not_reported_as_an_edit(four, monkeypatch, moment):
-    folders.write_record(str(four), {**vars(parse()), 'text_crc': 1, 'history_crcs': []})
+    more = {**dict.fromkeys(folders.COUNTS, 1), 'unseen': [], 'history_crcs': []}
+    folders.write_record(str(four), {**vars(parse()), **more})
     record, read = folders.read_record(str(four)), folders.crc_of_history
     folders.write_history(str(four), record, LOSSES, HELD_OUT)
 

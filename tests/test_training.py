@@ -268,21 +268,6 @@ def test_training_can_overfit_a_short_text(tmp_path):
     assert script.clean(verse * 5)[:400] in output
 
 
-def test_a_text_too_short_for_one_batch_is_refused_with_the_length_it_needs(tmp_path):
-    def run(length):
-        text = ('to be or not to be ' * 50)[:length].rstrip().ljust(length, 'x')
-        (tmp_path / 'short.txt').write_text(text)
-        how = ('--num_layers=1', '--text_file=short.txt', '--epochs=1')
-        return run_here(*SMALL, *how, cwd=tmp_path)
-
-    status, _, errors = run(100)
-    assert (status, errors.count('\n')) == (2, 1)
-    assert '8 x 12' in errors
-    needed = int(re.search(r'needs ([\d,]+)\.', errors).group(1).replace(',', ''))
-    assert run(needed - 2)[0] == 2
-    assert run(needed)[0] == 0
-
-
 # --- Patience ------------------------------------------------------------------------------------
 
 PATIENT = (

@@ -224,14 +224,6 @@ def sum_batch(session, sampler, texts):
     return sums
 
 
-def cell(value, file):
-    """Return a value for a cell of the CSV table. A text that looks like a formula is quoted."""
-    if not isinstance(value, str):
-        return value
-    is_formula = value.startswith(('=', '+', '-', '@', '\t', '\r'))
-    return shown(f"'{value}" if is_formula else value, file)
-
-
 def print_text(row):
     """Print the figures that `measure_text` returns."""
     where = f'{row["part"]} of {row["text"]}'
@@ -262,7 +254,8 @@ def main(arguments):
                     if not table:
                         table = DictWriter(output, row, lineterminator='\n')
                         table.writeheader()
-                    table.writerow({name: cell(value, output) for name, value in row.items()})
+                    texts = {n: shown(v, output) for n, v in row.items() if isinstance(v, str)}
+                    table.writerow({**row, **texts})
                 elif not settings.lines:
                     print_text(row)
                 elif row['characters'] and row['content'].strip():  # not a blank line

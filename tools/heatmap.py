@@ -12,7 +12,7 @@ import sys
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.realpath(__file__))))
 
 import stacked_lstm_shakespeare as script
-from backstage import pictures, reading, report, running
+from backstage import files, pictures, reading, report, running
 from backstage.settings import UserError, read_settings
 from stacked_lstm_shakespeare import encode
 from tools import trained
@@ -85,6 +85,7 @@ def main(arguments):
         (probabilities,) = session.run(sampler.probabilities, feed)
     lines, width = lines_and_width(ids.size)
     size = 1.6 + 0.3 * width, 0.1 + 1.85 * lines  # inches; cells are about square
+    files.make_folder(settings.temp_dir, 'temp_dir')
     picture = os.path.join(settings.temp_dir, 'heatmap.png')
     pictures.save(picture, draw_heatmap, ids[0], probabilities, ix2vocab, size=size)
     print(f'Model: {path}')

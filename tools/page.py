@@ -217,7 +217,7 @@ def main(arguments):
         'model': path,
         'name': text_name,
         'text': text,
-        'prompt': run.prime_texts[0] if run.prime_texts else '',
+        'prompt': run.prime_texts[0],
         'vocabulary': ix2vocab,
         'never': [0, *run.unseen],  # ids that are never drawn
         'folds': reading.FOLDS if run.clean_text else None,
@@ -229,6 +229,7 @@ def main(arguments):
         'weights': weights,
         'named': named,
     }
+    files.make_folder(settings.temp_dir, 'temp_dir')
     target = os.path.join(settings.temp_dir, 'page.html')
     files.write(target, fill(content).encode())
     print(f'Model: {path}')

@@ -12,7 +12,7 @@ import zlib
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.realpath(__file__))))
 
 import stacked_lstm_shakespeare as script
-from backstage import folder, lstm, machine, reading, saving, tf, workers
+from backstage import ROOT, folder, lstm, machine, reading, saving, tf, workers
 from backstage.report import shown
 from backstage.running import one_line
 from backstage.settings import UserError, read_settings
@@ -20,9 +20,6 @@ from backstage.settings import UserError, read_settings
 import numpy as np
 
 # --- The model -----------------------------------------------------------------------------------
-
-# Defaults for a record of an earlier version. Its model may draw symbols that it has never read.
-LACKING = {'unseen': [0], 'num_batches': None, 'run_id': None}
 
 
 def read_run(temp_dir):
@@ -33,13 +30,8 @@ def read_run(temp_dir):
     """
     if not os.path.lexists(os.path.join(temp_dir, 'settings.json')):
         raise UserError(f'there is no model in {temp_dir}. {folder.TRAIN_FIRST}')
-    record = {**LACKING, **folder.read_record(temp_dir)}
-    ix2vocab = folder.read_vocabulary(temp_dir, script.UNKNOWN, record)
-    if not {0, *record['unseen']} < set(range(len(ix2vocab))):  # a symbol is left to draw
-        raise UserError(
-            f'the settings in {temp_dir} do not match its vocabulary. Set temp_dir to another '
-            f'folder'
-        )
+    record = folder.read_record(temp_dir)
+    ix2vocab = folder.read_vocabulary(temp_dir, record)
     defaults = vars(read_settings(vars(script), []))
     run = argparse.Namespace(**{**defaults, **record, 'temp_dir': temp_dir})
     copy = os.path.join(temp_dir, 'text.txt')  # a text from a pipe moves with its run
@@ -67,7 +59,6 @@ def opened(settings, top_k=0):
     run_settings, ix2vocab = read_run(settings.temp_dir)
     machine.check_device(settings.device)
     chosen = path_of(settings.checkpoint)
-    check_fit(run_settings, ix2vocab, chosen)
     with machine.new_graph() as graph:
         with tf.variable_scope('lstm_model'):
             how = {'infer_sample': True, 'unseen': run_settings.unseen, 'top_k': top_k}
@@ -93,28 +84,6 @@ def path_of(checkpoint):
     if checkpoint and not os.path.exists(f'{path}.index'):
         raise UserError(f'there is no checkpoint {path}. Set checkpoint to another one')
     return path if checkpoint else ''
-
-
-def check_fit(run, ix2vocab, chosen):
-    """Raise UserError if a record does not match its model. Building the graph could take minutes.
-
-    `chosen` is the path of a checkpoint, or empty.
-    """
-    for path in [chosen] if chosen else reversed(folder.checkpoints(run.temp_dir)):
-        with contextlib.suppress(*folder.unreadable()):
-            _, found = folder.open_checkpoint(path, run.run_id)
-            layers = sum(name.endswith('/ExponentialMovingAverage') for name in found)
-            sizes = {
-                'W': [run.rnn_size, len(ix2vocab)],
-                'embedding_mat': [len(ix2vocab), run.embedding_size],
-            }
-            are_others = any(found.get(f'lstm_model/{n}') != size for n, size in sizes.items())
-            if run.num_layers > layers or are_others:
-                raise UserError(
-                    f'the settings in {run.temp_dir} do not match {path}. Set temp_dir to another '
-                    f'folder'
-                )
-            return
 
 
 def read_weights(run, chosen, shapes):
@@ -182,8 +151,7 @@ def read_ids(run, id_type, most=math.inf):
         size = os.path.getsize(path)
         split = script.held_out_begin(size // id_type.itemsize, run.held_out)
         num_batches = script.batches_per_epoch(split, run.batch_size, run.training_seq_len)
-        is_size = num_batches == (run.num_batches or num_batches)
-        if os.path.isfile(path) and size <= most and is_size:
+        if os.path.isfile(path) and size <= most and num_batches == run.num_batches:
             ids = reading.Ids(path, id_type)
             if zlib.crc32(ids[:]) == run.text_crc:
                 return ids
@@ -203,7 +171,8 @@ def own_text(run, ix2vocab, *tried):
     """
     copies = [os.path.join(each, 'shakespeare.txt') for each in (run.data_dir, script.data_dir)]
     paths = [run.text_file] if run.text_file else list(dict.fromkeys(copies))
-    for path in paths:
+    # A tool may be started in another folder than the run.
+    for path in [*paths, *(os.path.join(ROOT, path) for path in paths)]:
         with contextlib.suppress(OSError, UserError):  # it is missing, or is not text
             # Some files in /proc have size 0 and never end.
             if os.path.isfile(path) and os.path.getsize(path):
@@ -229,8 +198,3 @@ def encode_file(path, run, ix2vocab, seen=None):
         file.flush()
         ids = np.memmap(file, id_type, 'r') if counts.any() else np.zeros(0, id_type)
     return ids, crc
-
-
-if __name__ == '__main__':
-    print('trained.py: not a program. Run sample.py or another tool instead.', file=sys.stderr)
-    sys.exit(2)
