@@ -106,7 +106,10 @@ def end_without(package, error):
 
 
 def first_line(error):
-    return (str(error).strip() or type(error).__name__).split('\n')[0].rstrip('.')
+    """Return the message of an error, without the graph that TensorFlow adds, or else its type."""
+    text = str(getattr(error, 'message', error)).split('Original error:')[-1]
+    text = re.split(r"^Node: '.*\n", text, flags=re.MULTILINE)[-1]  # after the node's traceback
+    return (text.strip() or type(error).__name__).split('\n')[0].rstrip('.')
 
 
 def check_packages():

@@ -10,7 +10,7 @@ import os
 import sys
 import warnings
 
-from backstage import files, report, workers
+from backstage import files, first_line, report, workers
 from backstage.settings import UserError
 
 import numpy as np
@@ -93,8 +93,8 @@ def matplotlib_as_it_comes():
             with matplotlib.rc_context(defaults):
                 yield
     except Exception as error:  # of any kind: from fonts, files, Tk, LaTeX and others
-        reason = (str(error).strip() or '(no reason given)').splitlines()[0]
-        raise UserError(f'matplotlib cannot be used: {type(error).__name__}: {reason}')
+        name = type(error).__name__
+        raise UserError(f'matplotlib cannot be used: {name}: {first_line(error)}')
 
 
 def save(path, draw, *what, size=(8, 5)):

@@ -7,7 +7,7 @@ import socket
 import sys
 import time
 
-from backstage import ROOT, machine, tf, workers
+from backstage import ROOT, first_line, machine, tf, workers
 from backstage.settings import PATHS
 
 import numpy as np
@@ -233,5 +233,4 @@ class Board:
 
     def _fail(self, error):
         self.writer = None
-        reason = str(getattr(error, 'message', error))
-        write(f'No more of this run is written for TensorBoard: {reason.splitlines()[0]}')
+        write(f'No more of this run is written for TensorBoard: {first_line(error)}')

@@ -4,7 +4,6 @@ import contextlib
 import errno
 import math
 import os
-import re
 import select
 import signal
 import socket
@@ -13,7 +12,7 @@ import threading
 import time
 import traceback
 
-from backstage import report, tf, workers
+from backstage import first_line, report, tf, workers
 from backstage.settings import UserError
 
 # The signals that request a stop, and the seconds after which the next one counts as a second
@@ -154,13 +153,6 @@ def check_finite(iteration, loss, norm=0.0):
         )
 
 
-def one_line(error):
-    """Return the message of an error, without the graph that TensorFlow adds."""
-    text = str(getattr(error, 'message', error)).split('Original error:')[-1]
-    text = re.split(r"^Node: '.*\n", text, flags=re.MULTILINE)[-1]  # after the node's traceback
-    return text.strip().split('\n')[0]
-
-
 def explain(error):
     """Return the message of an error for the user; None if the error is a bug in the program."""
     if isinstance(error, (UserError, OSError, UnicodeError)):
@@ -173,7 +165,7 @@ def explain(error):
         files = [os.strerror(n) for n in (errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE)]
         is_full = isinstance(error, tf.errors.ResourceExhaustedError)
         if not is_full or any(reason in str(error) for reason in files):
-            return f'TensorFlow failed: {one_line(error)}'
+            return f'TensorFlow failed: {first_line(error)}'
     sizes = 'rnn_size, num_layers, batch_size, training_seq_len or streams'
     return f'out of memory. Lower {sizes}' if is_full else None
 

@@ -6,7 +6,7 @@ import glob
 import math
 import os
 
-from backstage import files, folder, report, tf, workers
+from backstage import files, first_line, folder, report, tf, workers
 from backstage.folder import (
     checkpoints,
     iteration_of,
@@ -14,7 +14,6 @@ from backstage.folder import (
     read_history,
     unreadable,
 )
-from backstage.running import one_line
 from backstage.settings import UserError
 
 import numpy as np
@@ -60,7 +59,7 @@ def read_newest(temp_dir, shapes, run_id, best_first=False, advice=folder.TRAIN_
             try:
                 values = read_checkpoint(path, shapes, run_id)
             except unreadable() as error:
-                problems.append(f'{path} cannot be used: {one_line(error)}')
+                problems.append(f'{path} cannot be used: {first_line(error)}')
             else:
                 if problems:
                     print(f'{problems[0]}. Using {path}', file=log)
@@ -275,7 +274,7 @@ class Run:
             kept = self.newest, *checkpoints(self.best_dir)
             self.newest = self._write_checkpoint(session, where, *kept)
         except (OSError, ValueError, tf.errors.OpError) as error:  # ValueError: `best` is a file
-            return f'not saved at iteration {iteration}: {one_line(error)}'
+            return f'not saved at iteration {iteration}: {first_line(error)}'
         return ''
 
     def _write_checkpoint(self, session, where, *kept):

@@ -12,9 +12,8 @@ import zlib
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.realpath(__file__))))
 
 import stacked_lstm_shakespeare as script
-from backstage import ROOT, folder, lstm, machine, reading, saving, tf, workers
+from backstage import ROOT, first_line, folder, lstm, machine, reading, saving, tf, workers
 from backstage.report import shown
-from backstage.running import one_line
 from backstage.settings import UserError, read_settings
 
 import numpy as np
@@ -98,7 +97,7 @@ def read_weights(run, chosen, shapes):
         return chosen, saving.read_checkpoint(chosen, shapes, run.run_id)
     except folder.unreadable() as error:
         raise UserError(
-            f'{chosen} cannot be used: {one_line(error)}. Set checkpoint to another one'
+            f'{chosen} cannot be used: {first_line(error)}. Set checkpoint to another one'
         )
 
 
