@@ -166,7 +166,7 @@ def explain(error):
         is_full = isinstance(error, tf.errors.ResourceExhaustedError)
         if not is_full or any(reason in str(error) for reason in files):
             return f'TensorFlow failed: {first_line(error)}'
-    sizes = 'rnn_size, num_layers, batch_size, training_seq_len or streams'
+    sizes = 'rnn_size, num_layers, batch_size or training_seq_len'
     return f'out of memory. Lower {sizes}' if is_full else None
 
 

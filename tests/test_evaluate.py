@@ -30,14 +30,15 @@ def in_numpy(lstm, ids):
     return losses[0], (logits.argmax(axis=2) == y)[0]
 
 
-def test_the_loss_does_not_depend_on_the_number_of_streams_or_texts(trained, tmp_path, works, use):
+def test_the_loss_of_each_of_several_texts_is_that_of_a_numpy_model(copy, tmp_path, works, use):
     paths, expected = [tmp_path / f'{length}.txt' for length in (2, 39, 450, 3000)], []
     for path in paths:
         path.write_bytes(works[3_000_000:].replace(b'\n', b' ')[: int(path.stem)])
         ids = encode(path, True, IX2VOCAB).astype(int)
-        expected.append([part.mean() for part in in_numpy(trained.lstm(trained.best), ids)])
-    for streams in 0, 1, 1_000_000:
-        output = use(evaluate, trained, f'--streams={streams}', '--csv', '--text_files', *paths)[1]
+        expected.append([part.mean() for part in in_numpy(copy.lstm(copy.best), ids)])
+    for batch_size in 8, 1000:  # one stream, or as many as the text is long enough for
+        change(copy.temp, batch_size=batch_size)
+        output = use(evaluate, copy, '--csv', '--text_files', *paths)[1]
         found = [[float(row['nats']), float(row['accuracy'])] for row in table(output)]
         np.testing.assert_allclose(found, expected, atol=1e-4)
     assert [row['text'] for row in table(output)] == list(map(str, paths))
@@ -45,11 +46,10 @@ def test_the_loss_does_not_depend_on_the_number_of_streams_or_texts(trained, tmp
 
 @pytest.mark.parametrize('num_ids', [100, 500, 10_000, 238_714])
 @pytest.mark.parametrize('start', [1, 50, 99])
-@pytest.mark.parametrize('most', [0, 1, 3, 1_000_000])
-def test_each_stream_warms_up_long_enough_or_from_the_first_character(num_ids, start, most):
+def test_each_stream_warms_up_long_enough_or_from_the_first_character(num_ids, start):
     run = parse()
-    streams, warm_up = evaluate.streams_and_warm_up(num_ids, start, most, run)
-    assert 1 <= streams <= (most or run.batch_size)
+    streams, warm_up = evaluate.streams_and_warm_up(num_ids, start, run)
+    assert 1 <= streams <= run.batch_size
     starts = start + np.arange(streams) * -(-(num_ids - start) // streams)
     assert (starts[1:] > max(200, run.training_seq_len)).all()
     # The first stream warms up from the first character; `measure` skips what comes before it.

@@ -38,14 +38,10 @@ checkpoint = ''  # the model to use, such as temp/model-9070; empty: the best so
 text_file = ''  # a UTF-8 text to measure as a whole; empty: the held-out part of the run's own text
 text_files = []  # several texts to measure in turn, instead of text_file
 lines = False  # print a loss for each line, read alone, instead of one for the whole text
-csv = False  # print only a CSV table; ' precedes text that a spreadsheet would read as a formula
-streams = 0  # read at most this many pieces of the text in parallel; 0: as many as are fast
+csv = False  # print only a CSV table
 device = 'auto'  # 'cpu', 'gpu', or 'auto': a GPU if TensorFlow finds one
 
-RANGES = {
-    'checkpoint': 'path', 'text_files': 'paths', 'lines': bool, 'csv': bool,
-    'streams': (0, 1_000_000),
-}  # fmt: skip
+RANGES = {'checkpoint': 'path', 'text_files': 'paths', 'lines': bool, 'csv': bool}
 
 BLOCK = 10_000  # lines to read before printing the first
 STREAMS = 400  # lines to read in parallel; more are hardly faster
@@ -56,14 +52,13 @@ SEARCHED = 5e7  # largest training text to search for copies, in bytes
 COPIED = 0.05  # a larger share of copied text is reported; texts without copies have 0
 
 
-def measure_text(model, hits, text_file, streams):
+def measure_text(model, hits, text_file):
     """Return the figures of a text, or of the held-out part of the run's own text: a dict.
 
     Args:
       model: tuple, as `trained.opened` yields it.
       hits: bool [batch, time], whether the most likely character was the right one.
       text_file: str, the path of the text; empty: the run's own.
-      streams: int, as the setting.
 
     Raises:
       UserError: the text cannot be read, is too short or no longer exists.
@@ -84,7 +79,7 @@ def measure_text(model, hits, text_file, streams):
         part, start, learned = 'the held-out part', held_out_begin(len(ids), run.held_out), 0
     else:  # the first character has nothing to predict it
         part, start, learned = 'all', 1, learned_share(ids, run)
-    shape = streams_and_warm_up(len(ids), start, streams, run)
+    shape = streams_and_warm_up(len(ids), start, run)
     loss, accuracy = measure(session, sampler, [sampler.losses, hits], ids, start, *shape)
     return {
         'text': name, 'part': part, 'characters': len(ids) - start,
@@ -101,18 +96,18 @@ def path_of(text_file):
         yield path
 
 
-def streams_and_warm_up(num_ids, start, most, run):
+def streams_and_warm_up(num_ids, start, run):
     """Return how many streams to measure in, and how many characters each reads at a time.
 
     Each stream first reads that many characters before its own as a warm-up, so that it does not
     start from a zero state. They do not count. 100 characters are enough: with the default model
-    after 1,500 iterations, all later losses then differ by 0.00004 in total.
-    `most` limits the streams; 0 uses as many as fit in the memory that training needs.
+    after 1,500 iterations, all later losses then differ by 0.00004 in total. There are as many
+    streams as fit in the memory that training needs.
     """
     warm_up = max(200, run.training_seq_len)
     if 1 < start <= warm_up:  # a single stream can read everything before `start`
         return 1, start - 1
-    most = most or max(1, run.batch_size * run.training_seq_len // warm_up)
+    most = max(1, run.batch_size * run.training_seq_len // warm_up)
     return max(1, min(most, (num_ids - start) // warm_up)), warm_up
 
 
@@ -248,7 +243,7 @@ def main(arguments):
             if settings.lines:
                 rows = measure_lines(model, text_file)
             else:
-                rows = [measure_text(model, hits, text_file, settings.streams)]
+                rows = [measure_text(model, hits, text_file)]
             for row in rows:
                 if settings.csv:
                     if not table:
