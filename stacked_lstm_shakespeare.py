@@ -537,9 +537,9 @@ def train(settings, stop, run_folder):
     num_batches = batches_per_epoch(split, *shape)
     run_folder.decide(text['text_crc'], num_batches)  # whether to resume the run there
     num_iterations = count_iterations(settings, num_batches)
-    print(report.describe_size(settings, len(ix2vocab), split, num_iterations))
     if not run_folder.is_finished:
-        print(report.describe_length(settings, num_iterations, highest_rate(settings)))
+        plan = settings, len(ix2vocab), split, num_iterations, highest_rate(settings)
+        print('\n'.join(report.describe_plan(*plan)))
     print('Building the graph')
     stop.listen()  # from here on Ctrl-C saves the run before it ends the program
     with machine.new_graph() as graph:

@@ -14,34 +14,51 @@ import numpy as np
 
 # --- Lines ---------------------------------------------------------------------------------------
 
-# From docs/measurements/advice.md and megabyte.md. A model needs more dropout the more often it
+# From docs/measurements/texts.md. With fewer iterations, smaller batches predict better, in about
+# the same time; with the smallest batch, more epochs do.
+ENOUGH, SMALLEST_BATCH, MOST_EPOCHS = 3500, 25, 40
+# From there and from docs/measurements/advice.md. A model needs more dropout the more often it
 # reads its text, and the larger it is for that text. The measure is the number of passes through
 # the text, divided by the characters per parameter. Above the first number, a keep_prob as high as
 # the second is too high, and the third is better.
-DROPOUT = (120, 0.7, 0.5), (50, 0.85, 0.7), (8, 0.93, 0.85), (4, 1, 0.93)
+DROPOUT = (120, 0.7, 0.5), (50, 0.85, 0.7), (8, 0.93, 0.85), (3, 1, 0.93)
 
 
-def describe_size(settings, vocab_size, characters, num_iterations):
-    """Return a line on how large a model is for its text, and what to try if it is too large."""
-    parameters = machine.count_parameters(settings, vocab_size)
-    each = characters / parameters
-    passes = num_iterations * settings.batch_size * settings.training_seq_len / characters
-    advice = ''
-    for least, too_high, better in DROPOUT:
-        if passes / each > least and settings.keep_prob >= too_high:
-            advice = f'; it may overfit: try keep_prob={better}'
-            break
-    return f'Model: {parameters:,} parameters, {each:.1f} characters per parameter{advice}'
+def describe_plan(settings, vocab_size, characters, num_iterations, rate):
+    """Return lines on a model and on its run, and on what may be better: list of str.
 
-
-def describe_length(settings, num_iterations, rate):
-    """Return a line on how long a run is, and its highest learning rate: `rate` after warm-up."""
+    Args:
+      characters: int, the length of the text to learn.
+      rate: float, the learning rate after warm-up.
+    """
+    each = characters / machine.count_parameters(settings, vocab_size)
     rate *= min(1, num_iterations / max(1, settings.warmup_iterations))
-    # The loss keeps falling for thousands of iterations.
-    few = num_iterations < 1000 and num_iterations != settings.max_iterations
     shape = f'{settings.batch_size} x {settings.training_seq_len} characters'
-    advice = '; for more iterations, lower batch_size or raise epochs' if few else ''
-    return f'Run: {num_iterations:,} iterations of {shape}, learning rate up to {rate:.3g}{advice}'
+    better = find_better(settings, each, characters, num_iterations)
+    advice = ' '.join(f'--{name}={value}' for name, value in better.items())
+    return [
+        f'Model: {characters / each:,.0f} parameters, {each:.1f} characters per parameter',
+        f'Run: {num_iterations:,} iterations of {shape}, learning rate up to {rate:.3g}',
+        *([f'Advice: {advice} may predict better'] if better else []),
+    ]
+
+
+def find_better(settings, each, characters, num_iterations):
+    """Return settings that may predict better: a dict. `each` is the characters per parameter."""
+    better, batch_size, epochs = {}, settings.batch_size, settings.epochs
+    if num_iterations != settings.max_iterations:
+        while num_iterations < ENOUGH and batch_size > SMALLEST_BATCH:
+            num_iterations *= batch_size / max(SMALLEST_BATCH, batch_size // 2)
+            batch_size = better['batch_size'] = max(SMALLEST_BATCH, batch_size // 2)
+        while num_iterations < ENOUGH and epochs < MOST_EPOCHS:
+            num_iterations *= 2
+            epochs = better['epochs'] = 2 * epochs
+    passes = num_iterations * batch_size * settings.training_seq_len / characters
+    for least, too_high, enough in DROPOUT:
+        if passes / each > least and settings.keep_prob >= too_high:
+            better['keep_prob'] = enough
+            break
+    return better
 
 
 def perplexity(nats):

@@ -69,6 +69,11 @@ TRIALS = {
              '--learning_rate=2e-3'),
         (10, f'{TINY} --block_size=128 --dropout=0.0 --learning_rate=4e-3'),
         (10, f'{TINY} --block_size=256 --dropout=0.0 --learning_rate=2e-3'),
+        (3, f'{TINY} --block_size=64 --dropout=0.0 --learning_rate=2e-3'),
+        (3, f'{TINY} --block_size=128 --dropout=0.0 --learning_rate=2e-3'),
+        (30, f'{TINY} --block_size=128 --dropout=0.0 --learning_rate=2e-3'),
+        (30, '--n_layer=4 --n_head=6 --n_embd=192 --batch_size=12 --block_size=128 --dropout=0.0 '
+             '--learning_rate=2e-3'),
     ],
 }  # fmt: skip
 # What is reported, with each of SEEDS: program, settings by minutes.

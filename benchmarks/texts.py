@@ -15,6 +15,13 @@ from shared import DOCS, ROOT, SCRIPT, as_table, write_page
 
 RUNS, NOTES = ROOT / 'temp' / 'texts', DOCS / 'measurements' / 'texts.json'
 SAME = '--clean_text=False', '--prime_texts', 'e'
+METHOD = """Losses are in nats, held-out, at the end. The advice of a run comes from this table and
+from [advice.md](advice.md): `ENOUGH` and `DROPOUT` in backstage/report.py.
+
+- code: the standard library of Python 3.11.7, `cat [a-z]*.py | head -c 1100005`
+- log: `/var/log/dpkg.log` of one machine
+- ru: Debian's package fortunes-ru 1.52-3.1, all files but `*.dat` and `*.u8`, in order, joined
+"""
 DEFAULT = '--epochs=10 --batch_size=100 --keep_prob=1'
 # Characters from which a text gets so many epochs, batch sizes and keep_prob; all are tried.
 SIZES = (
@@ -56,7 +63,7 @@ def main(folder, *names):
         for name, found in rows.found(RUNS, table, NOTES).items():
             lines.append(as_cells(name, size, found))
     head = 'text', 'characters', 'defaults', 'best', 'others'
-    text = f'Losses are in nats, held-out, at the end.\n\n{as_table(head, lines)}'
+    text = f'{METHOD}\n{as_table(head, lines)}'
     write_page('texts.md', 'Texts of other kinds', 'python benchmarks/texts.py FOLDER', text)
 
 

@@ -12,7 +12,7 @@ from backstage import machine, report, tf, workers
 
 import numpy as np
 import pytest
-from conftest import ROOT, SMALL, history, parse, run_script
+from conftest import ROOT, SMALL, history, parse, run_script, script
 from runs import ARGUMENTS, run_here
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -23,18 +23,42 @@ pytestmark = pytest.mark.xdist_group('runs')
 @pytest.mark.parametrize(
     'ratio, keep_prob, better',
     [
-        (4, 1, ''), (4.5, 1, 0.93), (4.5, 0.95, ''), (8.5, 0.93, 0.85), (8.5, 0.9, ''),
+        (3, 1, ''), (3.5, 1, 0.93), (3.5, 0.95, ''), (8.5, 0.93, 0.85), (8.5, 0.9, ''),
         (50.5, 0.85, 0.7), (120.5, 0.7, 0.5), (1e6, 0.5, ''),
     ],
 )  # fmt: skip
-def test_dropout_is_suggested_if_a_run_may_overfit(ratio, keep_prob, better):
+def test_dropout_is_advised_if_a_run_may_overfit(ratio, keep_prob, better):
     settings = parse(*SMALL, '--num_layers=1', f'--keep_prob={keep_prob}')  # 2,600 parameters
     batch = settings.batch_size * settings.training_seq_len
     for each in 0.5, 2:
-        num_iterations = ratio * each * 2600 * each / batch
-        said = report.describe_size(settings, 40, int(2600 * each), num_iterations)
-        advice = f'; it may overfit: try keep_prob={better}' if better else ''
-        assert said == f'Model: 2,600 parameters, {each:.1f} characters per parameter{advice}'
+        settings.max_iterations = num_iterations = ratio * each * 2600 * each / batch
+        plan = settings, 40, int(2600 * each), num_iterations, 0.02
+        size, _, *advice = report.describe_plan(*plan)
+        assert size == f'Model: 2,600 parameters, {each:.1f} characters per parameter'
+        wanted = f'Advice: --keep_prob={better} may predict better'
+        assert advice == ([wanted] if better else [])
+
+
+@pytest.mark.parametrize(
+    'characters, arguments, advice',
+    [
+        (4_500_000, [], ''),
+        (1_800_000, [], ''),
+        (1_700_000, [], '--batch_size=50'),
+        (1_700_000, ['--max_iterations=300'], ''),
+        (1_000_000, [], '--batch_size=50 --keep_prob=0.93'),
+        (1_000_000, ['--batch_size=50', '--keep_prob=0.93'], ''),
+        (300_000, ['--keep_prob=0.7'], '--batch_size=25 --epochs=20'),
+        (10_000, ['--keep_prob=0.5', '--batch_size=20'], '--epochs=40'),
+    ],
+)
+def test_a_short_text_gets_smaller_batches_and_then_more_epochs(characters, arguments, advice):
+    settings = parse(*arguments)
+    iterations = script.batches_per_epoch(characters, settings.batch_size, 50) * settings.epochs
+    iterations = min(iterations, settings.max_iterations or iterations)
+    _, run, *lines = report.describe_plan(settings, 40, characters, iterations, 0.03)
+    assert run.startswith(f'Run: {iterations:,} iterations of {settings.batch_size} x 50 charac')
+    assert lines == ([f'Advice: {advice} may predict better'] if advice else [])
 
 
 def end_of(capsys, **changes):
