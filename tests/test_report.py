@@ -46,6 +46,8 @@ def test_dropout_is_advised_if_a_run_may_overfit(ratio, keep_prob, better):
         (1_800_000, [], ''),
         (1_700_000, [], '--batch_size=50'),
         (1_700_000, ['--max_iterations=300'], ''),
+        (4_500_000, ['--epochs=2'], ''),
+        (500_000, ['--epochs=2'], '--batch_size=25'),
         (1_000_000, [], '--batch_size=50 --keep_prob=0.93'),
         (1_000_000, ['--batch_size=50', '--keep_prob=0.93'], ''),
         (300_000, ['--keep_prob=0.7'], '--batch_size=25 --epochs=20'),

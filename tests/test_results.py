@@ -102,8 +102,10 @@ def test_each_text_is_trained_with_the_defaults_and_with_settings_for_its_size()
         assert defaults == parse()
         assert {one.epochs for one in others} == epochs
     found = {'--batch_size=50': {'held_out': [2.0, 1.5]}, texts.DEFAULT: {'held_out': [1.6]}}
-    name, size, default, best, _ = texts.as_cells('log', 300_000, found)
-    assert (name, size, default, best) == ('log', '300,000', '1.6000', '--batch_size=50 1.5000')
+    assert texts.lines_of('log', 300_000, found) == [
+        ('log', '300,000', '`--batch_size=50`', '**1.5000**'),
+        ('log', '300,000', f'`{texts.DEFAULT}`', '1.6000'),
+    ]
 
 
 def test_the_page_has_what_ran_with_its_minutes_and_the_mean_of_all_seeds(tmp_path, monkeypatch):
