@@ -47,13 +47,16 @@ def find_better(settings, each, characters, num_iterations):
     """Return settings that may predict better: a dict. `each` is the characters per parameter."""
     better, batch_size, epochs = {}, settings.batch_size, settings.epochs
     unrolls = characters / settings.training_seq_len
-    passes = num_iterations * batch_size / unrolls
-    if num_iterations != settings.max_iterations:
-        while unrolls / batch_size < BATCHES and batch_size > SMALLEST_BATCH:
-            batch_size = better['batch_size'] = max(SMALLEST_BATCH, batch_size // 2)
+    if num_iterations == settings.max_iterations:
+        passes = num_iterations * batch_size / unrolls
+    else:
+        smallest = SMALLEST_BATCH * workers.count()  # so that each worker gets as many streams
+        while unrolls / batch_size < BATCHES and batch_size >= 2 * smallest:
+            batch_size = better['batch_size'] = batch_size // 2 // smallest * smallest
         is_short = unrolls / batch_size < BATCHES
         while is_short and epochs * unrolls / batch_size < ITERATIONS and epochs < MOST_EPOCHS:
-            passes = epochs = better['epochs'] = 2 * epochs
+            epochs = better['epochs'] = 2 * epochs
+        passes = epochs
     for least, too_high, enough in DROPOUT:
         if passes / each > least and settings.keep_prob >= too_high:
             better['keep_prob'] = enough

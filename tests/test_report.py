@@ -63,6 +63,24 @@ def test_a_short_text_gets_smaller_batches_and_then_more_epochs(characters, argu
     assert lines == ([f'Advice: {advice} may predict better'] if advice else [])
 
 
+@pytest.mark.parametrize('number', [1, 2, 3])
+def test_who_follows_the_advice_gets_no_other_and_each_worker_as_many_streams(number, monkeypatch):
+    monkeypatch.setattr(report.workers, 'count', lambda: number)
+    random = np.random.RandomState(0)
+    for _ in range(300):
+        characters, epochs = int(10 ** random.uniform(4.6, 7)), random.randint(1, 60)
+        batch_size, keep_prob = number * random.randint(1, 200), random.choice([1, 0.9, 0.7])
+        arguments = [f'--batch_size={batch_size}', f'--epochs={epochs}', f'--keep_prob={keep_prob}']
+        for turn in 'advised', 'followed':
+            settings = parse(*arguments)
+            shape = settings.batch_size, settings.training_seq_len
+            iterations = script.batches_per_epoch(characters, *shape) * settings.epochs
+            _, _, *advice = report.describe_plan(settings, 40, characters, iterations, 0.03)
+            assert turn == 'advised' or not advice
+            arguments += [word for line in advice for word in line.split() if word.startswith('--')]
+            assert parse(*arguments).batch_size % number == 0
+
+
 def end_of(capsys, **changes):
     """Return the lines that a run prints at its end."""
     run = {'losses': [1.0], 'last': 1, 'held_out_losses': [], 'best': None, 'plot': ''}
