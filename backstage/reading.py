@@ -159,21 +159,38 @@ def fault(path):
 def guess_encoding(sample):
     """Return a guess of the encoding, with the start of a command; '' if no encoding fits.
 
-    The sentence shows a word, from which the reader can tell whether the guess is right.
+    The sentence shows a word, from which the reader can tell whether the guess is right. If two
+    encodings are likely, it is one that they read differently.
     """
     try:
         from charset_normalizer import from_bytes
     except ImportError:  # older versions of requests come without it
         return ''
-    best = from_bytes(sample, chunk_size=4096, cp_isolation=ENCODINGS).best()
-    if not best:
+    found = []
+    for match in from_bytes(sample, chunk_size=4096, cp_isolation=ENCODINGS):
+        same = {codecs.lookup(name).name for name in match.could_be_from_charset}
+        rank = next(ix for ix, name in enumerate(ENCODINGS) if codecs.lookup(name).name in same)
+        # In most Spanish or French texts, CP1250 is as coherent as CP1252. So the rank decides.
+        found.append((match.chaos, -match.coherence, rank, str(match)))
+    if not found:
         return ''
-    same = {codecs.lookup(name).name for name in best.could_be_from_charset}
-    name = next(name for name in ENCODINGS if codecs.lookup(name).name in same)
-    text = str(best)
-    special = re.search(r'\w{0,10}[^\W\x00-\x7f]\w{0,10}', text)
-    word = (special or re.search(r'\S{1,20}|\Z', text)).group()
-    return f'It may be {name}, if {word!r} looks right. Convert it: iconv -f {name}'
+    chaos, coherence, rank, text = min(found)
+    others = [
+        (other_rank, other)
+        for other_chaos, other_coherence, other_rank, other in found
+        if other_rank != rank and other_chaos <= chaos + 0.1 and other_coherence <= coherence / 2
+    ]
+    second, other = min(others, default=(None, text.encode('ascii', 'replace').decode()))
+    place = next((ix for ix, pair in enumerate(zip(text, other)) if len({*pair}) > 1), 0)
+    guess = f'It may be {ENCODINGS[rank]}, if {word_at(text, place)!r} looks right'
+    if others:
+        guess += f', or {ENCODINGS[second]}, if {word_at(other, place)!r} does'
+    return f'{guess}. Convert it: iconv -f {ENCODINGS[rank]}'
+
+
+def word_at(text, place):
+    """Return the word, or the part of a long one, that a place in a text belongs to."""
+    return re.search(r'\S{0,10}$', text[:place])[0] + re.match(r'\S{0,10}', text[place:])[0]
 
 
 def unreadable(path, error):
@@ -365,12 +382,16 @@ def check_text(path, counts, split, settings, seen):
     """
     print_left_out(seen, '. To keep all of them: --clean_text=False')
     advice = 'Use a different text'
-    if not counts.any() or not seen['visible']:
+    if not counts.any() or not seen['kept']:
+        advice = 'Set clean_text to False' if seen['visible'] else advice
         raise UserError(f'{path} has no text to learn from. {advice}')
     one_batch = (settings.batch_size + 1) * settings.training_seq_len
     if split < one_batch:
         needed = math.floor(one_batch / (1 - settings.held_out)) + 1
-        smaller = ', or lower batch_size or training_seq_len' if split > 1 else ''
+        most = split // settings.training_seq_len - 1  # streams of one batch; an epoch needs more
+        smaller = ', or lower training_seq_len and batch_size' if split > 1 else ''
+        if most > 0:
+            smaller = f', or lower batch_size to {max(1, most // 10)}'
         raise UserError(
             f'{path} has {counts.sum():,} characters, but one batch of {settings.batch_size} x '
             f'{settings.training_seq_len} needs {needed:,}. Use a longer text{smaller}'
@@ -425,7 +446,7 @@ def find_unseen(file, split, counts):
     return np.flatnonzero(left == 0).tolist()
 
 
-def check_prime(text, ids, ix2vocab, unseen, file=None):
+def check_prime(text, ids, ix2vocab, unseen, file=None, name='prime text'):
     """Warn about characters of a prime text that the model does not know, on standard output.
 
     Such characters are read as 'unknown'. If the model learned a clean text, they are left out.
@@ -434,21 +455,22 @@ def check_prime(text, ids, ix2vocab, unseen, file=None):
       ids: integers [1, characters], the ids of the text.
       unseen: list of int, the ids that the model has never read.
       file: a text stream to warn on instead.
+      name: str, what the text is called.
 
     Raises:
       UserError: nothing is left of the text.
     """
     if not ids.size:
         raise UserError(
-            f'the text {text!r} has no character that the model reads. Use a different text'
+            f'the {name} {text!r} has no character that the model reads. Use a different text'
         )
     never = ''.join(ix2vocab[ix] for ix in unseen if ix and ix in ids)
     if never:
-        print(f'The text {text!r} has {never!r}, which the model has never read', file=file)
+        print(f'The {name} {text!r} has {never!r}, which the model has never read', file=file)
     if not ids.all():
         unknown = ''.join(sorted(set(composed(text)) - set(ix2vocab)))
-        print(f"The text {text!r} has {unknown!r}, too rare: read as 'unknown'", file=file)
+        print(f"The {name} {text!r} has {unknown!r}, which is read as 'unknown'", file=file)
         return
     read = ''.join(ix2vocab[ix] for ix in ids[0])
     if sum(map(str.isalnum, read)) < sum(map(str.isalnum, composed(text))):
-        print(f'The text {text!r} is read as {read!r}: the model has no other letters', file=file)
+        print(f'The {name} {text!r} is read as {read!r}: the model has no other letters', file=file)

@@ -54,7 +54,7 @@ def find_better(settings, each, characters, num_iterations):
         while unrolls / batch_size < BATCHES and batch_size >= 2 * smallest:
             batch_size = better['batch_size'] = batch_size // 2 // smallest * smallest
         is_short = unrolls / batch_size < BATCHES
-        while is_short and epochs * unrolls / batch_size < ITERATIONS and epochs < MOST_EPOCHS:
+        while is_short and epochs * unrolls / batch_size < ITERATIONS and 2 * epochs <= MOST_EPOCHS:
             epochs = better['epochs'] = 2 * epochs
         passes = epochs
     for least, too_high, enough in DROPOUT:

@@ -1,7 +1,8 @@
 """Train nanoGPT, from a checkout of it, on the text that the script has learned; NumPy and PyTorch.
 
     python benchmarks/nanogpt.py train CHECKOUT --text_file=... --held_out=... --temp_dir=...
-        --max_iterations=... [--save_every=... --seed=... --last=...] [--n_layer=4 ...]
+        --max_iterations=... [--save_every=... --seed=...] [--n_layer=4 ...]
+    python benchmarks/nanogpt.py last CHECKOUT --last=... ...    measure another text, and print it
     python benchmarks/nanogpt.py steps CHECKOUT ...    take steps of training, as turns.py asks
 
 Its train.py runs as it is, with its configuration for Shakespeare. What is replaced: the text, the
@@ -95,7 +96,7 @@ def sliding_loss(checkpoint, ids, strides):
 
 
 def write_texts(settings):
-    """Write the text as nanoGPT's prepare.py does; return the held-out ids and those of `last`."""
+    """Write the text as nanoGPT's prepare.py does; return the held-out ids and the symbols' ids."""
     text = settings.text_file.read_text(encoding='utf-8')
     symbols = sorted(set(text))
     stoi = {symbol: ix for ix, symbol in enumerate(symbols)}
@@ -107,17 +108,13 @@ def write_texts(settings):
     ids[split:].tofile(folder / 'val.bin')
     meta = {'vocab_size': len(symbols), 'itos': dict(enumerate(symbols)), 'stoi': stoi}
     (folder / 'meta.pkl').write_bytes(pickle.dumps(meta))
-    if not settings.last:
-        return ids[split:], None
-    last = settings.last.read_text(encoding='utf-8')
-    return ids[split:], np.array([stoi[symbol] for symbol in last], np.uint16)
+    return ids[split:], stoi
 
 
 def run(checkout, settings, config):
     """Run nanoGPT's train.py in the working directory; leave history.csv and found.json."""
-    held_out, last = write_texts(settings)
+    held_out, _ = write_texts(settings)
     shutil.copy(f'{checkout}/configurator.py', '.')
-    sys.path.insert(0, checkout)
     seed, save, rows = torch.manual_seed, torch.save, []
 
     def save_and_measure(checkpoint, path):
@@ -144,9 +141,14 @@ def run(checkout, settings, config):
             print(f'{iteration},{training[iteration]},{loss}', file=file)
     best = torch.load('out/ckpt.pt', weights_only=False)
     found = {'own': [own for *_, own in rows], 'middle': sliding_loss(best, held_out, STRIDES)}
-    if last is not None:
-        found['last'] = sliding_loss(best, last, STRIDES)
     pathlib.Path('more.json').write_text(json.dumps(found))
+
+
+def measure_last(settings):
+    """Print the loss of the file `last`, by the model that a run in the working directory left."""
+    _, stoi = write_texts(settings)
+    last = [stoi[symbol] for symbol in settings.last.read_text(encoding='utf-8')]
+    print(sliding_loss(torch.load('out/ckpt.pt', weights_only=False), np.array(last), STRIDES))
 
 
 def serve_steps(checkout, settings, config):
@@ -179,10 +181,14 @@ def main(what, checkout, *words):
     checkout = str(pathlib.Path(checkout).resolve())
     check(checkout)
     settings, config = read_arguments(words)
+    sys.path.insert(0, checkout)
     if what == 'train':
         settings.temp_dir.mkdir(parents=True, exist_ok=True)
         with contextlib.chdir(settings.temp_dir):
             run(checkout, settings, config)
+    elif what == 'last':
+        with contextlib.chdir(settings.temp_dir):
+            measure_last(settings)
     else:
         with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
             serve_steps(checkout, settings, config)

@@ -13,6 +13,7 @@ A budget of ten minutes on two cores is the number of iterations that two cores 
 So a run may use one core, or a busy one: that changes how long it takes, not how it ends.
 """
 
+import functools
 import json
 import pathlib
 import re
@@ -45,6 +46,7 @@ TRIALS = {
         (10, '--rnn_size=192 --batch_size=50 --keep_prob=0.85'),
         (10, '--rnn_size=256 --batch_size=25 --training_seq_len=100 --keep_prob=0.8'),
         (10, '--rnn_size=192 --batch_size=50 --keep_prob=0.85 --weight_decay=0.3'),
+        (10, '--rnn_size=192 --batch_size=50 --keep_prob=0.9'),
         (10, '--batch_size=50 --keep_prob=0.93'),  # what docs/training.md had before
         (3, '--batch_size=50 --keep_prob=1'),  # the same
         (3, '--rnn_size=192 --batch_size=50 --keep_prob=0.95'),
@@ -57,8 +59,6 @@ TRIALS = {
         (10, f'any_offset {WIDE} --keep_prob=0.8'),
         (10, f'drop_recurrent=0.8 {WIDE} --keep_prob=0.8'),
         (10, f'muon=0.2=0.95 {WIDE} --keep_prob=0.8'),
-        (10, f'linear {WIDE} --keep_prob=0.8'),
-        (10, 'any_offset,linear --rnn_size=192 --batch_size=50 --keep_prob=0.85'),
     ],
     'recipe': [(10, f'--learning_rate={rate}') for rate in (0.0005, 0.001, 0.002, 0.004)],
     'nanogpt': [
@@ -76,23 +76,21 @@ TRIALS = {
              '--learning_rate=2e-3'),
     ],
 }  # fmt: skip
-# What is reported, with each of SEEDS: program, settings by minutes.
+# What is reported, with each of SEEDS: program, settings by minutes. Seed 1 is the trial.
 SEEDS = range(1, 6)
 FINAL = {}
 
 
-def same(program, is_final=False):
+def same(program):
     """Return the arguments that all runs of a program have."""
     text, share = RUNS / 'chosen.txt', MIDDLE / (LEARNED + MIDDLE)
-    more, last = [], [f'--last={RUNS / "last.txt"}']
-    if program == 'recipe' and is_final:  # it measures both parts of one text
-        text, share = RUNS / 'all.txt', (MIDDLE + END) / (LEARNED + MIDDLE + END)
-        last = [f'--last={END}']
+    more = []
     if program != 'nanogpt':
         more = ['--epochs=1000', '--clean_text=False', '--min_word_freq=1']  # iterations end it
         more += ['--prime_texts', 'ROMEO:']
-    if is_final and program in ('nanogpt', 'recipe'):
-        more = [*last, *more]
+    if program == 'recipe':  # which saves no model, so it measures both parts of one text
+        text, share = RUNS / 'all.txt', (MIDDLE + END) / (LEARNED + MIDDLE + END)
+        more = [f'--last={END}', *more]
     return [f'--text_file={text}', f'--held_out={share - 1e-8:.8f}', *more]
 
 
@@ -182,28 +180,52 @@ def finals(row):
     """Return the runs of a row of FINAL as a table for rows.py."""
     program, by_minutes = FINAL[row]
     return {
-        f'{row} {minutes}': {
+        f'{program} {minutes} {settings}': {
             seed: f'{settings_of(program, minutes, settings)} --seed={seed}' for seed in SEEDS
         }
         for minutes, settings in by_minutes.items()
     }
 
 
-def measure_last(folder):
+def more_of(folder):
+    """Return what else a trial has found: a dict, empty for the script."""
+    path = folder / 'more.json'
+    return json.loads(path.read_text()) if path.exists() else {}
+
+
+def measure_last(program, nanogpt, folder):
     """Return what else a run has found: a dict, with the loss on the last part of the text."""
-    more = folder / 'more.json'
-    if more.exists():
-        return json.loads(more.read_text())
-    program = ['-m', 'tools.evaluate', f'--temp_dir={folder}', f'--text_file={RUNS / "last.txt"}']
-    output = run(program=program, python=PYTHON, cwd=str(ROOT))
-    return {'last': float(re.search(r'([\d.]+) nats', output).group(1))}
+    more, last = more_of(folder), RUNS / 'last.txt'
+    if program == 'nanogpt':
+        words = ['last', nanogpt, f'--temp_dir={folder}', f'--last={last}', *same(program)]
+        more['last'] = float(run(*words, program=[HERE / 'nanogpt.py'], python=TORCH))
+    elif 'last' not in more:
+        words = [f'--temp_dir={folder}', f'--text_file={last}']
+        output = run(*words, program=['-m', 'tools.evaluate'], python=PYTHON, cwd=str(ROOT))
+        more['last'] = float(re.search(r'([\d.]+) nats', output).group(1))
+    return more
 
 
-def train(nanogpt, program, table, is_final):
+def train(nanogpt, program, table, notes, measure):
     python, what = command(program, nanogpt)
-    how = {'measure': measure_last} if is_final or program == 'nanogpt' else {}
-    notes = NOTES / ('final.json' if is_final else 'trials.json')
-    rows.train(RUNS, what, table, same(program, is_final), python=python, notes=notes, **how)
+    rows.train(RUNS, what, table, same(program), python=python, notes=notes, measure=measure)
+
+
+def train_trials(nanogpt, program):
+    def measure(folder):  # nobody reads yet what the recipe measured of the last part
+        return {name: value for name, value in more_of(folder).items() if name != 'last'}
+
+    train(nanogpt, program, trials(program), NOTES / 'trials.json', measure)
+
+
+def train_finals(nanogpt, row):
+    program, measure = FINAL[row][0], functools.partial(measure_last, FINAL[row][0], nanogpt)
+    notes, tried = NOTES / 'final.json', rows.noted(NOTES / 'trials.json')
+    for name in finals(row):
+        folder = rows.folder_of(RUNS, name, 1)
+        if folder.exists() and folder.name in tried and folder.name not in rows.noted(notes):
+            rows.note(notes, folder.name, {**tried[folder.name], **measure(folder)})
+    train(nanogpt, program, finals(row), notes, measure)
 
 
 # --- The page ------------------------------------------------------------------------------------
@@ -260,7 +282,7 @@ def write_results():
     found = {}
     for row in FINAL:
         for name, columns in rows.found(RUNS, finals(row), NOTES / 'final.json').items():
-            found[row, int(name.split()[-1])] = columns
+            found[row, int(name.split()[1])] = columns
     head = ('', 'minutes', 'settings', 'iterations', 'middle part', 'last part', 'seeds')
     text = as_table(head, [final_cells(row, *rest, one) for (row, *rest), one in found.items()])
     head = ('', 'minutes', 'settings', 'iterations', 'middle part', 'training')
@@ -280,10 +302,10 @@ def main(what, text='', nanogpt='', *programs):
         measure_seconds(nanogpt)
     elif what == 'trials':
         for program in programs or TRIALS:
-            train(nanogpt, program, trials(program), is_final=False)
+            train_trials(nanogpt, program)
     else:
         for row in programs or FINAL:
-            train(nanogpt, FINAL[row][0], finals(row), is_final=True)
+            train_finals(nanogpt, row)
 
 
 if __name__ == '__main__':

@@ -80,7 +80,7 @@ def main(arguments):
                 f'text must have between 2 and 2,000 characters that the model reads, '
                 f'got {ids.size:,}'
             )
-        reading.check_prime(settings.text, ids, ix2vocab, run.unseen)
+        reading.check_prime(settings.text, ids, ix2vocab, run.unseen, name='text')
         feed = {sampler.x_data: ids[:, :-1], sampler.initial_state: sampler.zero_state(1)}
         (probabilities,) = session.run(sampler.probabilities, feed)
     lines, width = lines_and_width(ids.size)

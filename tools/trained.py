@@ -27,7 +27,8 @@ def read_run(temp_dir):
     Raises:
       UserError: there is no run in the folder, or it is damaged.
     """
-    if not os.path.lexists(os.path.join(temp_dir, 'settings.json')):
+    is_there = os.path.lexists(os.path.join(temp_dir, 'settings.json'))
+    if not is_there and not folder.is_run(temp_dir):
         raise UserError(f'there is no model in {temp_dir}. {folder.TRAIN_FIRST}')
     record = folder.read_record(temp_dir)
     ix2vocab = folder.read_vocabulary(temp_dir, record)
