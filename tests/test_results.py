@@ -30,8 +30,8 @@ def test_only_what_changes_the_time_of_an_iteration_is_measured_again():
 
 def test_a_budget_is_some_minutes_of_iterations_and_each_run_is_kept_under_a_name_of_its_own():
     seconds = rows.noted(results.NOTES / 'seconds.json')
-    names = [name for program in results.TRIALS for name in results.trials(program)]
-    names += [name for row in results.FINAL for name in results.finals(row)]
+    names = {name for program in results.TRIALS for name in results.trials(program)}
+    assert {name for row in results.FINAL for name in results.finals(row)} <= names
     assert len({rows.folder_of(ROOT, name) for name in names}) == len(names)
     for ours in ['script', 'variants'], ['recipe'], ['nanogpt']:  # as many for each program
         assert (
@@ -52,15 +52,30 @@ def test_the_parts_of_tinyshakespeare_are_those_that_others_use(tmp_path, monkey
     chosen, last = ((tmp_path / name).read_bytes() for name in ('chosen.txt', 'last.txt'))
     assert chosen + last == text.tobytes() == (tmp_path / 'all.txt').read_bytes()
     assert len(last) == 55_770
-    for program, is_final, length in (
-        ('script', True, len(chosen)), ('recipe', False, len(chosen)), ('recipe', True, len(text)),
-    ):  # fmt: skip
-        words = results.same(program, is_final)
+    for program, length in ('script', len(chosen)), ('recipe', len(text)):
+        words = results.same(program)
         (held_out,) = [word for word in words if word.startswith('--held_out=')]
         assert script.held_out_begin(length, float(held_out.partition('=')[2])) == 1_003_854
     (tmp_path / 'text').write_bytes(b'another text')
     with pytest.raises(SystemExit, match='is not tinyshakespeare'):
         results.split(tmp_path / 'text')
+
+
+def test_the_trial_that_was_chosen_is_the_first_of_the_runs_that_are_reported(
+    tmp_path, monkeypatch
+):
+    for name in 'RUNS', 'NOTES':
+        monkeypatch.setattr(results, name, tmp_path)
+    monkeypatch.setattr(results, 'SEEDS', (1,))
+    monkeypatch.setattr(results, 'FINAL', {'ours': ('script', {3: '--epochs=1'})})
+    monkeypatch.setattr(results, 'iterations', lambda *_: 98)
+    monkeypatch.setattr(results, 'run', lambda *_, **__: 'last.txt: 1.2345 nats')
+    trial = {'training': 1.0, 'iterations': [98], 'held_out': [1.3]}
+    rows.note(tmp_path / 'trials.json', 'script_3_epochs_1_1', trial)
+    (tmp_path / 'script_3_epochs_1_1').mkdir()
+    results.train_finals('', 'ours')
+    reported = rows.noted(tmp_path / 'final.json')
+    assert reported == {'script_3_epochs_1_1': {**trial, 'last': 1.2345}}
 
 
 @pytest.mark.parametrize('polynomials', [variants.FIVE, variants.THREE])
@@ -123,7 +138,7 @@ def test_the_page_has_what_ran_with_its_minutes_and_the_mean_of_all_seeds(tmp_pa
     monkeypatch.setattr(results, 'write_page', lambda *page: pages.append(page[-1]))
     rows.note(tmp_path / 'trials.json', 'script_3_epochs_1_1', found(0, 3.0, 2.5))
     for seed, loss in (1, 2.0), (2, 3.0):
-        rows.note(tmp_path / 'final.json', f'ours_3_{seed}', found(loss, 4.0, loss - 1))
+        rows.note(tmp_path / 'final.json', f'script_3_epochs_1_{seed}', found(loss, 4.0, loss - 1))
     results.write_results()
     cells = [line.strip('| ').split(' | ') for line in pages[0].splitlines() if '99' in line]
     assert cells == [
