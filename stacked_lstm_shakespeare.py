@@ -254,8 +254,8 @@ class LSTM_Model:
     def __init__(self, settings, vocab_size, infer_sample=False, unseen=(), top_k=0):
         num_layers, rnn_size = settings.num_layers, settings.rnn_size
         # A standard deviation of 1 is large enough for all layers to learn from the start.
-        shape, normal = [vocab_size, settings.embedding_size], tf.random_normal_initializer()
-        self.embedding_mat = tf.get_variable('embedding_mat', shape, initializer=normal)
+        size, normal = [vocab_size, settings.embedding_size], tf.random_normal_initializer()
+        self.embedding_mat = tf.get_variable('embedding_mat', size, initializer=normal)
         self.W = tf.get_variable('W', [rnn_size, vocab_size])
         self.b = tf.get_variable('b', [vocab_size], initializer=tf.zeros_initializer())
         # Each layer needs its own cell object: [cell] * num_layers would share one kernel.
@@ -365,8 +365,8 @@ class LSTM_Model:
         # Uniform random numbers in [0, 1), [streams, num]. An export makes its own.
         self.num = tf.placeholder(tf.int32, [], 'num')
         self.seed = tf.placeholder(tf.int32, [2], 'seed')
-        noise = lstm.noise(self.prime, self.num, self.seed)
-        self.noise = tf.placeholder_with_default(noise, [None, None])
+        own = lstm.noise(self.prime, self.num, self.seed)
+        self.noise = tf.placeholder_with_default(own, [None, None])
         zeros = pack_state(self.stack.zero_state(tf.shape(self.prime)[0], tf.float32))
         self.sampling_state = tf.placeholder_with_default(zeros, self.initial_state.shape)
         # The first step of the loop reads the last character.
@@ -638,13 +638,13 @@ def sample_texts(session, sampler, ix2vocab, iteration, settings, stop, times=1)
     for k, begin in list(enumerate(primes))[workers.rank() :: workers.count()]:
         number = sum(np.array_equal(begin, earlier) for earlier in primes[:k])
         random = [random_of(begin, number, settings.seed, iteration)]
-        prime, state, ids = begin, None, list(begin[0])
+        last, state, ids = begin, None, list(begin[0])
         end = len(ids) + times * settings.sample_length
         while len(ids) < end and not stop.signal:
             num = min(5000, end - len(ids))  # so that a stop takes effect soon
-            prime, state = sampler.sample(session, prime, num, settings.temperature, random, state)
-            ids.extend(prime[0])
-            prime = prime[:, -1:]
+            drawn, state = sampler.sample(session, last, num, settings.temperature, random, state)
+            ids.extend(drawn[0])
+            last = drawn[:, -1:]
         texts[k] = decode(ids, ix2vocab)
     texts = {k: text for part in workers.gather(texts) for k, text in part.items()}
     return [texts[k] for k in range(len(primes))]

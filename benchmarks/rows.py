@@ -54,8 +54,8 @@ def found(runs, table, notes=None):
 
 
 def train(
-    runs, program, table, same=(), numbers=(), cores_each=1, measure=lambda folder: {},
-    python=sys.executable, notes=None,
+    runs, program, table, same=(), numbers=(), measure=lambda folder: {}, python=sys.executable,
+    notes=None,
 ):  # fmt: skip
     """Train what is missing of a table, as many runs at a time as there are cores; return `found`.
 
@@ -69,26 +69,25 @@ def train(
     """
     runs.mkdir(parents=True, exist_ok=True)
     notes = notes or runs / 'found.json'
-    free, cores = queue.Queue(), sorted(os.sched_getaffinity(0))
-    for first in range(0, len(cores), cores_each):
-        free.put(cores[first : first + cores_each])
+    free = queue.Queue()
+    for core in os.sched_getaffinity(0):
+        free.put(core)
 
     def run(cell):
-        folder, some = folder_of(runs, *cell), free.get()
+        folder, core = folder_of(runs, *cell), free.get()
         print(folder.name, flush=True)
         start = time.perf_counter()
-        command = ['taskset', '--cpu-list', ','.join(map(str, some)), python, *program]
+        command = ['taskset', '--cpu-list', core, python, *program]
         command += [*table[cell[0]][cell[1]].split(), *same, *COMMON, f'--temp_dir={folder}']
         how = {'cwd': str(runs), 'env': ENVIRONMENT, 'stdout': subprocess.DEVNULL}
         status = subprocess.call(list(map(str, command)), **how)
-        free.put(some)
+        free.put(core)
         if status:  # the script has said why
             sys.exit(status)
         losses, held_out_losses = read_history(folder)
         iterations, held_out = zip(*held_out_losses)
         one = {
             'seconds': time.perf_counter() - start,
-            'cores': len(some),
             'training': float(np.mean(losses[-100:])),
             'iterations': iterations,
             'held_out': held_out,

@@ -52,6 +52,7 @@ def test_dropout_is_advised_if_a_run_may_overfit(ratio, keep_prob, better):
         (1_000_000, ['--batch_size=50', '--keep_prob=0.93'], ''),
         (300_000, ['--keep_prob=0.7'], '--batch_size=25 --epochs=20'),
         (10_000, ['--keep_prob=0.5', '--batch_size=20'], '--epochs=40'),
+        (10_000, ['--keep_prob=0.5', '--batch_size=20', '--epochs=21'], ''),
     ],
 )
 def test_a_short_text_gets_smaller_batches_and_then_more_epochs(characters, arguments, advice):

@@ -126,7 +126,7 @@ def test_each_text_is_trained_with_the_defaults_and_with_settings_for_its_size()
 def test_the_page_has_what_ran_with_its_minutes_and_the_mean_of_all_seeds(tmp_path, monkeypatch):
     def found(last, *held_out):
         more = {'training': 1.0, 'iterations': [50, 99], 'held_out': held_out, 'last': last}
-        return {'seconds': 1.0, 'cores': 1, **more}
+        return {'seconds': 1.0, **more}
 
     monkeypatch.setattr(results, 'NOTES', tmp_path)
     monkeypatch.setattr(results, 'DOCS', tmp_path)

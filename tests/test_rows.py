@@ -1,23 +1,19 @@
-"""benchmarks/: the tables of short runs (rows.py, rates.py, advice.py, megabyte.py)."""
+"""benchmarks/: the tables of short runs (rows.py, rates.py, advice.py)."""
 
 import sys
 
-import numpy as np
 import pytest
-from conftest import ROOT, SMALL, lstm_losses, parse, script
+from conftest import ROOT, SMALL, parse, script
 
 sys.path.insert(0, str(ROOT / 'benchmarks'))
 
 import advice
-import megabyte
 import rates
 import rows
 import shared
 
-pytest_plugins = 'trained_model'
 
-
-@pytest.mark.parametrize('table', [rates.table(), advice.table(), megabyte.TABLE])
+@pytest.mark.parametrize('table', [rates.table(), advice.table()])
 def test_each_run_has_a_folder_of_its_own_and_settings_that_the_script_takes(table, tmp_path):
     runs = [(row, column) for row, columns in table.items() for column in columns]
     folders = {rows.folder_of(tmp_path, *run) for run in runs}
@@ -61,14 +57,3 @@ def test_what_is_missing_is_trained_on_each_core_and_kept(tmp_path, short_text, 
         rows.train(tmp_path / 'none', [shared.SCRIPT], table)
     assert end.value.code == 2 and 'nowhere.txt' in capfd.readouterr().err
     assert rows.found(tmp_path / 'none', table) == {}
-
-
-@pytest.mark.long
-def test_in_windows_the_memory_is_empty_at_the_beginning_of_each(trained):
-    ids = np.fromfile(str(trained.temp / 'text.ids'), np.uint8)
-    ids = ids[script.held_out_begin(len(ids), script.held_out) :]
-    size, count = 5, (len(ids) - 1) // 5
-    x, y = (ids[begin : begin + count * size].reshape(count, size) for begin in (0, 1))
-    losses, _ = lstm_losses(trained.lstm(trained.best), x, y, np.zeros((3, 2, count, 16)))
-    loss = megabyte.measure_windows(trained.temp, size)
-    assert loss == pytest.approx(losses.mean(), rel=1e-5)
