@@ -140,7 +140,11 @@ def run(checkout, settings, config):
         for iteration, loss, _ in rows:
             print(f'{iteration},{training[iteration]},{loss}', file=file)
     best = torch.load('out/ckpt.pt', weights_only=False)
-    found = {'own': [own for *_, own in rows], 'middle': sliding_loss(best, held_out, STRIDES)}
+    found = {
+        'own': [own for *_, own in rows],
+        'training': float(training[rows[-1][0]]),
+        'middle': sliding_loss(best, held_out, STRIDES),
+    }
     pathlib.Path('more.json').write_text(json.dumps(found))
 
 

@@ -1,4 +1,4 @@
-"""Train the script, nanoGPT and the recipe on tinyshakespeare, all for the same time: two days.
+"""Train the script, nanoGPT and the recipe on tinyshakespeare, all for the same time: a day.
 
     python benchmarks/results.py seconds TEXT NANOGPT                 the time of an iteration
     python benchmarks/results.py trials TEXT NANOGPT [program ...]    the runs of TRIALS
@@ -69,6 +69,9 @@ TRIALS = {
              '--learning_rate=2e-3'),
         (10, f'{TINY} --block_size=128 --dropout=0.0 --learning_rate=4e-3'),
         (10, f'{TINY} --block_size=256 --dropout=0.0 --learning_rate=2e-3'),
+        (10, f'{TINY} --block_size=128 --dropout=0.0 --learning_rate=2e-3 --min_lr=0.0'),
+        (10, '--n_layer=4 --n_head=4 --n_embd=96 --batch_size=12 --block_size=128 --dropout=0.0 '
+             '--learning_rate=2e-3'),
         (3, f'{TINY} --block_size=64 --dropout=0.0 --learning_rate=2e-3'),
         (3, f'{TINY} --block_size=128 --dropout=0.0 --learning_rate=2e-3'),
         (30, f'{TINY} --block_size=128 --dropout=0.0 --learning_rate=2e-3'),
@@ -125,8 +128,8 @@ def command(program, nanogpt):
 
 def shape(program, settings):
     """Return the name under which the time of an iteration is kept: what changes it."""
-    settings = re.sub(r' --(learning_rate|weight_decay|seed)=\S+', '', f'{program} {settings}')
-    return re.sub(r'(keep_prob|dropout)=0\.[1-9]\S*', r'\1=0.8', settings)
+    settings = re.sub(r' --(learning_rate|min_lr|weight_decay|seed)=\S+', '', f' {settings}')
+    return re.sub(r'(keep_prob|dropout)=0\.[1-9]\S*', r'\1=0.8', program + settings)
 
 
 def iterations(program, minutes, settings):
@@ -147,8 +150,9 @@ def stepper(program, settings, nanogpt):
 def measure_seconds(nanogpt):
     """Measure what is missing of the time of an iteration, each in turns with REFERENCE.
 
-    A machine is not always equally fast, so what counts is the ratio of both. Multiplied by the
-    time that REFERENCE took when it was measured first, it is the time of an iteration then.
+    A machine is not always equally fast, so what counts is the median of the ratios of both.
+    Multiplied by the time that REFERENCE took when it was measured first, it is the time of an
+    iteration then.
     """
     path = NOTES / 'seconds.json'
     some = [(program, settings) for program in TRIALS for _, settings in TRIALS[program]]
@@ -161,7 +165,7 @@ def measure_seconds(nanogpt):
         steps, others, product = take_turns(9, *compared, product)
         first = rows.noted(path).get(shape(*REFERENCE), {'seconds': others.median})['seconds']
         found = {
-            'seconds': first * steps.median / others.median,
+            'seconds': first * np.median(np.divide(steps.seconds, others.seconds)),
             'turns': steps.seconds,
             'reference': others.seconds,
             'product': product.median,
