@@ -70,6 +70,10 @@ TRIALS = {
         (10, f'{TINY} --block_size=128 --dropout=0.0 --learning_rate=4e-3'),
         (10, f'{TINY} --block_size=256 --dropout=0.0 --learning_rate=2e-3'),
         (10, f'{TINY} --block_size=128 --dropout=0.0 --learning_rate=2e-3 --min_lr=0.0'),
+        (10, f'{TINY} --block_size=128 --dropout=0.1 --learning_rate=2e-3'),
+        (10, f'{TINY} --block_size=128 --dropout=0.2 --learning_rate=2e-3'),
+        (10, '--n_layer=4 --n_head=6 --n_embd=192 --batch_size=12 --block_size=128 --dropout=0.2 '
+             '--learning_rate=2e-3'),
         (10, '--n_layer=4 --n_head=4 --n_embd=96 --batch_size=12 --block_size=128 --dropout=0.0 '
              '--learning_rate=2e-3'),
         (3, f'{TINY} --block_size=64 --dropout=0.0 --learning_rate=2e-3'),
