@@ -252,7 +252,7 @@ MARK = lines(
     rf'^ ?(?-i:E)ND OF (?:{PROJECT}|(?:THE |THIS )?ETEXT).{{0,200}}\n?',
     rf'^ ?(?-i:T)H(?:IS IS TH)?E END OF {PROJECT} E-?(?:BOOK|TEXT).{{0,200}}\n?',
 )
-WORDS = ('gutenberg', 'small print', 'etext')  # each mark contains one of these
+WORDS = ('gutenberg', 'small print', ' etext')  # each mark contains one of these; not 'pretext'
 # A header begins with one of these lines and ends with a start mark.
 HEADER_LINE = lines(
     r'^[^\w\n]*(?:This is )?(?:The )?Project Gutenberg(?:.s |.*(?:e-?book|e-?text|edition))',
