@@ -16,7 +16,7 @@ import shlex
 import unicodedata
 from collections import Counter
 
-from backstage import report
+from backstage import report, workers
 from backstage.settings import UserError
 
 import numpy as np
@@ -381,20 +381,23 @@ def check_text(path, counts, split, settings, seen):
       UserError: the text is too short, or there is nothing to learn in it.
     """
     print_left_out(seen, '. To keep all of them: --clean_text=False')
-    advice = 'Use a different text'
+    is_lost = 2 * seen['kept'] < seen['visible']  # most of it was left out by cleaning
+    advice = 'Set clean_text to False' if is_lost else 'Use a different text'
     if not counts.any() or not seen['kept']:
-        advice = 'Set clean_text to False' if seen['visible'] else advice
         raise UserError(f'{path} has no text to learn from. {advice}')
     one_batch = (settings.batch_size + 1) * settings.training_seq_len
     if split < one_batch:
         needed = math.floor(one_batch / (1 - settings.held_out)) + 1
-        most = split // settings.training_seq_len - 1  # streams of one batch; an epoch needs more
-        smaller = ', or lower training_seq_len and batch_size' if split > 1 else ''
-        if most > 0:
-            smaller = f', or lower batch_size to {max(1, most // 10)}'
+        if not is_lost:
+            advice = 'Use a longer text'
+            most, each = split // settings.training_seq_len - 1, workers.count()
+            if most >= each:  # streams of one batch; a tenth of them leave several to an epoch
+                advice += f', or lower batch_size to {max(1, most // 10 // each) * each}'
+            elif split > 1:
+                advice += ', or lower training_seq_len and batch_size'
         raise UserError(
             f'{path} has {counts.sum():,} characters, but one batch of {settings.batch_size} x '
-            f'{settings.training_seq_len} needs {needed:,}. Use a longer text{smaller}'
+            f'{settings.training_seq_len} needs {needed:,}. {advice}'
         )
     if counts[0] == counts.sum():
         raise UserError(

@@ -525,3 +525,28 @@ def test_what_was_cut_off_and_left_out_is_reported_once(path, capsys):
         assert output.count(cut_off) == 1
         left_out = 'Left out: 95% of the characters. A clean text has only a-z, 0-9, space'
         assert output.count(left_out) == output.count('--clean_text=False') == settings.clean_text
+
+
+@pytest.mark.parametrize('text', [RUSSIAN * 100, CHINESE * 9, 'я ' * 9000])
+def test_if_cleaning_leaves_too_little_to_learn_the_advice_is_not_to_clean(path, text, capsys):
+    path.write_text(text, encoding='utf-8')
+    settings = parse(f'--text_file={path}', f'--temp_dir={path.parent}')
+    with pytest.raises(UserError, match=r'\. Set clean_text to False$'):
+        script.prepare_text(settings)
+    assert 'Left out: ' in capsys.readouterr().out
+
+
+@pytest.mark.parametrize('number', [1, 2, 3])
+def test_the_batch_size_that_fits_has_as_many_streams_for_each_worker(number, monkeypatch):
+    monkeypatch.setattr(reading.workers, 'count', lambda: number)
+    settings, seen = parse('--batch_size=600'), reading.Counter(visible=1, kept=1)
+    for split in range(60, 30_000, 7):
+        with pytest.raises(UserError) as error:
+            reading.check_text('a.txt', np.array([0, split, 1]), split, settings, seen)
+        smaller = re.search(r'lower batch_size to (\d+)$', str(error.value))
+        fits = script.batches_per_epoch(split, number, settings.training_seq_len) >= 1
+        assert bool(smaller) == fits
+        if smaller:
+            batch_size = int(smaller.group(1))
+            assert batch_size % number == 0
+            assert script.batches_per_epoch(split, batch_size, settings.training_seq_len) >= 1
