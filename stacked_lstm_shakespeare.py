@@ -576,7 +576,7 @@ def train(settings, stop, run_folder):
             run.save(session, state, is_end=is_over)
         if done:
             pictures.save_if_possible(run.plot, draw_losses, *run.all_losses())
-        for iteration in range(done + 1, done + 1 if is_over else run.last + 1):
+        for iteration in () if is_over else range(done + 1, run.last + 1):
             epoch, batch = (iteration - 1) // num_batches + 1, (iteration - 1) % num_batches + 1
             if batch == 1:
                 bar.write(f'Starting Epoch #{epoch} of {math.ceil(run.last / num_batches)}.')

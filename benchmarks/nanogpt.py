@@ -112,7 +112,7 @@ def write_texts(settings):
 
 
 def run(checkout, settings, config):
-    """Run nanoGPT's train.py in the working directory; leave history.csv and found.json."""
+    """Run nanoGPT's train.py in the working directory; leave history.csv and more.json."""
     held_out, _ = write_texts(settings)
     shutil.copy(f'{checkout}/configurator.py', '.')
     seed, save, rows = torch.manual_seed, torch.save, []
