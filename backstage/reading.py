@@ -252,7 +252,7 @@ MARK = lines(
     rf'^ ?(?-i:E)ND OF (?:{PROJECT}|(?:THE |THIS )?ETEXT).{{0,200}}\n?',
     rf'^ ?(?-i:T)H(?:IS IS TH)?E END OF {PROJECT} E-?(?:BOOK|TEXT).{{0,200}}\n?',
 )
-WORDS = ('gutenberg', 'small print', ' etext')  # each mark contains one of these; not 'pretext'
+WORDS = ('gutenberg', 'small print', 'etext')  # each mark contains one of these
 # A header begins with one of these lines and ends with a start mark.
 HEADER_LINE = lines(
     r'^[^\w\n]*(?:This is )?(?:The )?Project Gutenberg(?:.s |.*(?:e-?book|e-?text|edition))',
@@ -302,7 +302,7 @@ def find_work(text, size):
     """
     kept, done, known = '', 0, max(0, min(len(text), size - HEADER - SHORT))
     # Almost no piece has a mark, and searching for a word is much faster than for a pattern.
-    lower = text.lower()
+    lower = text.lower().replace('pretext', '')
     marks = list(MARK.finditer(text)) if any(word in lower for word in WORDS) else []
     starts = [mark.start() for mark in marks if mark['start']]
     for mark in marks:

@@ -190,6 +190,12 @@ def test_marks_are_recognized_in_any_case_and_with_any_spaces(path, marks):
         assert is_same
 
 
+@pytest.mark.parametrize('blank', [' ', '  ', '\t', '\xa0'])
+def test_a_mark_that_does_not_name_the_project_is_recognized_with_any_spaces(blank):
+    mark = f'END OF THIS{blank}ETEXT\n'
+    assert cut(WORK + mark + 'A pretext.\n') == (WORK + 'A pretext.\n', len(mark))
+
+
 def test_prose_that_mentions_a_mark_is_kept():
     for prose in [
         'He read "*** START OF THE PROJECT GUTENBERG EBOOK" aloud,\n"*** END OF THE PROJECT '
